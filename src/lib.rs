@@ -1,0 +1,23 @@
+//! Doorstep: doorbells of several clouds over MQTT and WebRTC, with a way back to the speaker.
+//!
+//! The modules stand in floor order, lowest first; a module imports only lower floors
+//! (ARCHITECTURE.md §1, kept by `tests/it/floors.rs`).
+
+// floor 0
+pub mod clock;
+pub mod model;
+pub mod proto;
+pub mod secret;
+// floor 1
+pub mod config;
+pub mod media;
+pub mod net;
+// floor 2
+pub mod rtc;
+// floor 3
+pub mod doorbell;
+// floor 4
+pub mod http;
+pub mod mqtt;
+pub mod sim;
+pub mod vendor;

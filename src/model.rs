@@ -1,0 +1,184 @@
+//! What every other module talks about: plain data, no behaviour beyond parsing.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The identity of a doorbell: `[a-z0-9_]{1,64}`, made of vendor and hardware id
+/// (`wyze_d03f27a1b2c3`), never of the name. It is part of MQTT topics and URLs as it stands.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct DeviceId(Arc<str>);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an id: 1 to 64 characters of a-z, 0-9 and _")]
+pub struct InvalidDeviceId(pub String);
+
+impl DeviceId {
+    /// # Errors
+    /// When `id` is empty, longer than 64 characters or has a character outside `[a-z0-9_]`.
+    pub fn parse(id: &str) -> Result<Self, InvalidDeviceId> {
+        let fits = (1..=64).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if fits { Ok(Self(id.into())) } else { Err(InvalidDeviceId(id.to_owned())) }
+    }
+
+    /// `vendor` and a hardware id of any spelling: letters are lowered, everything else becomes `_`,
+    /// what is over 64 characters is cut.
+    pub fn from_hardware(vendor: &str, hardware_id: &str) -> Self {
+        let mut id = format!("{vendor}_{hardware_id}").to_ascii_lowercase();
+        id = id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        id.truncate(64);
+        Self(id.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is known of a doorbell before it is ever connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    pub id: DeviceId,
+    /// As its owner named it. Untrusted text: it may hold anything.
+    pub name: String,
+    /// `wyze`, `vivint` or `kvs`.
+    pub vendor: &'static str,
+    /// The vendor's own model code (`HL_DB2`).
+    pub model: String,
+    pub firmware: Option<String>,
+    pub capabilities: BTreeSet<Capability>,
+}
+
+/// What a doorbell can do. A face publishes entities by walking this set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    Ring,
+    Motion,
+    Stream,
+    Talk,
+}
+
+/// Something that happened. A late listener may miss it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Ring(Ring),
+    Motion(Motion),
+}
+
+/// Somebody pressed the button.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    pub at: SystemTime,
+    /// What de-duplicates a ring that is told twice; made up by the doorbell where the source has none.
+    pub event_id: String,
+    /// Where it was heard: `cloud`, `button`, …
+    pub source: &'static str,
+}
+
+/// The doorbell saw something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Motion {
+    pub at: SystemTime,
+    pub event_id: String,
+    pub kind: MotionKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MotionKind {
+    Motion,
+    Person,
+    Package,
+}
+
+/// How things stand now. Always readable, always the latest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    pub link: Link,
+    /// How the camera is reached while it streams: `lan old`, `lan new`, …
+    pub transport: Option<&'static str>,
+    pub viewers: usize,
+    pub talking: bool,
+    /// The last error of this doorbell in a sentence for its owner, until the next success.
+    pub last_error: Option<String>,
+    pub last_ring: Option<Ring>,
+}
+
+/// How well the doorbell can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Link {
+    /// Not reached, or not tried yet.
+    #[default]
+    Offline,
+    /// Reachable as far as is known; no camera session is up because nobody watches.
+    Ready,
+    /// A camera session is being set up.
+    Connecting,
+    /// Pictures are arriving.
+    Streaming,
+    /// Trying again cannot help until the owner acts.
+    NeedsAttention { why: String },
+}
+
+impl Link {
+    /// The word for it on MQTT, in the API and in logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Ready => "ready",
+            Self::Connecting => "connecting",
+            Self::Streaming => "streaming",
+            Self::NeedsAttention { .. } => "needs_attention",
+        }
+    }
+
+    /// Whether entities should be shown as available.
+    pub fn is_available(&self) -> bool {
+        matches!(self, Self::Ready | Self::Connecting | Self::Streaming)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_made_of_hardware_is_always_a_valid_id() {
+        for hardware in ["D03F27A1B2C3", "GW_BE1_7C78", "YD.LO1.ab-cd", "", "日本", &"x".repeat(200)] {
+            let id = DeviceId::from_hardware("wyze", hardware);
+            assert_eq!(DeviceId::parse(id.as_str()).as_ref(), Ok(&id), "{hardware:?}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_spelling_is_refused() {
+        for id in ["", "Wyze_1", "a/b", "a+b", "a#", "ü", &"x".repeat(65)] {
+            assert!(DeviceId::parse(id).is_err(), "{id:?} was accepted");
+        }
+    }
+}

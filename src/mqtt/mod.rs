@@ -1,0 +1,1 @@
+//! The MQTT face: discovery, state, events out; commands in.

@@ -1,0 +1,5 @@
+//! Joining protocols to sockets, and lives of devices to each other.
+
+pub mod drive;
+pub mod link;
+pub mod supervise;

@@ -1,0 +1,1 @@
+//! ThroughTek's IOTC/AV protocol as Wyze cameras speak it (docs/protocol/tutk.md).

@@ -1,0 +1,1 @@
+//! Virtual devices, written from the protocol references and not from our clients.

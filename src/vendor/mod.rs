@@ -1,0 +1,1 @@
+//! The vendors. Reading the table in here is reading the product.

@@ -124,6 +124,8 @@ pub struct State {
     pub transport: Option<&'static str>,
     pub viewers: usize,
     pub talking: bool,
+    /// Whether the stream switch keeps a camera session up.
+    pub stream_switch: bool,
     /// The last error of this doorbell in a sentence for its owner, until the next success.
     pub last_error: Option<String>,
     pub last_ring: Option<Ring>,

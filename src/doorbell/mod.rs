@@ -4,7 +4,6 @@ pub mod registry;
 pub mod vendor;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -14,14 +13,6 @@ use crate::model::{DeviceInfo, Event, Ring, State};
 
 pub use registry::Registry;
 pub use vendor::{DevicePort, Request, TalkLine, Vendor, VendorError};
-
-/// Who asks to talk. The switch (MQTT, API) holds the speaker open for whichever microphone comes;
-/// a viewer holds it for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Talker {
-    Switch,
-    Viewer(u64),
-}
 
 /// Why an action did not happen, in words for the owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,17 +78,23 @@ impl Doorbell {
     /// Presses of one source within 1 s are one.
     pub fn press(&self, _source: &'static str) {}
 
-    /// Opens the speaker. Dropping the grant closes it.
+    /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while somebody else talks, `Offline` and `Timeout` when the camera cannot be reached,
+    /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached,
     /// `Unsupported` without a speaker.
-    pub async fn start_talk(&self, _talker: Talker) -> Result<TalkGrant, ActionError> {
+    pub async fn start_talk(&self, _viewer: u64) -> Result<TalkGrant, ActionError> {
         Err(ActionError::Timeout)
     }
 
-    /// How long one talk may last in all.
-    pub fn talk_limit(&self) -> Duration {
-        Duration::from_secs(120)
+    /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
+    ///
+    /// # Errors
+    /// As `start_talk`. Letting go never fails.
+    pub async fn switch_talk(&self, _on: bool) -> Result<(), ActionError> {
+        Err(ActionError::Timeout)
     }
+
+    /// Keeps a camera session up without a viewer, or no longer.
+    pub fn switch_stream(&self, _on: bool) {}
 }

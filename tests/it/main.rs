@@ -1,6 +1,7 @@
-//! Integration tests, one file per promise.
+//! What this project promises, one file a promise, in one binary so that it links once.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod config;
 mod doorbell;
 mod support;

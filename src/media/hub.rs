@@ -67,8 +67,13 @@ impl MediaHub {
 
     /// Frames and a share in the demand: while one subscription lives the camera is kept streaming.
     pub fn subscribe(&self) -> Subscription {
+        Subscription { demand: self.hold(), stream: self.listen() }
+    }
+
+    /// A share in the demand without frames.
+    pub fn hold(&self) -> Demand {
         self.0.demand.send_modify(|count| *count += 1);
-        Subscription { hub: self.clone(), stream: self.listen() }
+        Demand { hub: self.clone() }
     }
 
     /// Frames without demand: the cached GOP first, then live.
@@ -115,15 +120,26 @@ impl FrameStream {
     }
 }
 
-/// A [`FrameStream`] that keeps the camera streaming until it is dropped.
-pub struct Subscription {
+/// Keeps the camera streaming until it is dropped.
+pub struct Demand {
     hub: MediaHub,
+}
+
+impl Drop for Demand {
+    fn drop(&mut self) {
+        self.hub.0.demand.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A [`FrameStream`] with its share in the demand.
+pub struct Subscription {
+    demand: Demand,
     stream: FrameStream,
 }
 
 impl Subscription {
     pub fn hub(&self) -> &MediaHub {
-        &self.hub
+        &self.demand.hub
     }
 
     pub async fn next(&mut self) -> Option<Arc<Frame>> {
@@ -132,15 +148,9 @@ impl Subscription {
 
     /// What the camera sends: waits until its video is known, and then at most 1 s more for its audio.
     pub async fn formats(&self) -> Formats {
-        let mut formats = self.hub.formats();
+        let mut formats = self.hub().formats();
         let seen = formats.wait_for(|f| f.video.is_some()).await.map(|f| *f).unwrap_or_default();
         let both = tokio::time::timeout(Duration::from_secs(1), formats.wait_for(|f| f.audio.is_some()));
         both.await.ok().and_then(Result::ok).map_or(seen, |f| *f)
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.hub.0.demand.send_modify(|count| *count -= 1);
     }
 }

@@ -4,4 +4,5 @@
 
 mod config;
 mod doorbell;
+mod store;
 mod support;

@@ -126,7 +126,8 @@ fn a_protocol_that_reads_clocks_or_sockets_is_found() {
         assert!(!found.is_empty(), "{text}");
         assert_eq!(offences_in(Path::new("src/net/drive.rs"), text), [""; 0], "{text}");
     }
-    let fine = "use std::time::{Duration, Instant}; use std::net::SocketAddr; // tokio\nlet operand = now;";
+    let fine = "use std::time::{Duration, Instant}; use std::net::SocketAddr; // tokio
+        let operand = now; mod tests { fn start() -> Instant { Instant::now() } }";
     assert_eq!(offences_in(Path::new("src/proto/mod.rs"), fine), [""; 0]);
 }
 
@@ -178,10 +179,16 @@ fn offences_in(path: &Path, text: &str) -> Vec<String> {
     }
     if module == "proto" {
         let words = NOT_IN_PROTO.iter().filter(|word| tokens.iter().any(|token| token == *word)).copied();
-        let clock = tokens.windows(3).any(|three| three == ["Instant", "::", "now"]).then_some("Instant::now");
+        let clock = reads_the_clock(&tokens).then_some("Instant::now");
         offences.extend(words.chain(clock).map(|word| format!("{}: `proto` says `{word}`", path.display())));
     }
     offences.into_iter().collect()
+}
+
+/// Outside of `mod tests`, where virtual time has to begin somewhere.
+fn reads_the_clock(tokens: &[String]) -> bool {
+    let tests = tokens.windows(3).position(|three| three == ["mod", "tests", "{"]).unwrap_or(tokens.len());
+    tokens[..tests].windows(3).any(|three| three == ["Instant", "::", "now"])
 }
 
 fn offence_of(here: &[String], import: &[String]) -> Option<String> {

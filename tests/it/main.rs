@@ -4,4 +4,5 @@
 
 mod config;
 mod floors;
+mod licences;
 mod store;

@@ -4,5 +4,7 @@
 
 mod config;
 mod doorbell;
+mod floors;
+mod licences;
 mod store;
 mod support;

@@ -4,4 +4,5 @@
 
 mod doorbell;
 mod http;
+mod media;
 mod support;

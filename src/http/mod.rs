@@ -158,3 +158,66 @@ pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: Canc
         () = async { stop.cancelled().await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn face(token: Option<Token>) -> Face {
+        Face {
+            doorbells: Registry::default(),
+            mqtt_connected: watch::channel(None).1,
+            whep: Router::new().route("/whep/{id}", post(async || "an answer")),
+            viewer_counters: Arc::new(Vec::new),
+            version: "0",
+            token,
+            demo: false,
+        }
+    }
+
+    async fn status(address: SocketAddr, method: &str, path: &str) -> u16 {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: 11\r\n\r\n{{\"on\":true}}"
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_route_but_the_public_ones_opens_without_the_token() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = router(face(Some(Token::new("secret"))), address).unwrap();
+        tokio::spawn(serve(listener, router, stop.clone()));
+        let known = routes().into_iter().map(|route| (route.path, route.access));
+        let others = ["/whep/{id}", "/whep/{id}/1", "/nothing", "/api", "/api/doorbells/", "//health", "/health/"];
+        for (path, access) in known.chain(others.map(|path| (path, Access::Token))) {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+                let status = status(address, method, &path.replace("{id}", "fake_1")).await;
+                match (access, method) {
+                    (Access::Token, _) => assert_eq!(status, 401, "{method} {path}"),
+                    (Access::Public, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
+                    (Access::Public, _) => assert_eq!(status, 405, "{method} {path}"),
+                }
+            }
+        }
+        stop.cancel();
+    }
+
+    #[test]
+    fn strangers_are_not_served_without_a_token() {
+        for open in ["0.0.0.0:8480", "192.168.1.2:8480", "[::]:8480"] {
+            let open: SocketAddr = open.parse().unwrap();
+            assert_eq!(router(face(None), open).err(), Some(Exposed(open)));
+            assert!(router(face(Some(Token::new("secret"))), open).is_ok());
+        }
+        assert!(router(face(None), "127.0.0.1:8480".parse().unwrap()).is_ok());
+        assert!(router(face(None), "[::1]:8480".parse().unwrap()).is_ok());
+    }
+}

@@ -29,7 +29,7 @@ macro_rules! asset {
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
 /// What the page loads. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 8] = [
+pub(super) static ASSETS: [Asset; 9] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
     asset!("/assets/card.js", "text/javascript; charset=utf-8", "card.js"),
@@ -37,6 +37,7 @@ pub(super) static ASSETS: [Asset; 8] = [
     asset!("/assets/player.js", "text/javascript; charset=utf-8", "player.js"),
     asset!("/assets/microphone.js", "text/javascript; charset=utf-8", "microphone.js"),
     asset!("/assets/rings.js", "text/javascript; charset=utf-8", "rings.js"),
+    asset!("/assets/text.js", "text/javascript; charset=utf-8", "text.js"),
     asset!("/assets/icon.svg", "image/svg+xml", "icon.svg"),
 ];
 

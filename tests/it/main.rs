@@ -5,6 +5,8 @@
 mod config;
 mod doorbell;
 mod floors;
+mod http;
 mod licences;
+mod media;
 mod store;
 mod support;

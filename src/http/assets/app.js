@@ -1,8 +1,9 @@
 // The page: puts the house's doorbells, rings and news where they belong.
 
-import { Card, setTone } from './card.js';
+import { Card } from './card.js';
 import { Events, forgetToken, keepToken, request } from './house.js';
 import { Banners, refreshTimes, showLog } from './rings.js';
+import { setSentence, setTone } from './text.js';
 
 const BROKER = {
   connected: ['good', 'Broker connected'],
@@ -77,7 +78,7 @@ function askForToken(message = '') {
   forgetToken();
   showOnly('sign-in');
   part('broker').hidden = true;
-  part('sign-in-error').textContent = message;
+  setSentence(part('sign-in-error'), message);
   part('token').focus();
 }
 
@@ -112,7 +113,7 @@ events.addEventListener('snapshot', ({ detail }) => {
   }
   showBroker(detail.mqtt);
   part('demo').hidden = !detail.demo_hint;
-  part('demo').textContent = detail.demo_hint ?? '';
+  setSentence(part('demo'), detail.demo_hint ?? '');
   part('footer').textContent = `Doorstep ${detail.version}`;
 });
 events.addEventListener('state', ({ detail }) => showOne(detail.doorbell));

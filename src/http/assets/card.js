@@ -3,6 +3,7 @@
 import * as microphone from './microphone.js';
 import { Player } from './player.js';
 import { absolute, relative } from './rings.js';
+import { setSentence, setText, setTone } from './text.js';
 
 /** How long a card that went out of sight keeps playing, so that scrolling past does not stop the camera. */
 const LINGER_MS = 3000;
@@ -46,6 +47,7 @@ export class Card {
     this.element.setAttribute('aria-labelledby', title.id);
     this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'));
     this.#player.addEventListener('change', () => this.#playerChanged());
+    this.#player.addEventListener('ending', () => this.#keepPicture());
     this.#part('.again').onclick = () => this.#player.retry();
     this.#video.addEventListener('resize', () => this.#fit());
     this.#wireTools();
@@ -63,7 +65,6 @@ export class Card {
     const before = this.#doorbell.link;
     this.#doorbell = doorbell;
     this.#part('h2').textContent = doorbell.name;
-    this.#part('.sound').disabled = !this.#can('stream');
     this.#part('.talk').hidden = !this.#can('talk');
     this.refreshTimes();
     this.#showLink();
@@ -135,8 +136,19 @@ export class Card {
     this.#showTalk();
   }
 
+  /** What was seen last stays, blurred, behind whatever is said instead of a picture. */
+  #keepPicture() {
+    const { videoWidth, videoHeight } = this.#video;
+    const still = this.#part('.still');
+    if (!videoWidth) return;
+    still.width = 160;
+    still.height = Math.round((160 * videoHeight) / videoWidth);
+    still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
+  }
+
   #showLink() {
     const live = this.#player.phase === 'live';
+    this.#part('.sound').disabled = !live;
     const [word, tone] = live ? ['Live', 'live'] : LINKS[this.#doorbell.link];
     setTone(this.#part('.link'), tone, word);
     const { viewers } = this.#doorbell;
@@ -149,7 +161,7 @@ export class Card {
     const [title, reason, mood] = this.#veil();
     this.#part('.stage').dataset.mood = mood;
     setText(this.#part('.veil-title'), title);
-    setText(this.#part('.veil-reason'), reason);
+    setSentence(this.#part('.veil-reason'), reason);
     this.#part('.again').hidden = !['waiting', 'refused'].includes(mood);
     clearTimeout(this.#countdown);
     if (mood === 'waiting') this.#countdown = setTimeout(() => this.#showVeil(), 1000);
@@ -191,6 +203,7 @@ export class Card {
     sound.onclick = () => {
       this.#video.muted = !this.#video.muted;
       sound.setAttribute('aria-pressed', String(!this.#video.muted));
+      setText(sound.querySelector('.text'), this.#video.muted ? 'Listen' : 'Mute');
     };
     const wide = this.#part('.wide');
     wide.hidden = !document.fullscreenEnabled;
@@ -271,9 +284,9 @@ export class Card {
     button.dataset.state = state;
     button.setAttribute('aria-pressed', String(this.#holding));
     setText(button.querySelector('.text'), {
-      talking: 'Talking. Release to stop',
+      talking: 'You are talking',
       opening: 'Opening the speaker …',
-      taken: 'Somebody else is talking',
+      taken: 'Someone else is talking',
       idle: 'Hold to talk',
     }[state]);
     button.setAttribute('aria-disabled', String(this.#player.phase !== 'live'));
@@ -281,7 +294,7 @@ export class Card {
   }
 
   #note(text) {
-    setText(this.#part('.note'), text);
+    setSentence(this.#part('.note'), text);
   }
 
   // What is known.
@@ -316,14 +329,4 @@ export class Card {
   #part(selector) {
     return this.element.querySelector(selector);
   }
-}
-
-/** Writes only what changed, so that live regions speak only then. */
-function setText(element, text) {
-  if (element.textContent !== String(text)) element.textContent = text;
-}
-
-export function setTone(element, tone, text) {
-  element.dataset.tone = tone;
-  setText(element.querySelector('.text'), text);
 }

@@ -11,8 +11,9 @@ const WATCH_MS = 1000;
 const LONGEST_RETRY_MS = 30000;
 
 /**
- * Plays the doorbell's picture in `video`. Dispatches `change` whenever `phase` or `reason` does:
- * `stopped`, `connecting`, `live`, `waiting` (tries again at `retryAt`) or `refused` (only a person can help).
+ * Plays the doorbell's picture in `video`. Dispatches `ending` while the last picture can still be read, and
+ * `change` whenever `phase` or `reason` does: `stopped`, `connecting`, `live`, `waiting` (tries again at `retryAt`) or
+ * `refused` (only a person can help).
  */
 export class Player extends EventTarget {
   phase = 'stopped';
@@ -149,11 +150,13 @@ export class Player extends EventTarget {
     this.#become('waiting', error.message);
   }
 
-  /** Ends the present attempt. The last picture stays in the video element. */
+  /** Ends the present attempt. */
   #drop() {
     const session = this.#session;
+    if (!session) return;
+    if (this.phase === 'live') this.dispatchEvent(new Event('ending'));
     this.#session = null;
-    if (session) release(session);
+    release(session);
   }
 
   #become(phase, reason = '') {

@@ -1,1 +1,1 @@
-
+mod tutk_vectors;

@@ -10,3 +10,4 @@ mod licences;
 mod media;
 mod store;
 mod support;
+mod tutk_vectors;

@@ -1,3 +1,6 @@
 //! What several tests use.
 
 pub(crate) mod fake_vendor;
+pub(crate) mod home_assistant;
+pub(crate) mod mosquitto;
+pub(crate) mod tcp_proxy;

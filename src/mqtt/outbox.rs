@@ -131,9 +131,6 @@ impl Outbox {
     /// The connection is gone: events without acknowledgement go back to the front, in order.
     pub fn on_disconnected(&mut self) {
         self.connected = false;
-        self.snapshot.clear();
-        self.changed.clear();
-        self.state.values_mut().for_each(|slot| slot.waits = false);
         for event in self.in_flight.drain(..).rev().filter_map(|flight| flight.event) {
             self.events.push_front(event);
         }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[cfg(feature = "demo-broker")]
+mod broker;
 mod doorbell;
 mod mqtt;
+mod outbox;
 mod support;

@@ -3,3 +3,5 @@
 pub mod clip;
 pub mod lossy_link;
 pub mod tone;
+#[cfg(feature = "demo-broker")]
+pub mod broker;

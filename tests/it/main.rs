@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod broker;
 mod config;
 mod doorbell;
 mod floors;
 mod http;
 mod licences;
 mod media;
+mod mqtt;
+mod outbox;
 mod store;
 mod support;
 mod tutk_vectors;

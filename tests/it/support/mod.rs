@@ -1,4 +1,3 @@
-//! What several tests use.
+//! What several tests need.
 
-pub(crate) mod fake_vendor;
-pub(crate) mod house;
+

@@ -5,4 +5,5 @@
 mod doorbell;
 mod http;
 mod media;
+mod page;
 mod support;

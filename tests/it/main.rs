@@ -11,6 +11,7 @@ mod licences;
 mod media;
 mod mqtt;
 mod outbox;
+mod page;
 mod store;
 mod support;
 mod tutk_vectors;

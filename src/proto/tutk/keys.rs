@@ -14,7 +14,7 @@ pub type SessionId = [u8; 8];
 
 /// A camera's P2P identity: 20 ASCII letters and digits. `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Uid([u8; Uid::LEN]);
+pub struct Uid([u8; Self::LEN]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a camera's UID has 20 letters and digits")]
@@ -48,7 +48,7 @@ impl fmt::Debug for Uid {
 
 /// Eight ASCII characters that prove knowledge of ENR and MAC during discovery.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct AuthKey([u8; AuthKey::LEN]);
+pub struct AuthKey([u8; Self::LEN]);
 
 impl AuthKey {
     pub const LEN: usize = 8;
@@ -84,7 +84,7 @@ impl fmt::Debug for AuthKey {
 
 /// The pre-shared key of both DTLS channels, always 32 bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Psk([u8; Psk::LEN]);
+pub struct Psk([u8; Self::LEN]);
 
 impl Psk {
     pub const LEN: usize = 32;

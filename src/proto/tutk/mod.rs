@@ -4,8 +4,11 @@
 //! [`login`], [`kcommand`], [`frame`] and [`talk`] messages.
 
 pub mod cc51;
+pub mod dtls;
 pub mod iotc;
+pub mod kcommand;
 pub mod keys;
+pub mod login;
 pub mod transcode;
 pub mod xxtea;
 

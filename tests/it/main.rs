@@ -1,1 +1,7 @@
+//! Integration tests, one file per promise.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod doorbell;
+mod media;
+mod support;

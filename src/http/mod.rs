@@ -1,1 +1,3 @@
 //! The HTTP face: page, API, WHEP.
+
+pub mod whep;

@@ -221,3 +221,6 @@ mod tests {
         assert!(router(face(None), "[::1]:8480".parse().unwrap()).is_ok());
     }
 }
+//! The HTTP face: page, API, WHEP.
+
+pub mod whep;

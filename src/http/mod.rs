@@ -10,6 +10,7 @@ mod events;
 mod guard;
 mod metrics;
 mod page;
+pub mod whep;
 
 use std::io;
 use std::net::SocketAddr;
@@ -221,6 +222,3 @@ mod tests {
         assert!(router(face(None), "[::1]:8480".parse().unwrap()).is_ok());
     }
 }
-//! The HTTP face: page, API, WHEP.
-
-pub mod whep;

@@ -7,6 +7,7 @@ mod gop;
 pub mod h26x;
 pub mod hub;
 mod resample;
+pub mod talkback;
 #[cfg(test)]
 mod tone;
 

@@ -6,5 +6,6 @@
 mod broker;
 mod doorbell;
 mod mqtt;
+mod mqtt_tls;
 mod outbox;
 mod support;

@@ -1,6 +1,8 @@
 //! Pictures and sound on their way from a camera to people, and speech on its way back.
 
+pub mod g711;
 mod gop;
+pub mod h26x;
 pub mod hub;
 
 use std::time::Duration;

@@ -5,10 +5,14 @@
 
 pub mod cc51;
 pub mod dtls;
+pub mod frame;
 pub mod iotc;
 pub mod kcommand;
 pub mod keys;
 pub mod login;
+pub mod reassembly;
+pub mod talk;
+pub mod timeline;
 pub mod transcode;
 pub mod xxtea;
 
@@ -40,7 +44,36 @@ impl Channel {
 
 #[cfg(test)]
 mod checks {
+    use std::time::Instant;
+
     use crate::proto::DecodeError;
+
+    /// An arbitrary moment from which a test counts.
+    #[expect(clippy::disallowed_methods, reason = "tests need one Instant, and there is no other way to make one")]
+    pub(super) fn start_of_time() -> Instant {
+        Instant::now()
+    }
+
+    /// Numbers that look like chance and are the same for the same seed (SplitMix64).
+    pub(super) struct Dice(u64);
+
+    impl Dice {
+        pub(super) fn new(seed: u64) -> Self {
+            Self(seed)
+        }
+
+        pub(super) fn below(&mut self, end: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            (z ^ (z >> 31)) % end
+        }
+
+        pub(super) fn percent(&mut self, chance: u64) -> bool {
+            self.below(100) < chance
+        }
+    }
 
     pub(super) fn every_truncation_is_refused<T>(bytes: &[u8], decode: impl Fn(&[u8]) -> Result<T, DecodeError>) {
         for len in 0..bytes.len() {

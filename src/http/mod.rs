@@ -10,6 +10,7 @@ mod events;
 mod guard;
 mod metrics;
 mod page;
+pub mod whep;
 
 use std::io;
 use std::net::SocketAddr;

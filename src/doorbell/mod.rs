@@ -1,15 +1,24 @@
-//! The vendor-neutral doorbell: a handle that faces hold, and an actor that keeps its rules.
+//! The vendor-neutral doorbell: a handle that faces hold, and an actor that keeps its rules
+//! (ARCHITECTURE.md §5).
 
+mod actor;
+mod lives;
 pub mod registry;
+mod ring_log;
+mod talk;
 pub mod vendor;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
+use crate::media::hub::Demand;
 use crate::media::{AudioFormat, MediaHub, Subscription};
-use crate::model::{DeviceInfo, Event, Ring, State};
+use crate::model::{Capability, DeviceInfo, Event, Ring, State};
+use ring_log::RingLog;
 
 pub use registry::Registry;
 pub use vendor::{DevicePort, Request, TalkLine, Vendor, VendorError};
@@ -29,72 +38,201 @@ pub enum ActionError {
     Refused { why: String },
 }
 
-/// The speaker, until dropped.
+/// The speaker, until dropped. `audio` is closed when the talk has ended for another reason: the switch was
+/// turned off, the talk limit passed, the camera ended it, or nothing was sent for 3 s.
 #[derive(Debug)]
 pub struct TalkGrant {
     /// What the camera plays; `audio` takes nothing else.
     pub format: AudioFormat,
-    /// About 20 ms a piece.
+    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender.
     pub audio: mpsc::Sender<Bytes>,
 }
 
-/// A doorbell as faces see it. Cheap to clone.
+/// What the owner wants otherwise for one doorbell.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// In place of the name that the vendor's account has for it.
+    pub name: Option<String>,
+    /// The longest a talk may last, whoever holds it.
+    pub talk_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { name: None, talk_limit: Duration::from_secs(120) }
+    }
+}
+
+/// A doorbell as faces see it. Cheap to clone. The doorbell stops when its token is cancelled or its last
+/// handle is dropped.
 #[derive(Clone)]
 pub struct Doorbell {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// What handles, the actor and the lives of the device have in common.
+struct Shared {
     info: Arc<DeviceInfo>,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
+    rings: Mutex<RingLog>,
+    /// Held while the stream switch is on.
+    stream_switch: Mutex<Option<Demand>>,
+}
+
+/// What a handle asks of the actor.
+enum Command {
+    StartTalk { viewer: u64, reply: oneshot::Sender<Result<TalkGrant, ActionError>> },
+    SwitchTalk { on: bool, reply: oneshot::Sender<Result<(), ActionError>> },
 }
 
 impl Doorbell {
+    /// A full queue makes the caller wait; the actor never waits for anybody while it empties it.
+    const COMMANDS: usize = 16;
+    /// A listener that is more events behind than this loses the oldest.
+    const EVENTS: usize = 64;
+
+    /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
+    pub fn spawn(vendor: Arc<dyn Vendor>, mut info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
+        if let Some(name) = options.name {
+            info.name = name;
+        }
+        let shared = Arc::new(Shared {
+            info: Arc::new(info),
+            state: watch::Sender::new(State::default()),
+            events: broadcast::channel(Self::EVENTS).0,
+            media: MediaHub::new(),
+            rings: Mutex::default(),
+            stream_switch: Mutex::default(),
+        });
+        let (commands, inbox) = mpsc::channel(Self::COMMANDS);
+        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop);
+        Self { shared, commands }
+    }
+
+    /// Resolves when the doorbell has stopped: its talk is over and its device has said farewell.
+    pub async fn stopped(&self) {
+        self.commands.closed().await;
+    }
+
     pub fn info(&self) -> &DeviceInfo {
-        &self.info
+        &self.shared.info
     }
 
     pub fn state(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
+        self.shared.state.subscribe()
     }
 
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+        self.shared.events.subscribe()
     }
 
     /// Frames, and a reason for the camera to stream: the first one starts it, the last one stops it.
     pub fn watch(&self) -> Subscription {
-        self.media.subscribe()
+        self.shared.media.subscribe()
     }
 
     pub fn media(&self) -> &MediaHub {
-        &self.media
+        &self.shared.media
     }
 
     /// The last 20 rings, newest first.
     pub fn rings(&self) -> Vec<Ring> {
-        Vec::new()
+        lock(&self.shared.rings).newest_first()
+    }
+
+    /// How often it rang since the service started.
+    pub fn rings_total(&self) -> u64 {
+        lock(&self.shared.rings).total()
     }
 
     /// A press of the button that was heard elsewhere than in the vendor's cloud, by a wire or a radio.
     /// Presses of one source within 1 s are one.
-    pub fn press(&self, _source: &'static str) {}
+    pub fn press(&self, source: &'static str) {
+        self.shared.press(source);
+    }
 
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
     /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached,
     /// `Unsupported` without a speaker.
-    pub async fn start_talk(&self, _viewer: u64) -> Result<TalkGrant, ActionError> {
-        Err(ActionError::Timeout)
+    pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
+        self.ask(|reply| Command::StartTalk { viewer, reply }).await
     }
 
     /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
+    /// Off ends every talk, a viewer's too: whoever sees the switch on can silence the door.
     ///
     /// # Errors
     /// As `start_talk`. Letting go never fails.
-    pub async fn switch_talk(&self, _on: bool) -> Result<(), ActionError> {
-        Err(ActionError::Timeout)
+    pub async fn switch_talk(&self, on: bool) -> Result<(), ActionError> {
+        let done = self.ask(|reply| Command::SwitchTalk { on, reply }).await;
+        if on { done } else { Ok(()) }
     }
 
     /// Keeps a camera session up without a viewer, or no longer.
-    pub fn switch_stream(&self, _on: bool) {}
+    pub fn switch_stream(&self, on: bool) {
+        self.shared.switch_stream(on);
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, ActionError>>) -> Command,
+    ) -> Result<T, ActionError> {
+        if !self.shared.info.capabilities.contains(&Capability::Talk) {
+            return Err(ActionError::Unsupported("it has no speaker"));
+        }
+        let stopped = || ActionError::Offline { why: "it is being shut down".to_owned() };
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+impl Shared {
+    /// Passes on what has not been told before.
+    fn tell(&self, event: Event) {
+        let mut rings = lock(&self.rings);
+        if !rings.is_news(&event) {
+            return;
+        }
+        if let Event::Ring(ring) = &event {
+            rings.keep(ring.clone());
+            self.state.send_modify(|state| state.last_ring = Some(ring.clone()));
+            tracing::info!(source = ring.source, "the doorbell rang");
+        }
+        let _nobody_listens = self.events.send(event);
+    }
+
+    fn press(&self, source: &'static str) {
+        let pressed = lock(&self.rings).pressed(source);
+        if let Some(ring) = pressed {
+            self.tell(Event::Ring(ring));
+        }
+    }
+
+    fn switch_stream(&self, on: bool) {
+        let mut held = lock(&self.stream_switch);
+        if held.is_some() == on {
+            return;
+        }
+        *held = on.then(|| self.media.hold());
+        self.state.send_modify(|state| state.stream_switch = on);
+    }
+
+    /// Brings `viewers` up to date: everybody who wants frames except the stream switch.
+    fn count_viewers(&self) {
+        let switch = lock(&self.stream_switch);
+        let viewers = self.media.demand().borrow().saturating_sub(usize::from(switch.is_some()));
+        drop(switch);
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.viewers, viewers) != viewers);
+    }
+}
+
+/// Nothing panics while it holds one of these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,1 +1,13 @@
+//! What this project promises, one file a promise, in one binary so that it links once.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod config;
+mod doorbell;
+mod floors;
+mod http;
+mod licences;
+mod media;
+mod store;
+mod support;
 mod tutk_vectors;

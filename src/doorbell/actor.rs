@@ -1,0 +1,67 @@
+//! The one task that decides for a doorbell: who talks, and when all is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::talk::Talk;
+use super::{Command, Shared, Vendor, lives};
+
+pub(super) fn spawn(
+    vendor: Arc<dyn Vendor>,
+    shared: Arc<Shared>,
+    talk_limit: Duration,
+    inbox: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+) {
+    let span = tracing::info_span!("device", id = %shared.info.id);
+    tokio::spawn(run(vendor, shared, talk_limit, inbox, stop).instrument(span));
+}
+
+/// Ends the talk before the device, so that the camera hears of it (ARCHITECTURE.md §9, Stopping).
+async fn run(
+    vendor: Arc<dyn Vendor>,
+    shared: Arc<Shared>,
+    talk_limit: Duration,
+    mut inbox: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+) {
+    let device_stop = CancellationToken::new();
+    let device = watch::Sender::new(None);
+    let mut talk = Talk::new(shared.clone(), device.subscribe(), talk_limit);
+    let lives = tokio::spawn(lives::run(vendor, shared.clone(), device, device_stop.clone()).in_current_span());
+    let _the_device_ends_with_us = device_stop.clone().drop_guard();
+
+    decide(&shared, &mut talk, &mut inbox, &stop).await;
+    talk.end();
+    device_stop.cancel();
+    if let Err(error) = lives.await {
+        tracing::error!(%error, "the supervision of the device failed; this is a bug");
+    }
+}
+
+/// Until `stop` is cancelled or the last handle is gone. Commands come before audio, so that no flood from
+/// a microphone can keep the switch from ending it.
+async fn decide(shared: &Shared, talk: &mut Talk, inbox: &mut mpsc::Receiver<Command>, stop: &CancellationToken) {
+    let mut demand = shared.media.demand();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            command = inbox.recv() => match command {
+                Some(Command::StartTalk { viewer, reply }) => talk.start(viewer, reply),
+                Some(Command::SwitchTalk { on: true, reply }) => talk.switch_on(reply),
+                Some(Command::SwitchTalk { on: false, reply }) => {
+                    talk.end();
+                    let _asker_left = reply.send(Ok(()));
+                }
+                None => return,
+            },
+            Ok(()) = demand.changed() => shared.count_viewers(),
+            () = talk.progress() => {}
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Which rings there were, and which of them were told before.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+use crate::model::{Event, Ring};
+
+/// The last rings, and what it takes to recognise a repetition.
+#[derive(Default)]
+pub(super) struct RingLog {
+    newest_last: VecDeque<Ring>,
+    total: u64,
+    /// Newest last.
+    told: VecDeque<(Kind, String)>,
+    presses: Vec<(&'static str, Instant)>,
+}
+
+/// Ids are unique among events of one kind: a cloud may use the same one for a ring and its motion.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Ring,
+    Motion,
+}
+
+impl RingLog {
+    const KEPT: usize = 20;
+    /// A poll repeats what a push told seconds ago; this is hours of a busy street.
+    const REMEMBERED: usize = 256;
+    /// A bouncing contact, or a radio that repeats itself.
+    const ONE_PRESS: Duration = Duration::from_secs(1);
+
+    /// Whether `event` is told for the first time. Remembers it.
+    pub(super) fn is_news(&mut self, event: &Event) -> bool {
+        let key = match event {
+            Event::Ring(ring) => (Kind::Ring, ring.event_id.clone()),
+            Event::Motion(motion) => (Kind::Motion, motion.event_id.clone()),
+        };
+        if self.told.contains(&key) {
+            return false;
+        }
+        keep_newest(&mut self.told, key, Self::REMEMBERED);
+        true
+    }
+
+    pub(super) fn keep(&mut self, ring: Ring) {
+        self.total += 1;
+        keep_newest(&mut self.newest_last, ring, Self::KEPT);
+    }
+
+    /// How many were kept, forgotten ones included.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub(super) fn newest_first(&self) -> Vec<Ring> {
+        self.newest_last.iter().rev().cloned().collect()
+    }
+
+    /// A ring for a press heard by `source`; `None` when it belongs to the last one.
+    pub(super) fn pressed(&mut self, source: &'static str) -> Option<Ring> {
+        let now = clock::now();
+        match self.presses.iter_mut().find(|(known, _)| *known == source) {
+            Some((_, last)) if now.duration_since(*last) < Self::ONE_PRESS => return None,
+            Some((_, last)) => *last = now,
+            None => self.presses.push((source, now)),
+        }
+        let at = clock::unix_now();
+        let unix_ms = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
+        Some(Ring { at, event_id: format!("{source}_{unix_ms}"), source })
+    }
+}
+
+fn keep_newest<T>(list: &mut VecDeque<T>, item: T, limit: usize) {
+    if list.len() >= limit {
+        list.pop_front();
+    }
+    list.push_back(item);
+}

@@ -1,0 +1,264 @@
+//! One talker at a time: who holds the speaker, and everything that ends a talk.
+//!
+//! Speech passes through here piece by piece instead of going straight to the device, so that a talk can be
+//! ended while a microphone still holds its sender.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep_until, timeout_at};
+
+use super::{ActionError, Request, Shared, TalkGrant, TalkLine};
+use crate::clock::{self, Instant};
+use crate::model::Link;
+
+type Reply<T> = oneshot::Sender<Result<T, ActionError>>;
+
+/// How to reach the device; `None` between its lives.
+pub(super) type Device = watch::Receiver<Option<mpsc::Sender<Request>>>;
+
+/// The speaker of one doorbell.
+pub(super) struct Talk {
+    shared: Arc<Shared>,
+    device: Device,
+    limit: Duration,
+    phase: Phase,
+}
+
+enum Phase {
+    Idle,
+    Opening(Opening),
+    Open(Open),
+}
+
+/// The device was asked and has not answered yet.
+struct Opening {
+    answer: oneshot::Receiver<Result<TalkLine, ActionError>>,
+    deadline: Instant,
+    /// Not empty: the switch holds the talk. As many as callers wait.
+    switch: Vec<Reply<()>>,
+    microphone: Option<(u64, Reply<TalkGrant>)>,
+}
+
+/// The speaker is open.
+struct Open {
+    line: TalkLine,
+    deadline: Instant,
+    /// Whether the switch holds the talk; otherwise it ends with its microphone.
+    switch: bool,
+    microphone: Option<Microphone>,
+}
+
+struct Microphone {
+    pieces: mpsc::Receiver<Bytes>,
+    given_up_at: Instant,
+}
+
+impl Talk {
+    const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+    pub(super) fn new(shared: Arc<Shared>, device: Device, limit: Duration) -> Self {
+        Self { shared, device, limit, phase: Phase::Idle }
+    }
+
+    /// A viewer wants to talk.
+    pub(super) fn start(&mut self, viewer: u64, reply: Reply<TalkGrant>) {
+        match &mut self.phase {
+            Phase::Idle => self.open(Vec::new(), Some((viewer, reply))),
+            Phase::Opening(opening) if opening.microphone_waits() => answer(reply, Err(ActionError::Busy)),
+            Phase::Opening(opening) => opening.microphone = Some((viewer, reply)),
+            Phase::Open(open) if open.microphone_lives() => answer(reply, Err(ActionError::Busy)),
+            Phase::Open(open) => open.let_in(viewer, reply),
+        }
+    }
+
+    pub(super) fn switch_on(&mut self, reply: Reply<()>) {
+        match &mut self.phase {
+            Phase::Idle => self.open(vec![reply], None),
+            Phase::Opening(opening) if opening.switch.is_empty() && opening.microphone_waits() => {
+                answer(reply, Err(ActionError::Busy));
+            }
+            Phase::Opening(opening) => opening.switch.push(reply),
+            Phase::Open(open) if !open.switch && open.microphone_lives() => answer(reply, Err(ActionError::Busy)),
+            Phase::Open(open) => {
+                open.switch = true;
+                answer(reply, Ok(()));
+            }
+        }
+    }
+
+    /// Ends whatever talk there is. The microphone finds its sender closed, the device its receiver.
+    pub(super) fn end(&mut self) {
+        self.end_because("asked to");
+    }
+
+    /// Goes on until something has changed. May be cancelled without losing a piece of sound.
+    pub(super) async fn progress(&mut self) {
+        match &mut self.phase {
+            Phase::Idle => std::future::pending().await,
+            Phase::Opening(opening) => {
+                let answer = opening.answered(&mut self.device).await;
+                self.answered(answer);
+            }
+            Phase::Open(open) => {
+                if let Some(why) = open.carry(&mut self.device).await {
+                    self.end_because(why);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, switch: Vec<Reply<()>>, microphone: Option<(u64, Reply<TalkGrant>)>) {
+        let (request, answer) = oneshot::channel();
+        let mut opening = Opening { answer, deadline: clock::now() + Self::ANSWER_WITHIN, switch, microphone };
+        let asked = match &*self.device.borrow_and_update() {
+            // A device that leaves its requests lying has not answered them in time either.
+            Some(device) => device.try_send(Request::StartTalk { reply: request }).map_err(|_| ActionError::Timeout),
+            None => Err(ActionError::Offline { why: self.shared.why_offline() }),
+        };
+        match asked {
+            Ok(()) => self.phase = Phase::Opening(opening),
+            Err(error) => opening.refuse(&error),
+        }
+    }
+
+    fn answered(&mut self, answer: Result<TalkLine, ActionError>) {
+        let Phase::Opening(mut opening) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
+        let line = match answer {
+            Ok(line) => line,
+            Err(error) => return opening.refuse(&error),
+        };
+        let wanted = !opening.switch.is_empty() || opening.microphone_waits();
+        if !wanted {
+            return;
+        }
+        tracing::info!(format = ?line.format, "the speaker is open");
+        self.shared.set_talking(true);
+        let deadline = clock::now() + self.limit;
+        let mut open = Open { line, deadline, switch: !opening.switch.is_empty(), microphone: None };
+        if let Some((viewer, reply)) = opening.microphone {
+            open.let_in(viewer, reply);
+        }
+        for reply in opening.switch.drain(..) {
+            self::answer(reply, Ok(()));
+        }
+        self.phase = Phase::Open(open);
+    }
+
+    fn end_because(&mut self, why: &'static str) {
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Idle => {}
+            Phase::Opening(mut opening) => {
+                opening.refuse(&ActionError::Refused { why: "the talk was ended before it began".to_owned() });
+            }
+            Phase::Open(open) => {
+                drop(open);
+                self.shared.set_talking(false);
+                tracing::info!(why, "the speaker is closed");
+            }
+        }
+    }
+}
+
+impl Opening {
+    fn microphone_waits(&self) -> bool {
+        self.microphone.as_ref().is_some_and(|(_, reply)| !reply.is_closed())
+    }
+
+    async fn answered(&mut self, device: &mut Device) -> Result<TalkLine, ActionError> {
+        let ended = || ActionError::Offline { why: "its session ended before the speaker was open".to_owned() };
+        tokio::select! {
+            biased;
+            answer = timeout_at(self.deadline, &mut self.answer) => match answer {
+                Ok(answer) => answer.map_err(|_| ended())?,
+                Err(_) => Err(ActionError::Timeout),
+            },
+            _ = device.changed() => Err(ended()),
+        }
+    }
+
+    fn refuse(&mut self, error: &ActionError) {
+        for reply in self.switch.drain(..) {
+            answer(reply, Err(error.clone()));
+        }
+        if let Some((_, reply)) = self.microphone.take() {
+            answer(reply, Err(error.clone()));
+        }
+    }
+}
+
+impl Open {
+    /// Pieces of 20 ms, so 200 ms: more would be heard late. Full: the microphone drops.
+    const PIECES: usize = 10;
+
+    fn microphone_lives(&self) -> bool {
+        self.microphone.as_ref().is_some_and(|microphone| !microphone.pieces.is_closed())
+    }
+
+    fn let_in(&mut self, viewer: u64, reply: Reply<TalkGrant>) {
+        let (audio, pieces) = mpsc::channel(Self::PIECES);
+        tracing::debug!(viewer, "a microphone is let through");
+        self.microphone = Some(Microphone::new(pieces));
+        answer(reply, Ok(TalkGrant { format: self.line.format, audio }));
+    }
+
+    /// Carries one piece of sound to the device, or says why the talk is over.
+    async fn carry(&mut self, device: &mut Device) -> Option<&'static str> {
+        let piece = tokio::select! {
+            biased;
+            () = sleep_until(self.deadline) => return Some("the talk limit passed"),
+            () = self.line.audio.closed() => return Some("the doorbell ended it"),
+            _ = device.changed() => return Some("the session ended"),
+            piece = Microphone::next(&mut self.microphone) => piece,
+        };
+        match piece {
+            Some(piece) => {
+                // Full: the device is slow, and what it has no room for now would be heard late.
+                let _dropped_when_full = self.line.audio.try_send(piece);
+                None
+            }
+            None => {
+                self.microphone = None;
+                (!self.switch).then_some("the microphone left")
+            }
+        }
+    }
+}
+
+impl Microphone {
+    /// The dead man's limit: a page that was closed or has lost its network says nothing any more.
+    const SILENCE: Duration = Duration::from_secs(3);
+
+    fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self { pieces, given_up_at: clock::now() + Self::SILENCE }
+    }
+
+    /// The next piece, or `None` when it has gone or says nothing. Never resolves without a microphone.
+    async fn next(microphone: &mut Option<Self>) -> Option<Bytes> {
+        let Some(microphone) = microphone else { return std::future::pending().await };
+        let piece = timeout_at(microphone.given_up_at, microphone.pieces.recv()).await.ok().flatten()?;
+        microphone.given_up_at = clock::now() + Self::SILENCE;
+        Some(piece)
+    }
+}
+
+impl Shared {
+    fn set_talking(&self, talking: bool) {
+        self.state.send_modify(|state| state.talking = talking);
+    }
+
+    fn why_offline(&self) -> String {
+        let state = self.state.borrow();
+        match (&state.link, &state.last_error) {
+            (Link::NeedsAttention { why }, _) | (_, Some(why)) => why.clone(),
+            _ => "it has not been reached yet".to_owned(),
+        }
+    }
+}
+
+/// An asker that has left meanwhile needs no answer; a grant that is not taken closes itself.
+fn answer<T>(reply: Reply<T>, result: Result<T, ActionError>) {
+    let _asker_left = reply.send(result);
+}

@@ -12,6 +12,7 @@ pub mod secret;
 pub mod config;
 pub mod media;
 pub mod net;
+pub mod store;
 // floor 2
 pub mod rtc;
 // floor 3

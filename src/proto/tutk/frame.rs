@@ -441,6 +441,16 @@ impl Place {
     }
 }
 
+/// Rate, channels and the sound itself of an audio frame. An ADTS header is believed before the flags and
+/// taken off; Opus is always 48 kHz in two channels.
+pub fn split_sound<'a>(info: &FrameInfo, data: &'a [u8]) -> (AudioFlags, &'a [u8]) {
+    let adts = if info.codec.is_aac() { split_adts(data) } else { None };
+    match info.codec {
+        CodecId::Opus => (AudioFlags { rate_hz: 48_000, channels: 2 }, data),
+        _ => adts.unwrap_or((AudioFlags::from_wire(info.flags), data)),
+    }
+}
+
 /// What an ADTS header says, and the raw AAC behind it; `None` when there is no such header.
 pub fn split_adts(data: &[u8]) -> Option<(AudioFlags, &[u8])> {
     const ADTS_RATES_HZ: [u32; 13] =

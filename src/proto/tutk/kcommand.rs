@@ -201,21 +201,13 @@ pub struct Challenge {
 impl Challenge {
     /// Poses `plain` so that only who knows `enr` can answer: the camera's side of [`Self::answer`].
     pub fn pose(status: u8, plain: &[u8; 16], enr: &str) -> Self {
-        let challenge = match status {
-            6 => xxtea::encrypt(&xxtea::encrypt(plain, &second_key(enr)), &first_key(enr)),
-            3 => xxtea::encrypt(plain, &first_key(enr)),
-            _ => xxtea::encrypt(plain, &constant_key()),
-        };
+        let challenge = keys(status, enr).iter().rev().fold(*plain, |text, key| xxtea::encrypt(&text, key));
         Self { status, challenge }
     }
 
     /// The plain bytes that K10002 must carry.
     pub fn answer(&self, enr: &str) -> [u8; 16] {
-        match self.status {
-            6 => xxtea::decrypt(&xxtea::decrypt(&self.challenge, &first_key(enr)), &second_key(enr)),
-            3 => xxtea::decrypt(&self.challenge, &first_key(enr)),
-            _ => xxtea::decrypt(&self.challenge, &constant_key()),
-        }
+        keys(self.status, enr).iter().fold(self.challenge, |text, key| xxtea::decrypt(&text, key))
     }
 
     pub fn command(&self) -> KCommand {
@@ -228,20 +220,22 @@ impl Challenge {
     }
 }
 
-/// Sixteen letters F, not sixteen bytes 0xFF.
-fn constant_key() -> xxtea::Key {
-    xxtea::Key::new(&[b'F'; 16])
+/// The keys to decipher with, one after the other.
+///
+/// The constant one is sixteen letters F, not sixteen bytes 0xFF. It also stands in for the second half
+/// of an ENR that has no more than 16 characters, and for everything when status 6 meets a shorter one.
+fn keys(status: u8, enr: &str) -> Vec<xxtea::Key> {
+    let constant = xxtea::Key::new(&[b'F'; 16]);
+    let (first, second) = (padded_key(enr.bytes()), padded_key(enr.bytes().skip(16)));
+    match (status, enr.len()) {
+        (3, _) => vec![first],
+        (6, 17..) => vec![first, second],
+        (6, 16) => vec![first, constant],
+        _ => vec![constant],
+    }
 }
 
-fn first_key(enr: &str) -> xxtea::Key {
-    padded_key(enr.bytes())
-}
-
-/// Characters 16 to 32 of the ENR; the constant key when it has no more than 16.
-fn second_key(enr: &str) -> xxtea::Key {
-    if enr.len() <= 16 { constant_key() } else { padded_key(enr.bytes().skip(16)) }
-}
-
+/// Sixteen bytes, cut or padded with zeros.
 fn padded_key(bytes: impl Iterator<Item = u8>) -> xxtea::Key {
     let mut key = [0; 16];
     key.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);

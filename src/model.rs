@@ -123,7 +123,10 @@ pub struct State {
     /// How the camera is reached while it streams: `lan old`, `lan new`, …
     pub transport: Option<&'static str>,
     pub viewers: usize,
+    /// Whether the speaker is open.
     pub talking: bool,
+    /// Whether a viewer's microphone has it; otherwise the switch holds it for whoever comes.
+    pub microphone: bool,
     /// Whether the stream switch keeps a camera session up.
     pub stream_switch: bool,
     /// The last error of this doorbell in a sentence for its owner, until the next success.

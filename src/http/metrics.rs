@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::House;
 use crate::doorbell::Doorbell;
+use crate::media::hub::Counters;
 
 const LINKS: [&str; 5] = ["offline", "ready", "connecting", "streaming", "needs_attention"];
 
@@ -34,11 +35,19 @@ fn page(house: &House) -> String {
     }
     page.each("doorbell_viewers", "People who watch now.", &doorbells, |d| d.state().borrow().viewers as u64);
     page.each("doorbell_talking", "Whether the speaker is open.", &doorbells, |d| d.state().borrow().talking.into());
+    page.each("rings_total", "Rings since the service started.", &doorbells, Doorbell::rings_total);
+    page.each("hub_frames_total", "Pictures and packets of sound from the camera.", &doorbells, |d| hub(d).frames);
+    page.each("hub_bytes_total", "Bytes of them.", &doorbells, |d| hub(d).bytes);
+    page.each("hub_lagged_total", "Of them, skipped for a slow viewer.", &doorbells, |d| hub(d).lagged);
     for (name, value) in (house.viewer_counters)() {
         page.family(name, "Counted by the viewers' side.");
         page.sample(name, &[], value);
     }
     page.0
+}
+
+fn hub(doorbell: &Doorbell) -> Counters {
+    doorbell.media().counters()
 }
 
 fn id(doorbell: &Doorbell) -> &str {

@@ -1,1 +1,281 @@
-//! The MQTT face: discovery, state, events out; commands in.
+//! The MQTT face: discovery, state, events out; commands in (docs/entities.md lists topics and entities).
+
+mod backoff;
+mod client;
+mod commands;
+mod discovery;
+mod errands;
+mod instance;
+pub mod outbox;
+mod publisher;
+mod report;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock;
+use crate::config;
+use crate::doorbell::{Doorbell, Registry};
+use crate::model::DeviceId;
+use client::{Client, Message, Plan};
+use commands::{Commands, Queue, Worker};
+use discovery::Discovery;
+use instance::Instance;
+use publisher::Publisher;
+use report::Reporter;
+use topics::Topics;
+
+pub use errands::{ButtonClient, MqttError, forget};
+pub use publisher::Counters;
+
+const ONLINE: &str = "online";
+const OFFLINE: &str = "offline";
+
+pub struct Settings {
+    pub broker: config::Mqtt,
+    /// The same for every run of this installation, and no other's.
+    pub client_id: String,
+    pub version: &'static str,
+    pub buttons: Vec<Button>,
+    /// The page, as a browser of the household reaches it: `http://` or `https://`.
+    pub page_url: Option<String>,
+}
+
+/// A topic of somebody else's on which a message means that a doorbell's button was pressed.
+pub struct Button {
+    /// May hold the wildcards `+` and `#`.
+    pub topic: String,
+    /// What is published on a press. `None`: anything but `OFF` and the empty message.
+    pub payload: Option<String>,
+    pub doorbell: DeviceId,
+}
+
+impl Button {
+    fn is_pressed_by(&self, message: &Message) -> bool {
+        if message.retained || !rumqttc::matches(&message.topic, &self.topic) {
+            return false;
+        }
+        match &self.payload {
+            Some(payload) => message.payload == payload.as_bytes(),
+            None => !message.payload.is_empty() && !message.payload.eq_ignore_ascii_case(b"OFF"),
+        }
+    }
+}
+
+/// The running face.
+pub struct Mqtt {
+    task: JoinHandle<()>,
+    connected: watch::Receiver<bool>,
+    publisher: Publisher,
+}
+
+/// Connects and publishes every doorbell of the registry, now and later, until `stop` is cancelled.
+pub fn start(settings: Settings, doorbells: Registry, stop: CancellationToken) -> Mqtt {
+    let topics = Topics::new(&settings.broker);
+    let publisher = Publisher::default();
+    let discovery = Discovery { topics: topics.clone(), version: settings.version, page_url: settings.page_url };
+    publisher.set(&topics.status(), ONLINE);
+    publisher.set(&topics.bridge_discovery(), discovery.bridge().to_string());
+    let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());
+    publisher.set(instance.topic(), instance.mark().to_owned());
+
+    let mut filters = topics.command_filters();
+    filters.push(topics.birth());
+    filters.push(topics.instance());
+    let mut buttons = settings.buttons;
+    buttons.retain(is_usable);
+    filters.extend(buttons.iter().map(|button| button.topic.clone()).collect::<BTreeSet<_>>());
+
+    let plan = Plan {
+        broker: settings.broker,
+        client_id: settings.client_id,
+        keep_alive: Plan::KEEP_ALIVE,
+        will: Some(topics.status()),
+        filters,
+        instance: Some(instance),
+    };
+    let finish = CancellationToken::new();
+    let (deliver, incoming) = mpsc::channel(Face::INCOMING);
+    let client = Client::start(plan, publisher.clone(), deliver, finish.clone());
+    let connected = client.connected();
+    let commands = Commands::new(topics, publisher.clone());
+    let face = Face {
+        discovery,
+        publisher: publisher.clone(),
+        commands,
+        buttons,
+        doorbells,
+        doors: BTreeMap::new(),
+        resending: None,
+    };
+    let task = tokio::spawn(face.run(incoming, client, finish, stop));
+    Mqtt { task, connected, publisher }
+}
+
+fn is_usable(button: &Button) -> bool {
+    let usable = rumqttc::valid_filter(&button.topic);
+    if !usable {
+        tracing::error!(id = %button.doorbell, topic = button.topic, "`ring_topic` is not an MQTT topic; it is left out");
+    }
+    usable
+}
+
+impl Mqtt {
+    /// True while the broker has confirmed our subscriptions.
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    /// Every topic that was ever retained, for [`forget`]; the caller stores it.
+    pub fn retained_topics(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.publisher.retained()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.publisher.counters()
+    }
+
+    /// Resolves when, after the stop, `offline` is published and acknowledged (at most 1 s) and the
+    /// connection closed.
+    pub async fn closed(self) {
+        let _ = self.task.await;
+    }
+}
+
+/// One doorbell on MQTT; its tasks end with it.
+struct Door {
+    doorbell: Doorbell,
+    commands: Queue,
+    report: AbortOnDropHandle<()>,
+    close: CancellationToken,
+    _work: AbortOnDropHandle<()>,
+}
+
+impl Door {
+    /// Tells that it is offline; after this nothing more is told of it.
+    async fn close(self) -> Doorbell {
+        self.close.cancel();
+        let _ = self.report.await;
+        self.doorbell
+    }
+}
+
+struct Face {
+    discovery: Discovery,
+    publisher: Publisher,
+    commands: Commands,
+    buttons: Vec<Button>,
+    doorbells: Registry,
+    doors: BTreeMap<DeviceId, Door>,
+    resending: Option<AbortOnDropHandle<()>>,
+}
+
+impl Face {
+    /// Messages from the broker that wait; further ones are dropped and counted.
+    const INCOMING: usize = 64;
+
+    async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Message>,
+        client: Client,
+        finish: CancellationToken,
+        stop: CancellationToken,
+    ) {
+        let mut changes = self.doorbells.changes();
+        changes.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Ok(()) = changes.changed() => {
+                    let doorbells = changes.borrow_and_update().clone();
+                    self.follow(doorbells).await;
+                }
+                Some(message) = incoming.recv() => self.on_message(&message),
+            }
+        }
+        self.say_offline().await;
+        finish.cancel();
+        client.finished().await;
+    }
+
+    /// Publishes doorbells that have come and withdraws those that have gone.
+    async fn follow(&mut self, doorbells: BTreeMap<DeviceId, Doorbell>) {
+        let is_here = |door: &Door| {
+            doorbells.get(&door.doorbell.info().id).is_some_and(|now| now.media().same(door.doorbell.media()))
+        };
+        let gone: Vec<_> = self.doors.extract_if(.., |_, door| !is_here(door)).collect();
+        for (_, door) in gone {
+            let doorbell = door.close().await;
+            report::withdraw(doorbell.info(), &self.discovery.topics, &self.publisher);
+        }
+        for (id, doorbell) in doorbells {
+            if !self.doors.contains_key(&id) {
+                self.doors.insert(id, self.open(doorbell));
+            }
+        }
+    }
+
+    fn open(&self, doorbell: Doorbell) -> Door {
+        let reporter = Reporter::new(doorbell.clone(), &self.discovery, self.publisher.clone());
+        let topics = self.discovery.topics.clone();
+        let (commands, worker) = Worker::new(doorbell.clone(), topics, self.publisher.clone());
+        let close = CancellationToken::new();
+        Door {
+            doorbell,
+            commands,
+            report: AbortOnDropHandle::new(tokio::spawn(reporter.run(close.clone()))),
+            close,
+            _work: AbortOnDropHandle::new(tokio::spawn(worker.run())),
+        }
+    }
+
+    fn on_message(&mut self, message: &Message) {
+        if message.topic == self.discovery.topics.birth() {
+            return self.on_birth(message);
+        }
+        for button in self.buttons.iter().filter(|button| button.is_pressed_by(message)) {
+            if let Some(door) = self.doors.get(&button.doorbell) {
+                door.doorbell.press("button");
+            }
+        }
+        self.commands.take(message, |id| self.doors.get(id).map(|door| &door.commands));
+    }
+
+    /// Home Assistant has started: it is told everything once more, spread so that it can follow.
+    /// A retained birth is of before our connect, after which everything was told anyway.
+    fn on_birth(&mut self, message: &Message) {
+        if message.retained || message.payload != ONLINE.as_bytes() {
+            return;
+        }
+        let instance = self.discovery.topics.instance();
+        let mut topics = self.publisher.outbox().topics();
+        topics.retain(|topic| *topic != instance);
+        let resend = resend_spread(self.publisher.clone(), topics);
+        self.resending = Some(AbortOnDropHandle::new(tokio::spawn(resend)));
+    }
+
+    async fn say_offline(&mut self) {
+        self.resending = None;
+        for door in std::mem::take(&mut self.doors).into_values() {
+            door.close().await;
+        }
+        self.publisher.set(&self.discovery.topics.status(), OFFLINE);
+    }
+}
+
+/// Begins after 0.5 to 1 s and takes at most 2 s.
+async fn resend_spread(publisher: Publisher, topics: Vec<String>) {
+    tokio::time::sleep(Duration::from_secs_f64(0.5 + client::random() / 2.0)).await;
+    let gap = Duration::from_secs(2) / u32::try_from(topics.len().max(1)).unwrap_or(u32::MAX);
+    for topic in topics {
+        publisher.resend(&topic);
+        tokio::time::sleep(gap.min(Duration::from_millis(100))).await;
+    }
+}

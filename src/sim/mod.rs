@@ -1,5 +1,11 @@
 //! Virtual devices, written from the protocol references and not from our clients.
 
+#[cfg(feature = "demo-broker")]
+pub mod broker;
 pub mod clip;
+pub mod console;
 pub mod lossy_link;
+pub mod options;
+pub mod sound;
 pub mod tone;
+pub mod tutk_camera;

@@ -320,6 +320,22 @@ async fn the_switch_lets_one_microphone_through_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_state_tells_a_speaker_that_is_free_from_one_that_is_taken() {
+    let vendor = FakeVendor::new();
+    let doorbell = ready(&vendor).await;
+    let mut state = doorbell.state();
+    doorbell.switch_talk(true).await.unwrap();
+    state.wait_for(|state| state.talking && !state.microphone).await.unwrap();
+    let grant = doorbell.start_talk(1).await.unwrap();
+    state.wait_for(|state| state.talking && state.microphone).await.unwrap();
+    drop(grant);
+    state.wait_for(|state| state.talking && !state.microphone).await.unwrap();
+    let _grant = doorbell.start_talk(2).await.unwrap();
+    doorbell.switch_talk(false).await.unwrap();
+    state.wait_for(|state| !state.talking && !state.microphone).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_switch_ends_a_talk_although_the_microphone_holds_on() {
     let vendor = FakeVendor::new();
     let doorbell = ready(&vendor).await;

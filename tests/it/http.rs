@@ -157,6 +157,8 @@ async fn health_is_public_and_tells_no_name_and_no_id() {
 #[tokio::test]
 async fn metrics_count_by_id_and_never_by_name() {
     let house = House::open().await;
+    house.vendor.ring("r1");
+    house.doorbell.state().wait_for(|state| state.last_ring.is_some()).await.unwrap();
     let reply = house.get("/metrics").await;
     assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     for line in [
@@ -166,6 +168,10 @@ async fn metrics_count_by_id_and_never_by_name() {
         "doorstep_doorbell_link{id=\"fake_1\",link=\"offline\"} 0",
         "doorstep_doorbell_viewers{id=\"fake_1\"} 0",
         "doorstep_doorbell_talking{id=\"fake_1\"} 0",
+        "doorstep_rings_total{id=\"fake_1\"} 1",
+        "doorstep_hub_frames_total{id=\"fake_1\"} 0",
+        "doorstep_hub_bytes_total{id=\"fake_1\"} 0",
+        "doorstep_hub_lagged_total{id=\"fake_1\"} 0",
         "# TYPE doorstep_viewer_packets_total counter",
         "doorstep_viewer_packets_total 7",
     ] {
@@ -366,6 +372,8 @@ async fn other_sites_can_neither_read_nor_act() {
     assert_eq!(house.vendor.seen().talks_asked, 0, "a refused request had an effect");
     assert!(!house.doorbell.state().borrow().stream_switch, "a refused request had an effect");
 
+    let proxied = [("host", "door.example"), ("origin", "https://door.example"), JSON];
+    assert_eq!(house.send("POST", STREAM, &proxied, OFF.as_bytes()).await.status, 200, "a configured name");
     assert_eq!(house.send("POST", STREAM, &origin(&own), ON.as_bytes()).await.status, 200, "the page's own request");
     assert!(listen(&house, &[("origin", own)]).await.is_ok());
 }

@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod broker;
 mod config;
 mod doorbell;
 mod floors;
 mod http;
 mod licences;
 mod media;
+mod mqtt;
+mod mqtt_tls;
+mod outbox;
+mod page;
 mod store;
 mod support;
+mod tutk_camera;
 mod tutk_vectors;

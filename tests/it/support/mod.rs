@@ -1,4 +1,8 @@
 //! What several tests use.
 
+pub(crate) mod browser;
 pub(crate) mod fake_vendor;
+pub(crate) mod home_assistant;
 pub(crate) mod house;
+pub(crate) mod mosquitto;
+pub(crate) mod tcp_proxy;

@@ -1,0 +1,538 @@
+//! One connection to the broker after the other, each with a client of its own, so that nothing of a broken
+//! one lives on but what the outbox knows.
+//!
+//! Two tasks: one owns the library's event loop and only polls it; the other hands it messages from the
+//! outbox and never waits for it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
+    StateError, SubscribeFilter, TlsConfiguration, Transport, mqttbytes,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{Backoff, Failure};
+use super::instance::{Instance, Rival};
+use super::publisher::Publisher;
+use crate::clock::{self, Instant};
+use crate::config;
+
+/// The largest packet that is taken; a larger one ends the connection before it is read.
+const MAX_PACKET: usize = 256 * 1024;
+/// A message that is larger and retained would end every connection. So the connection after such an end
+/// takes packets up to this size, and the message can be refused and erased.
+const MAX_PACKET_ONCE: usize = 8 * 1024 * 1024;
+/// More than the outbox ever has in flight, so that packet ids in use never collide.
+const CLIENT_IN_FLIGHT: u16 = 64;
+/// Requests on their way to the poll task: the outbox's flights, a subscription and the farewell.
+const REQUESTS: usize = 32;
+/// Reports of the poll task: written and acknowledged for each flight, and a few more. Overrun ends the connection.
+const PROGRESS: usize = 64;
+/// How long the last messages may take before the connection is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A message from the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) retained: bool,
+}
+
+/// What a connection is made of.
+pub(super) struct Plan {
+    pub(super) broker: config::Mqtt,
+    pub(super) client_id: String,
+    pub(super) keep_alive: Duration,
+    /// The retained topic that says `offline` when we vanish.
+    pub(super) will: Option<String>,
+    pub(super) filters: Vec<String>,
+    pub(super) instance: Option<Instance>,
+}
+
+impl Plan {
+    pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+    fn options(&self, max_packet: usize) -> MqttOptions {
+        let url = &self.broker.url;
+        let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
+        options.set_keep_alive(self.keep_alive).set_clean_session(true).set_inflight(CLIENT_IN_FLIGHT);
+        options.set_max_packet_size(max_packet, MAX_PACKET);
+        if let Some(topic) = &self.will {
+            options.set_last_will(LastWill::new(topic, super::OFFLINE, QoS::AtLeastOnce, true));
+        }
+        if let Some((user, password)) = &url.login {
+            options.set_credentials(user, password.expose());
+        }
+        if url.tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls_config()))));
+        }
+        options
+    }
+}
+
+/// As the library wants it, which puts a colon and the port behind it: an IPv6 address in brackets.
+fn host(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<Ipv6Addr>().is_ok() { format!("[{bare}]") } else { host.to_owned() }
+}
+
+/// Trusts what the machine trusts.
+fn tls_config() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        tracing::error!("no certificate authority is known to this machine; install its package `ca-certificates`");
+    }
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring carries TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A running client.
+pub(super) struct Client {
+    task: JoinHandle<()>,
+    connected: watch::Receiver<bool>,
+}
+
+impl Client {
+    /// Connects and keeps connected until `finish` is cancelled; then what is still in the outbox is sent
+    /// (at most 1 s) and the connection closed.
+    ///
+    /// `incoming` gets the messages; while it is full they are dropped and counted.
+    pub(super) fn start(
+        plan: Plan,
+        publisher: Publisher,
+        incoming: mpsc::Sender<Message>,
+        finish: CancellationToken,
+    ) -> Self {
+        let (tell_connected, connected) = watch::channel(false);
+        let connections = Connections { plan, publisher, incoming, finish, connected: tell_connected };
+        Self { task: tokio::spawn(connections.run()), connected }
+    }
+
+    /// True while the broker has confirmed our subscriptions.
+    pub(super) fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    pub(super) async fn finished(mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Connections {
+    plan: Plan,
+    publisher: Publisher,
+    incoming: mpsc::Sender<Message>,
+    finish: CancellationToken,
+    connected: watch::Sender<bool>,
+}
+
+/// How a connection ended.
+enum End {
+    Finished,
+    /// An older Doorstep uses the same client id.
+    Yielded,
+    Failed(Box<ConnectionError>),
+    /// Nothing was heard of the broker for one and a half keep-alives.
+    Silent,
+    /// The broker acknowledges what was not sent, or floods us: the poll task gave up.
+    Overrun,
+}
+
+/// What the poll task has seen.
+enum Progress {
+    Connected,
+    Subscribed {
+        refused: bool,
+    },
+    Sent(u16),
+    Acknowledged(u16),
+    Alive,
+    /// Somebody's mark on the instance topic.
+    Instance(Bytes),
+    Ended(Box<ConnectionError>),
+}
+
+impl Connections {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut complaint = Complaint::default();
+        let mut max_packet = MAX_PACKET;
+        while !self.finish.is_cancelled() {
+            let (end, lived) = self.connection(max_packet, &mut complaint).await;
+            self.publisher.outbox().on_disconnected();
+            self.connected.send_replace(false);
+            if matches!(end, End::Finished | End::Yielded) {
+                return;
+            }
+            if let (Some(instance), true) = (&mut self.plan.instance, lived >= Some(Backoff::STABLE_AFTER)) {
+                instance.on_stable();
+            }
+            max_packet = next_limit(&end);
+            let (failure, reason) = diagnose(&end, lived.is_some());
+            let wait = backoff.next(failure, lived, random());
+            complaint.about(failure, reason, wait);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.finish.cancelled() => return,
+            }
+        }
+    }
+
+    /// One connection, from the attempt to its end, and how long it was up.
+    async fn connection(&mut self, max_packet: usize, complaint: &mut Complaint) -> (End, Option<Duration>) {
+        let (client, mut event_loop) = AsyncClient::new(self.plan.options(max_packet), REQUESTS);
+        event_loop.network_options.set_tcp_nodelay(true);
+        let (reports, progress) = mpsc::channel(PROGRESS);
+        let instance_topic = self.plan.instance.as_ref().map(|instance| instance.topic().to_owned());
+        let poller =
+            Poller { reports, incoming: self.incoming.clone(), publisher: self.publisher.clone(), instance_topic };
+        let poll_task = tokio::spawn(poller.run(event_loop));
+        let mut live = Live { client, progress, heard: clock::now(), since: None, farewell: None };
+        let end = live.run(self, complaint).await;
+        poll_task.abort();
+        (end, live.since.map(|since| since.elapsed()))
+    }
+}
+
+/// A connection as the publishing task sees it.
+struct Live {
+    client: AsyncClient,
+    progress: mpsc::Receiver<Progress>,
+    /// When the broker was last heard.
+    heard: Instant,
+    since: Option<Instant>,
+    /// When a farewell that is under way must be over.
+    farewell: Option<Instant>,
+}
+
+impl Live {
+    async fn run(&mut self, shared: &mut Connections, complaint: &mut Complaint) -> End {
+        // A broker drops us after one and a half keep-alives without a word; we hold it to the same.
+        let patience = shared.plan.keep_alive.mul_f64(1.5);
+        loop {
+            let deadline = self.farewell.unwrap_or(self.heard + patience);
+            tokio::select! {
+                biased;
+                progress = self.progress.recv() => {
+                    let Some(progress) = progress else { return End::Overrun };
+                    if let Some(end) = self.on_progress(progress, shared, complaint) {
+                        return end;
+                    }
+                }
+                () = shared.publisher.written() => {}
+                () = shared.finish.cancelled(), if self.farewell.is_none() => {
+                    if self.since.is_none() {
+                        return End::Finished;
+                    }
+                    self.farewell = Some(clock::now() + FAREWELL);
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    return if self.farewell.is_some() { End::Finished } else { End::Silent };
+                }
+            }
+            self.hand_out(&shared.publisher);
+            if shared.publisher.outbox().is_empty() {
+                shared.publisher.tell_drained();
+                if self.farewell.is_some() {
+                    return self.say_goodbye().await;
+                }
+            }
+        }
+    }
+
+    fn on_progress(&mut self, progress: Progress, shared: &mut Connections, complaint: &mut Complaint) -> Option<End> {
+        self.heard = clock::now();
+        match progress {
+            Progress::Connected => return self.on_connected(shared),
+            Progress::Subscribed { refused } => {
+                if refused {
+                    tracing::error!(
+                        "the broker does not let us subscribe to every topic; check the user's rights (ACL) there"
+                    );
+                }
+                complaint.settle();
+                shared.connected.send_replace(true);
+            }
+            Progress::Sent(packet_id) => shared.publisher.outbox().on_sent(packet_id),
+            Progress::Acknowledged(packet_id) => shared.publisher.outbox().on_acknowledged(packet_id),
+            Progress::Alive => {}
+            Progress::Instance(mark) => return self.on_instance(&mark, shared),
+            Progress::Ended(_) if self.farewell.is_some() => return Some(End::Finished),
+            Progress::Ended(error) => return Some(End::Failed(error)),
+        }
+        None
+    }
+
+    /// Subscribes first: what follows in the same connection may be answered at once.
+    fn on_connected(&mut self, shared: &mut Connections) -> Option<End> {
+        self.since = Some(self.heard);
+        shared.plan.instance.iter_mut().for_each(Instance::on_connected);
+        let filters = shared.plan.filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
+        let filters: Vec<_> = filters.collect();
+        if filters.is_empty() {
+            shared.connected.send_replace(true);
+        } else if self.client.try_subscribe_many(filters).is_err() {
+            return Some(End::Overrun);
+        }
+        shared.publisher.outbox().on_connected();
+        None
+    }
+
+    fn on_instance(&self, mark: &Bytes, shared: &mut Connections) -> Option<End> {
+        let instance = shared.plan.instance.as_mut()?;
+        match instance.on_mark(mark) {
+            Rival::None => None,
+            Rival::Younger => {
+                tracing::warn!(
+                    client_id = shared.plan.client_id,
+                    "another Doorstep connects to this broker under our client id; stop it or give it its own"
+                );
+                None
+            }
+            Rival::Older => {
+                tracing::error!(
+                    client_id = shared.plan.client_id,
+                    "another Doorstep, started before this one, uses this broker under the same client id; \
+                     MQTT is off here until one of the two is stopped and this one restarted"
+                );
+                Some(End::Yielded)
+            }
+        }
+    }
+
+    /// Gives the client what the outbox allows. Never waits.
+    fn hand_out(&self, publisher: &Publisher) {
+        let mut outbox = publisher.outbox();
+        while let Some(publish) = outbox.next(clock::now()) {
+            // It fails when the poll task is gone, whose last report is on its way; the outbox forgets nothing.
+            let _ = self.client.try_publish(publish.topic, QoS::AtLeastOnce, publish.retain, publish.payload);
+        }
+    }
+
+    /// Everything is acknowledged: DISCONNECT, so that the broker does not send our last will.
+    async fn say_goodbye(&mut self) -> End {
+        if self.client.try_disconnect().is_ok() {
+            let closed = async { while !matches!(self.progress.recv().await, Some(Progress::Ended(_)) | None) {} };
+            let _ = tokio::time::timeout(FAREWELL, closed).await;
+        }
+        End::Finished
+    }
+}
+
+/// The task that polls and does nothing else. Nothing may cancel a `poll` but the end of its connection:
+/// a message that is being written would be lost unnoticed.
+struct Poller {
+    reports: mpsc::Sender<Progress>,
+    incoming: mpsc::Sender<Message>,
+    publisher: Publisher,
+    instance_topic: Option<String>,
+}
+
+impl Poller {
+    async fn run(self, mut event_loop: EventLoop) {
+        loop {
+            let report = match event_loop.poll().await {
+                Ok(event) => self.report(event),
+                Err(error) => Some(Progress::Ended(Box::new(error))),
+            };
+            let Some(report) = report else { continue };
+            let last = matches!(report, Progress::Ended(_));
+            if self.reports.try_send(report).is_err() || last {
+                return;
+            }
+        }
+    }
+
+    fn report(&self, event: Event) -> Option<Progress> {
+        match event {
+            Event::Incoming(Packet::ConnAck(_)) => Some(Progress::Connected),
+            Event::Incoming(Packet::SubAck(granted)) => {
+                let refused = granted.return_codes.contains(&mqttbytes::v4::SubscribeReasonCode::Failure);
+                Some(Progress::Subscribed { refused })
+            }
+            Event::Incoming(Packet::PubAck(ack)) => Some(Progress::Acknowledged(ack.pkid)),
+            Event::Incoming(Packet::PingResp) => Some(Progress::Alive),
+            Event::Incoming(Packet::Publish(publish)) => self.deliver(publish),
+            Event::Outgoing(Outgoing::Publish(packet_id)) => Some(Progress::Sent(packet_id)),
+            _ => None,
+        }
+    }
+
+    fn deliver(&self, publish: mqttbytes::v4::Publish) -> Option<Progress> {
+        if Some(&publish.topic) == self.instance_topic.as_ref() {
+            // Only what was there before us says that somebody else has been connected meanwhile.
+            return publish.retain.then_some(Progress::Instance(publish.payload));
+        }
+        let message = Message { topic: publish.topic, payload: publish.payload, retained: publish.retain };
+        if self.incoming.try_send(message).is_err() {
+            self.publisher.count_dropped_message();
+        }
+        None
+    }
+}
+
+/// How large a packet the next connection takes.
+fn next_limit(end: &End) -> usize {
+    match end {
+        End::Failed(error) => match error.as_ref() {
+            ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(
+                size,
+            ))) if *size <= MAX_PACKET_ONCE => MAX_PACKET_ONCE,
+            _ => MAX_PACKET,
+        },
+        _ => MAX_PACKET,
+    }
+}
+
+/// The kind of failure, and a reason for the log that is the same as long as the cause is.
+fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
+    let End::Failed(error) = end else {
+        return (Failure::Dropped, "the broker has fallen silent".to_owned());
+    };
+    match error.as_ref() {
+        ConnectionError::ConnectionRefused(
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
+        ) => (Failure::Login, "the broker refuses our user name or password".to_owned()),
+        ConnectionError::ConnectionRefused(code) => (Failure::Dropped, format!("the broker refuses us: {code:?}")),
+        ConnectionError::Io(error) if !was_connected => (Failure::Absent, error.to_string()),
+        ConnectionError::NetworkTimeout if !was_connected => (Failure::Absent, "no answer".to_owned()),
+        error => (Failure::Dropped, error.to_string()),
+    }
+}
+
+/// Says when trouble begins, when its reason changes and when it is over; not each time, and no reason more
+/// than once a minute.
+#[derive(Default)]
+struct Complaint {
+    /// When each reason was last told, in this trouble or less than a minute ago.
+    told: BTreeMap<String, Instant>,
+    /// Whether what was told last is that there is no connection.
+    open: Option<bool>,
+}
+
+impl Complaint {
+    const SILENT_FOR: Duration = Duration::from_secs(60);
+
+    fn about(&mut self, failure: Failure, reason: String, wait: Duration) {
+        let retry_in_s = wait.as_secs_f32();
+        if self.told.contains_key(&reason) {
+            tracing::debug!(reason, retry_in_s, "no connection to the MQTT broker");
+            return;
+        }
+        match failure {
+            Failure::Login => tracing::error!(
+                "the MQTT broker refuses our user name or password; correct `mqtt.url`. Trying again once or twice a minute"
+            ),
+            Failure::Absent | Failure::Dropped => {
+                tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker");
+            }
+        }
+        self.told.insert(reason, clock::now());
+        self.open = Some(true);
+    }
+
+    fn settle(&mut self) {
+        self.told.retain(|_, told| told.elapsed() < Self::SILENT_FOR);
+        if self.open.replace(false) != Some(false) {
+            tracing::info!("connected to the MQTT broker");
+        }
+    }
+}
+
+/// A number in `0.0..1.0`. Where the system has no randomness, the middle will do for spreading work.
+pub(super) fn random() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MqttUrl;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+
+    async fn listen() -> (TcpListener, config::Mqtt) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let broker = config::Mqtt {
+            url: MqttUrl::parse(&url).unwrap(),
+            discovery_prefix: "homeassistant".to_owned(),
+            base_topic: "doorstep".to_owned(),
+        };
+        (listener, broker)
+    }
+
+    fn client(broker: config::Mqtt) -> Client {
+        let plan = Plan {
+            broker,
+            client_id: "doorstep-test".to_owned(),
+            keep_alive: Duration::from_secs(1),
+            will: None,
+            filters: Vec::new(),
+            instance: None,
+        };
+        Client::start(plan, Publisher::default(), mpsc::channel(1).0, CancellationToken::new())
+    }
+
+    async fn accept(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut connect = [0; 512];
+        assert!(stream.read(&mut connect).await.unwrap() > 0, "closed before CONNECT");
+        stream.write_all(&CONNACK).await.unwrap();
+        stream
+    }
+
+    /// Fault matrix, row 4: at most one and a half keep-alives and two seconds.
+    #[tokio::test]
+    async fn a_broker_that_has_fallen_silent_is_left_and_tried_again() {
+        let (listener, broker) = listen().await;
+        let client = client(broker);
+        let _silent = accept(&listener).await;
+        client.connected().wait_for(|connected| *connected).await.unwrap();
+        let again = tokio::time::timeout(Duration::from_millis(3_500), accept(&listener)).await;
+        assert!(again.is_ok(), "still waiting for a dead connection");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_mqtt_end_the_connection_and_nothing_else() {
+        let (listener, broker) = listen().await;
+        let _client = client(broker);
+        for nonsense in
+            [&b"HTTP/1.1 400 Bad Request"[..], &[0; 64], &[0xff; 64], &[0x32, 5, 0, 1, 0xff, 0, 1], &[0x40, 2, 9, 9]]
+        {
+            let mut stream = accept(&listener).await;
+            stream.write_all(nonsense).await.unwrap();
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "took {nonsense:?} for MQTT");
+        }
+        accept(&listener).await;
+    }
+
+    #[test]
+    fn an_ipv6_address_gets_the_brackets_that_a_port_needs() {
+        for (given, wanted) in [("::1", "[::1]"), ("[fe80::1]", "[fe80::1]"), ("core-mosquitto", "core-mosquitto")] {
+            assert_eq!(host(given), wanted);
+        }
+    }
+}

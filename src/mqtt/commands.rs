@@ -1,0 +1,217 @@
+//! What the broker tells us: switches to flip, with an answer to each on `/result`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::client::Message;
+use super::publisher::Publisher;
+use super::topics::{Switch, Topics};
+use crate::clock::{self, Instant};
+use crate::doorbell::{ActionError, Doorbell};
+use crate::model::{Capability, DeviceId};
+
+/// A command is a word or a short JSON object; anything longer is none.
+const MAX_PAYLOAD: usize = 1_024;
+
+/// What a payload asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) on: bool,
+    /// Whatever the sender wants to see again in the answer: text of at most 64 bytes, a number, or null.
+    pub(super) id: Value,
+}
+
+impl Order {
+    /// `ON`, `OFF` (any case), or `{"state":"ON","id":…}` with an optional id.
+    fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(payload).ok().filter(|text| text.len() <= MAX_PAYLOAD);
+        let text = text.ok_or(Refusal::BadPayload)?;
+        if let Some(on) = parse_state(text) {
+            return Ok(Self { on, id: Value::Null });
+        }
+        let object: serde_json::Map<_, _> = serde_json::from_str(text).map_err(|_| Refusal::BadPayload)?;
+        let on = object.get("state").and_then(Value::as_str).and_then(parse_state).ok_or(Refusal::BadPayload)?;
+        Ok(Self { on, id: object.get("id").filter(|id| is_echoed(id)).cloned().unwrap_or_default() })
+    }
+}
+
+fn parse_state(text: &str) -> Option<bool> {
+    match text {
+        _ if text.eq_ignore_ascii_case("ON") => Some(true),
+        _ if text.eq_ignore_ascii_case("OFF") => Some(false),
+        _ => None,
+    }
+}
+
+fn is_echoed(id: &Value) -> bool {
+    id.is_number() || id.as_str().is_some_and(|id| id.len() <= 64)
+}
+
+/// Why a command was not even tried, in words for whoever sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("retained commands are refused and erased; publish without the retain flag")]
+    Retained,
+    #[error(r#"the payload must be ON, OFF or {{"state":"ON"}}"#)]
+    BadPayload,
+    #[error("there is no such doorbell")]
+    UnknownDoorbell,
+    #[error("busy: too many commands for this doorbell are waiting")]
+    Busy,
+}
+
+/// Takes commands off the broker's hands.
+pub(super) struct Commands {
+    topics: Topics,
+    publisher: Publisher,
+    last_complaint: Option<Instant>,
+}
+
+impl Commands {
+    /// Refusals are counted each, and logged at most this often.
+    const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+    pub(super) fn new(topics: Topics, publisher: Publisher) -> Self {
+        Self { topics, publisher, last_complaint: None }
+    }
+
+    /// Gives the command in `message` to its doorbell's queue, or answers why not. Anything that is no command
+    /// is passed over.
+    pub(super) fn take<'a>(&mut self, message: &Message, queue_of: impl FnOnce(&DeviceId) -> Option<&'a Queue>) {
+        let Some((id, switch)) = self.topics.parse_command(&message.topic) else { return };
+        // An erased message, by us or by somebody else, tells its subscribers so with an empty payload.
+        if message.payload.is_empty() {
+            return;
+        }
+        if message.retained {
+            self.publisher.erase(message.topic.clone());
+            return self.refuse(&id, switch, Value::Null, Refusal::Retained);
+        }
+        let order = match Order::parse(&message.payload) {
+            Ok(order) => order,
+            Err(refusal) => return self.refuse(&id, switch, Value::Null, refusal),
+        };
+        let echo = order.id.clone();
+        match queue_of(&id) {
+            None => self.refuse(&id, switch, echo, Refusal::UnknownDoorbell),
+            Some(queue) if queue.0.try_send((switch, order)).is_err() => {
+                self.refuse(&id, switch, echo, Refusal::Busy);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn refuse(&mut self, id: &DeviceId, switch: Switch, echo: Value, refusal: Refusal) {
+        self.publisher.count_refused_command();
+        if self.last_complaint.is_none_or(|last| last.elapsed() >= Self::COMPLAIN_EVERY) {
+            self.last_complaint = Some(clock::now());
+            tracing::warn!(%id, command = switch.word(), reason = %refusal, "MQTT command refused");
+        }
+        answer(&self.publisher, &self.topics, id, switch, Err(refusal.to_string()), Duration::ZERO, echo);
+    }
+}
+
+/// The commands that wait for one doorbell. While it is full, further ones are answered `busy`.
+pub(super) struct Queue(mpsc::Sender<(Switch, Order)>);
+
+/// The other end of a [`Queue`]: carries commands out one after the other, so that ON then OFF ends in off.
+pub(super) struct Worker {
+    pub(super) doorbell: Doorbell,
+    pub(super) topics: Topics,
+    pub(super) publisher: Publisher,
+    orders: mpsc::Receiver<(Switch, Order)>,
+}
+
+impl Worker {
+    const QUEUE: usize = 8;
+
+    pub(super) fn new(doorbell: Doorbell, topics: Topics, publisher: Publisher) -> (Queue, Self) {
+        let (queue, orders) = mpsc::channel(Self::QUEUE);
+        (Queue(queue), Self { doorbell, topics, publisher, orders })
+    }
+
+    pub(super) async fn run(mut self) {
+        while let Some((switch, order)) = self.orders.recv().await {
+            let began = clock::now();
+            let outcome = self.flip(switch, order.on).await.map_err(|error| error.to_string());
+            let id = &self.doorbell.info().id;
+            answer(&self.publisher, &self.topics, id, switch, outcome, began.elapsed(), order.id);
+        }
+    }
+
+    async fn flip(&self, switch: Switch, on: bool) -> Result<(), ActionError> {
+        match switch {
+            Switch::Talk => self.doorbell.switch_talk(on).await,
+            Switch::Stream if !self.doorbell.info().capabilities.contains(&Capability::Stream) => {
+                Err(ActionError::Unsupported("it has no picture"))
+            }
+            Switch::Stream => {
+                self.doorbell.switch_stream(on);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn answer(
+    publisher: &Publisher,
+    topics: &Topics,
+    id: &DeviceId,
+    switch: Switch,
+    outcome: Result<(), String>,
+    took: Duration,
+    echo: Value,
+) {
+    let answer = json!({
+        "command": switch.word(),
+        "ok": outcome.is_ok(),
+        "error": outcome.err(),
+        "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "id": echo,
+    });
+    publisher.send(topics.result(id), answer.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_and_off_are_understood_in_any_case_and_as_json() {
+        for (payload, on, id) in [
+            ("ON", true, json!(null)),
+            ("off", false, json!(null)),
+            (r#"{"state":"ON"}"#, true, json!(null)),
+            (r#"{"state":"Off","id":"x1"}"#, false, json!("x1")),
+            (r#" {"id":7,"state":"on","more":[1]} "#, true, json!(7)),
+            (r#"{"state":"ON","id":{"a":1}}"#, true, json!(null)),
+        ] {
+            assert_eq!(Order::parse(payload.as_bytes()), Ok(Order { on, id }), "{payload}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_a_bad_payload() {
+        let long = "x".repeat(1 << 20);
+        let deep = "[".repeat(1_000);
+        let cases: [&[u8]; 12] = [
+            b"",
+            b"1",
+            b"true",
+            b" ON",
+            b"ON\n",
+            b"TOGGLE",
+            b"{}",
+            br#"{"state":true}"#,
+            br#"{"state":"ON""#,
+            b"\xff\xfe",
+            long.as_bytes(),
+            deep.as_bytes(),
+        ];
+        for payload in cases {
+            assert_eq!(Order::parse(payload), Err(Refusal::BadPayload), "{:?}", payload.get(..20));
+        }
+    }
+}

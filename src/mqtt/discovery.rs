@@ -1,0 +1,218 @@
+//! What Home Assistant is told of each doorbell: one device payload with every entity
+//! (its MQTT discovery as of 2026.11; docs/entities.md lists the entities).
+
+use serde_json::{Value, json};
+
+use super::topics::{Switch, Topics, doorbell_device};
+use crate::model::{Capability, DeviceInfo, MotionKind};
+
+/// What is the same for every device.
+pub(super) struct Discovery {
+    pub(super) topics: Topics,
+    pub(super) version: &'static str,
+    /// The page, as a browser reaches it.
+    pub(super) page_url: Option<String>,
+}
+
+impl Discovery {
+    /// The device that stands for Doorstep itself; doorbells point to it, so it is published first.
+    pub(super) fn bridge(&self) -> Value {
+        let device = self.topics.bridge_device();
+        let connection = json!({
+            "platform": "binary_sensor",
+            "unique_id": format!("{device}_connection"),
+            "name": "Connection",
+            "device_class": "connectivity",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.status(),
+            "payload_on": super::ONLINE,
+            "payload_off": super::OFFLINE,
+        });
+        let mut about = json!({
+            "identifiers": [device],
+            "name": "Doorstep",
+            "manufacturer": "Doorstep",
+            "model": "Bridge",
+            "sw_version": self.version,
+        });
+        self.link_page(&mut about);
+        json!({
+            "device": about,
+            "origin": self.origin(),
+            "components": { "connection": connection },
+        })
+    }
+
+    /// One doorbell: its device, and an entity for each thing it can do.
+    pub(super) fn doorbell(&self, info: &DeviceInfo) -> Value {
+        let can = |capability| info.capabilities.contains(&capability);
+        let mut components = serde_json::Map::new();
+        let mut add = |key: &str, component: Value| drop(components.insert(key.to_owned(), component));
+        if can(Capability::Ring) {
+            add("ring", self.ring(info));
+            add("ring_trigger", self.ring_trigger(info));
+            add("last_ring", self.last_ring(info));
+        }
+        if can(Capability::Motion) {
+            add("motion", self.motion(info));
+        }
+        if can(Capability::Talk) {
+            add("talk", self.switch(info, Switch::Talk, "Talk", "mdi:microphone"));
+        }
+        if can(Capability::Stream) {
+            add("stream", self.switch(info, Switch::Stream, "Stream", "mdi:video"));
+            add("viewers", self.viewers(info));
+        }
+        add("connection", self.connection(info));
+        add("link", self.link(info));
+        json!({
+            "device": self.device(info),
+            "origin": self.origin(),
+            "availability": [{"topic": self.topics.status()}, {"topic": self.topics.availability(&info.id)}],
+            "availability_mode": "all",
+            "qos": 1,
+            "components": components,
+        })
+    }
+
+    fn origin(&self) -> Value {
+        json!({"name": "Doorstep", "sw_version": self.version})
+    }
+
+    fn device(&self, info: &DeviceInfo) -> Value {
+        let mut device = json!({
+            "identifiers": [doorbell_device(&info.id)],
+            "name": shown_name(info),
+            "manufacturer": capitalised(info.vendor),
+            "model": info.model,
+            "via_device": self.topics.bridge_device(),
+        });
+        if let Some(firmware) = &info.firmware {
+            device["sw_version"] = json!(firmware);
+        }
+        self.link_page(&mut device);
+        device
+    }
+
+    fn link_page(&self, device: &mut Value) {
+        if let Some(url) = &self.page_url {
+            device["configuration_url"] = json!(url);
+        }
+    }
+
+    fn ring(&self, info: &DeviceInfo) -> Value {
+        let ring = json!({
+            "device_class": "doorbell",
+            "event_types": ["ring"],
+            "state_topic": self.topics.ring(&info.id),
+        });
+        entity(info, "event", "ring", "Ring", ring)
+    }
+
+    /// The same ring in the editor of automations, under the device.
+    fn ring_trigger(&self, info: &DeviceInfo) -> Value {
+        json!({
+            "platform": "device_automation",
+            "automation_type": "trigger",
+            "type": "button_short_press",
+            "subtype": "doorbell",
+            "topic": self.topics.ring(&info.id),
+            "payload": "ring",
+            "value_template": "{{ value_json.event_type }}",
+        })
+    }
+
+    fn last_ring(&self, info: &DeviceInfo) -> Value {
+        let last_ring = json!({
+            "device_class": "timestamp",
+            "state_topic": self.topics.info(&info.id),
+            "value_template": "{{ value_json.last_ring }}",
+        });
+        entity(info, "sensor", "last_ring", "Last ring", last_ring)
+    }
+
+    fn motion(&self, info: &DeviceInfo) -> Value {
+        let motion = json!({
+            "device_class": "motion",
+            "event_types": [MotionKind::Motion, MotionKind::Person, MotionKind::Package],
+            "state_topic": self.topics.motion(&info.id),
+        });
+        entity(info, "event", "motion", "Motion", motion)
+    }
+
+    fn switch(&self, info: &DeviceInfo, switch: Switch, name: &str, icon: &str) -> Value {
+        let topics = json!({
+            "icon": icon,
+            "state_topic": self.topics.switch(&info.id, switch),
+            "command_topic": self.topics.switch_command(&info.id, switch),
+            "optimistic": false,
+        });
+        entity(info, "switch", switch.word(), name, topics)
+    }
+
+    fn viewers(&self, info: &DeviceInfo) -> Value {
+        let viewers = json!({
+            "entity_category": "diagnostic",
+            "icon": "mdi:eye",
+            "state_class": "measurement",
+            "state_topic": self.topics.info(&info.id),
+            "value_template": "{{ value_json.viewers }}",
+        });
+        entity(info, "sensor", "viewers", "Viewers", viewers)
+    }
+
+    /// Off, rather than unavailable, while the doorbell cannot be reached.
+    fn connection(&self, info: &DeviceInfo) -> Value {
+        let connection = json!({
+            "device_class": "connectivity",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.availability(&info.id),
+            "payload_on": super::ONLINE,
+            "payload_off": super::OFFLINE,
+            "availability": [{"topic": self.topics.status()}],
+        });
+        entity(info, "binary_sensor", "connection", "Connection", connection)
+    }
+
+    /// How the doorbell is reached, with transport, codecs and last error as attributes.
+    fn link(&self, info: &DeviceInfo) -> Value {
+        let link = json!({
+            "entity_category": "diagnostic",
+            "icon": "mdi:lan-connect",
+            "state_topic": self.topics.info(&info.id),
+            "value_template": "{{ value_json.link }}",
+            "json_attributes_topic": self.topics.info(&info.id),
+            "availability": [{"topic": self.topics.status()}],
+        });
+        entity(info, "sensor", "link", "Link", link)
+    }
+}
+
+/// `component` with what every entity needs.
+fn entity(info: &DeviceInfo, platform: &str, key: &str, name: &str, mut component: Value) -> Value {
+    component["platform"] = json!(platform);
+    component["unique_id"] = json!(format!("{}_{key}", doorbell_device(&info.id)));
+    component["default_entity_id"] = json!(format!("{platform}.{}_{key}", slug(info)));
+    component["name"] = json!(name);
+    component
+}
+
+/// The owner's name without control characters, 100 characters at most; the id where nothing is left.
+fn shown_name(info: &DeviceInfo) -> String {
+    let name: String = info.name.chars().filter(|c| !c.is_control()).take(100).collect();
+    if name.trim().is_empty() { info.id.to_string() } else { name.trim().to_owned() }
+}
+
+/// The owner's name as entity ids are spelt (`Front Door!` → `front_door`); the id where nothing is left.
+fn slug(info: &DeviceInfo) -> String {
+    let lowered = info.name.to_lowercase();
+    let words = lowered.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut slug = words.collect::<Vec<_>>().join("_");
+    slug.truncate(50);
+    if slug.is_empty() { info.id.to_string() } else { slug }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

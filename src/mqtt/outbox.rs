@@ -1,0 +1,289 @@
+//! What is still to be told to the broker, so that no break of the connection loses it.
+//!
+//! Alone, the client library silently loses what it had queued when a connection breaks. So it is never
+//! handed more than [`Outbox::IN_FLIGHT`] messages, and none is forgotten here before the broker has
+//! acknowledged it. Pure: told the time, polled for what to send.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Instant;
+
+/// One message to hand to the client, always at QoS 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    pub topic: String,
+    pub payload: Bytes,
+    pub retain: bool,
+}
+
+/// Events that will never be sent, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// The queue was full; the oldest went.
+    pub full: u64,
+    /// Older than [`Outbox::EVENT_LIFE`]: a ring told late sends people to an empty door.
+    pub late: u64,
+}
+
+/// State topics as they should be at the broker, and the events that wait.
+///
+/// Order of sending: after a connect everything that is retained, oldest topic first, so that a doorbell is
+/// available before it rings; from then on events before changes of state.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    state: BTreeMap<String, Slot>,
+    /// Topics of the republication that follows a connect, still to be sent.
+    snapshot: VecDeque<String>,
+    /// At most [`Self::EVENTS`]; when full the oldest is dropped and counted.
+    events: VecDeque<Event>,
+    /// Topics whose payload changed since the connect.
+    changed: VecDeque<String>,
+    in_flight: VecDeque<Flight>,
+    connected: bool,
+    dropped: Dropped,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Empty: the topic is to be cleared, now and after every connect.
+    payload: Bytes,
+    /// Counts topics in the order in which they came up.
+    order: usize,
+    /// Whether it stands in `snapshot` or `changed`.
+    waits: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    publish: Publish,
+    since: Instant,
+}
+
+/// Handed to the client and not acknowledged.
+#[derive(Debug)]
+struct Flight {
+    /// Known once the client has written the message.
+    packet_id: Option<u16>,
+    /// `None` for state: after a break it is republished anyway.
+    event: Option<Event>,
+}
+
+impl Outbox {
+    pub const IN_FLIGHT: usize = 16;
+    pub const EVENTS: usize = 256;
+    pub const EVENT_LIFE: Duration = Duration::from_secs(30);
+
+    /// Lets `topic` hold `payload`, retained. Only the latest payload is ever sent.
+    /// Returns whether the topic is new here.
+    pub fn set(&mut self, topic: &str, payload: Bytes) -> bool {
+        match self.state.get_mut(topic) {
+            Some(slot) if slot.payload == payload => return false,
+            Some(slot) => slot.payload = payload,
+            None => {
+                let order = self.state.len();
+                self.state.insert(topic.to_owned(), Slot { payload, order, waits: false });
+                self.resend(topic);
+                return true;
+            }
+        }
+        self.resend(topic);
+        false
+    }
+
+    /// Takes what `topic` retains away from the broker.
+    pub fn clear(&mut self, topic: &str) -> bool {
+        self.set(topic, Bytes::new())
+    }
+
+    /// Sends the payload of `topic` once more, although it did not change.
+    pub fn resend(&mut self, topic: &str) {
+        let Some(slot) = self.state.get_mut(topic) else { return };
+        if self.connected && !slot.waits {
+            slot.waits = true;
+            self.changed.push_back(topic.to_owned());
+        }
+    }
+
+    /// Queues a message that is sent once, in the order of these calls.
+    pub fn push(&mut self, publish: Publish, now: Instant) {
+        self.events.push_back(Event { publish, since: now });
+        self.drop_surplus();
+    }
+
+    /// A connection is up: everything retained is to be sent again.
+    pub fn on_connected(&mut self) {
+        self.connected = true;
+        self.changed.clear();
+        let mut topics: Vec<_> = self.state.iter_mut().collect();
+        topics.sort_by_key(|(_, slot)| slot.order);
+        self.snapshot = topics
+            .into_iter()
+            .map(|(topic, slot)| {
+                slot.waits = true;
+                topic.clone()
+            })
+            .collect();
+    }
+
+    /// The connection is gone: events without acknowledgement go back to the front, in order.
+    pub fn on_disconnected(&mut self) {
+        self.connected = false;
+        for event in self.in_flight.drain(..).rev().filter_map(|flight| flight.event) {
+            self.events.push_front(event);
+        }
+        self.drop_surplus();
+    }
+
+    /// The next message for the client, which from now on counts as in flight. Call until `None`.
+    pub fn next(&mut self, now: Instant) -> Option<Publish> {
+        self.drop_late(now);
+        if !self.connected || self.in_flight.len() >= Self::IN_FLIGHT {
+            return None;
+        }
+        let (publish, event) = if let Some(topic) = self.snapshot.pop_front() {
+            (self.take_state(topic)?, None)
+        } else if let Some(event) = self.events.pop_front() {
+            (event.publish.clone(), Some(event))
+        } else {
+            let topic = self.changed.pop_front()?;
+            (self.take_state(topic)?, None)
+        };
+        self.in_flight.push_back(Flight { packet_id: None, event });
+        Some(publish)
+    }
+
+    /// The client has written the oldest message that had no packet id yet.
+    pub fn on_sent(&mut self, packet_id: u16) {
+        if let Some(flight) = self.in_flight.iter_mut().find(|flight| flight.packet_id.is_none()) {
+            flight.packet_id = Some(packet_id);
+        }
+    }
+
+    /// The broker has taken this message over.
+    pub fn on_acknowledged(&mut self, packet_id: u16) {
+        if let Some(at) = self.in_flight.iter().position(|flight| flight.packet_id == Some(packet_id)) {
+            self.in_flight.remove(at);
+        }
+    }
+
+    /// Whether the broker has acknowledged everything.
+    pub fn is_empty(&self) -> bool {
+        let waiting = self.snapshot.len() + self.events.len() + self.changed.len();
+        self.connected && waiting == 0 && self.in_flight.is_empty()
+    }
+
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// Topics that hold a payload, in the order in which they came up.
+    pub fn topics(&self) -> Vec<String> {
+        let mut topics: Vec<_> = self.state.iter().filter(|(_, slot)| !slot.payload.is_empty()).collect();
+        topics.sort_by_key(|(_, slot)| slot.order);
+        topics.into_iter().map(|(topic, _)| topic.clone()).collect()
+    }
+
+    fn take_state(&mut self, topic: String) -> Option<Publish> {
+        let slot = self.state.get_mut(&topic)?;
+        slot.waits = false;
+        Some(Publish { payload: slot.payload.clone(), topic, retain: true })
+    }
+
+    fn drop_surplus(&mut self) {
+        while self.events.len() > Self::EVENTS {
+            self.events.pop_front();
+            self.dropped.full += 1;
+        }
+    }
+
+    fn drop_late(&mut self, now: Instant) {
+        while self.events.front().is_some_and(|event| now.saturating_duration_since(event.since) > Self::EVENT_LIFE) {
+            self.events.pop_front();
+            self.dropped.late += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn event(n: usize) -> Publish {
+        Publish { topic: "door/ring".to_owned(), payload: Bytes::from(n.to_string()), retain: false }
+    }
+
+    fn drain(outbox: &mut Outbox, now: Instant) -> Vec<String> {
+        let mut sent = Vec::new();
+        while let Some(publish) = outbox.next(now) {
+            sent.push(format!("{}={}", publish.topic, String::from_utf8_lossy(&publish.payload)));
+        }
+        sent
+    }
+
+    #[test]
+    fn a_connect_sends_what_is_retained_in_order_of_appearance_then_events_then_changes() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        outbox.set("z/first", "1".into());
+        outbox.push(event(7), now);
+        outbox.set("a/second", "2".into());
+        assert_eq!(drain(&mut outbox, now), [""; 0], "sent without a connection");
+        outbox.on_connected();
+        assert_eq!(drain(&mut outbox, now), ["z/first=1", "a/second=2", "door/ring=7"]);
+        outbox.set("z/first", "3".into());
+        outbox.set("z/first", "4".into());
+        outbox.set("a/second", "2".into());
+        outbox.push(event(8), now);
+        assert_eq!(drain(&mut outbox, now), ["door/ring=8", "z/first=4"]);
+    }
+
+    #[test]
+    fn a_break_puts_unacknowledged_events_back_in_front() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        outbox.on_connected();
+        (0..20).for_each(|n| outbox.push(event(n), now));
+        assert_eq!(drain(&mut outbox, now).len(), Outbox::IN_FLIGHT);
+        [1, 2, 3].into_iter().for_each(|id| outbox.on_sent(id));
+        outbox.on_acknowledged(2);
+        outbox.on_disconnected();
+        outbox.on_connected();
+        let again = drain(&mut outbox, now);
+        assert_eq!(again.first().map(String::as_str), Some("door/ring=0"));
+        assert_eq!(again.get(1).map(String::as_str), Some("door/ring=2"));
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_oldest_and_counts_it() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        (0..Outbox::EVENTS + 3).for_each(|n| outbox.push(event(n), now));
+        outbox.on_connected();
+        assert_eq!(outbox.next(now), Some(event(3)));
+        assert_eq!(outbox.dropped(), Dropped { full: 3, late: 0 });
+    }
+
+    #[test]
+    fn an_event_older_than_its_life_is_dropped_and_counted() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        outbox.push(event(1), now);
+        outbox.push(event(2), now + Duration::from_secs(20));
+        outbox.on_connected();
+        assert_eq!(outbox.next(now + Duration::from_secs(31)), Some(event(2)));
+        assert_eq!(outbox.dropped(), Dropped { full: 0, late: 1 });
+    }
+
+    #[test]
+    fn a_cleared_topic_is_cleared_again_after_every_connect() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        outbox.set("door/info", "{}".into());
+        outbox.clear("door/info");
+        for _ in 0..2 {
+            outbox.on_connected();
+            assert_eq!(drain(&mut outbox, now), ["door/info="]);
+            outbox.on_disconnected();
+        }
+        assert_eq!(outbox.topics(), [""; 0]);
+    }
+}

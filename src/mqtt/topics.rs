@@ -1,0 +1,158 @@
+//! Every topic there is, made of the configured prefixes and of ids, never of names (docs/entities.md).
+
+use crate::config;
+use crate::model::DeviceId;
+
+/// A switch of a doorbell that MQTT can flip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Switch {
+    Talk,
+    Stream,
+}
+
+impl Switch {
+    pub(super) const ALL: [Self; 2] = [Self::Talk, Self::Stream];
+
+    /// Its name in topics, in discovery and in `/result`.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Talk => "talk",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Topics {
+    base: String,
+    discovery_prefix: String,
+}
+
+impl Topics {
+    pub(super) fn new(broker: &config::Mqtt) -> Self {
+        Self { base: broker.base_topic.clone(), discovery_prefix: broker.discovery_prefix.clone() }
+    }
+
+    /// `online` while we are connected, `offline` by last will.
+    pub(super) fn status(&self) -> String {
+        format!("{}/status", self.base)
+    }
+
+    /// Where the run that is connected leaves its mark.
+    pub(super) fn instance(&self) -> String {
+        format!("{}/bridge/instance", self.base)
+    }
+
+    /// Where Home Assistant says that it has started.
+    pub(super) fn birth(&self) -> String {
+        format!("{}/status", self.discovery_prefix)
+    }
+
+    /// The discovery of the device that stands for Doorstep itself. It carries the base topic, so that two
+    /// Doorsteps on one broker are two devices.
+    pub(super) fn bridge_discovery(&self) -> String {
+        self.discovery(&self.bridge_device())
+    }
+
+    pub(super) fn bridge_device(&self) -> String {
+        let base: String = self.base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        format!("{base}_bridge")
+    }
+
+    pub(super) fn doorbell_discovery(&self, id: &DeviceId) -> String {
+        self.discovery(&doorbell_device(id))
+    }
+
+    fn discovery(&self, object: &str) -> String {
+        format!("{}/device/{object}/config", self.discovery_prefix)
+    }
+
+    pub(super) fn availability(&self, id: &DeviceId) -> String {
+        self.of(id, "availability")
+    }
+
+    pub(super) fn ring(&self, id: &DeviceId) -> String {
+        self.of(id, "ring")
+    }
+
+    pub(super) fn motion(&self, id: &DeviceId) -> String {
+        self.of(id, "motion")
+    }
+
+    pub(super) fn info(&self, id: &DeviceId) -> String {
+        self.of(id, "info")
+    }
+
+    pub(super) fn result(&self, id: &DeviceId) -> String {
+        self.of(id, "result")
+    }
+
+    pub(super) fn switch(&self, id: &DeviceId, switch: Switch) -> String {
+        self.of(id, switch.word())
+    }
+
+    pub(super) fn switch_command(&self, id: &DeviceId, switch: Switch) -> String {
+        format!("{}/set", self.switch(id, switch))
+    }
+
+    /// Subscribed, so that commands for doorbells that are gone can be refused and erased too.
+    pub(super) fn command_filters(&self) -> Vec<String> {
+        Switch::ALL.into_iter().map(|switch| format!("{}/+/{}/set", self.base, switch.word())).collect()
+    }
+
+    /// Whose switch a command topic is for; `None` for every other topic.
+    pub(super) fn parse_command(&self, topic: &str) -> Option<(DeviceId, Switch)> {
+        let mut levels = topic.strip_prefix(&self.base)?.strip_prefix('/')?.split('/');
+        let id = DeviceId::parse(levels.next()?).ok()?;
+        let word = levels.next()?;
+        let switch = Switch::ALL.into_iter().find(|switch| switch.word() == word)?;
+        (levels.next()? == "set" && levels.next().is_none()).then_some((id, switch))
+    }
+
+    fn of(&self, id: &DeviceId, what: &str) -> String {
+        format!("{}/{id}/{what}", self.base)
+    }
+}
+
+/// The identifier of a doorbell's device in Home Assistant.
+pub(super) fn doorbell_device(id: &DeviceId) -> String {
+    format!("doorstep_{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics(base: &str) -> Topics {
+        Topics { base: base.to_owned(), discovery_prefix: "homeassistant".to_owned() }
+    }
+
+    #[test]
+    fn a_command_topic_is_read_back() {
+        let id = DeviceId::parse("wyze_1").unwrap();
+        for topics in [topics("doorstep"), topics("house/door")] {
+            for switch in Switch::ALL {
+                assert_eq!(topics.parse_command(&topics.switch_command(&id, switch)), Some((id.clone(), switch)));
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_command() {
+        let topics = topics("doorstep");
+        for topic in [
+            "",
+            "doorstep",
+            "doorstep/",
+            "doorstep/a/talk",
+            "doorstep/a/talk/set/x",
+            "doorstep/a/lock/set",
+            "doorstep/A B/talk/set",
+            "doorstep//talk/set",
+            "doorstepx/a/talk/set",
+            "other/a/talk/set",
+        ] {
+            assert_eq!(topics.parse_command(topic), None, "{topic}");
+        }
+    }
+}

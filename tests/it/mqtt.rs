@@ -1,0 +1,594 @@
+//! What users of MQTT rely on, shown on a real mosquitto by its own clients.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorstep::clock;
+use doorstep::config::{self, MqttUrl};
+use doorstep::doorbell::{ActionError, Doorbell, Registry};
+use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Motion, MotionKind};
+use doorstep::mqtt::{self, Button, Mqtt, Settings};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::fake_vendor::{FakeVendor, OnTalk};
+use crate::support::home_assistant;
+use crate::support::mosquitto::{self, Heard, Mosquitto, PATIENCE, until};
+use crate::support::tcp_proxy::TcpProxy;
+
+/// A doorbell and the MQTT face on a broker.
+struct House {
+    vendor: Arc<FakeVendor>,
+    doorbell: Doorbell,
+    registry: Registry,
+    mqtt: Mqtt,
+    stop: CancellationToken,
+    /// Of the doorbell, which outlives the face.
+    _doorbell_stop: tokio_util::sync::DropGuard,
+}
+
+impl House {
+    /// One doorbell, reachable, and the face connected.
+    async fn on(broker: &Mosquitto) -> Self {
+        let house = Self::with(FakeVendor::new(), settings(broker.settings())).await;
+        house.connected().await;
+        house
+    }
+
+    async fn with(vendor: Arc<FakeVendor>, settings: Settings) -> Self {
+        let doorbell_stop = CancellationToken::new();
+        let doorbell = vendor.doorbell(&doorbell_stop);
+        doorbell.state().wait_for(|state| state.link == Link::Ready).await.unwrap();
+        let registry = Registry::default();
+        registry.insert(doorbell.clone());
+        let stop = CancellationToken::new();
+        let mqtt = mqtt::start(settings, registry.clone(), stop.clone());
+        Self { vendor, doorbell, registry, mqtt, stop, _doorbell_stop: doorbell_stop.drop_guard() }
+    }
+
+    async fn connected(&self) {
+        self.is_connected(true).await;
+    }
+
+    async fn is_connected(&self, connected: bool) {
+        let mut now = self.mqtt.connected();
+        let waited = tokio::time::timeout(PATIENCE, now.wait_for(|now| *now == connected)).await;
+        assert!(waited.is_ok(), "never became connected={connected}");
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.mqtt.closed().await;
+    }
+}
+
+fn settings(broker: config::Mqtt) -> Settings {
+    Settings {
+        broker,
+        client_id: "doorstep-test".to_owned(),
+        version: "1.2.3",
+        buttons: Vec::new(),
+        page_url: Some("http://doorstep.local:8480/".to_owned()),
+    }
+}
+
+fn heard(topic: &str, retain: bool, payload: &str) -> Heard {
+    Heard { topic: topic.to_owned(), qos: 1, retain, payload: payload.to_owned() }
+}
+
+/// What stands on a topic once the doorbell is ready.
+fn ready_state() -> Vec<Heard> {
+    let info = r#"{"codecs":{"audio":null,"video":null},"last_error":null,"last_ring":null,"link":"ready","#.to_owned()
+        + r#""streams":{"whep":"http://doorstep.local:8480/whep/fake_1"},"transport":null,"viewers":0}"#;
+    vec![
+        heard("doorstep/fake_1/availability", true, "online"),
+        heard("doorstep/fake_1/talk", true, "OFF"),
+        heard("doorstep/fake_1/stream", true, "OFF"),
+        heard("doorstep/fake_1/info", true, &info),
+    ]
+}
+
+const DISCOVERY: &str = "homeassistant/device/doorstep_fake_1/config";
+const BRIDGE: &str = "homeassistant/device/doorstep_bridge/config";
+
+#[tokio::test]
+async fn a_doorbell_appears_with_exactly_these_messages() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let mut witness = broker.listen("#").await;
+    let house = House::on(&broker).await;
+    let [status, bridge, mark, discovery] =
+        [witness.next().await, witness.next().await, witness.next().await, witness.next().await];
+    assert_eq!(status, heard("doorstep/status", true, "online"));
+    assert_eq!((bridge.topic.as_str(), bridge.qos, bridge.retain), (BRIDGE, 1, true));
+    assert_eq!((mark.topic.as_str(), mark.qos, mark.retain), ("doorstep/bridge/instance", 1, true));
+    assert_eq!((discovery.topic.as_str(), discovery.qos, discovery.retain), (DISCOVERY, 1, true));
+    let expected: Value = serde_json::from_str(include_str!("expected/discovery.json")).unwrap();
+    assert_eq!(json!({"bridge": bridge.json(), "doorbell": discovery.json()}), expected);
+
+    let mut rest = Vec::new();
+    while rest.len() < 4 {
+        rest.push(witness.next().await);
+    }
+    assert_eq!(rest, ready_state());
+    assert_eq!(witness.until_fence().await, [], "something more was sent");
+    let topics: BTreeSet<_> = broker.retained("#").await.into_iter().map(|heard| heard.topic).collect();
+    assert_eq!(*house.mqtt.retained_topics().borrow(), topics, "the list for `forget`");
+}
+
+#[tokio::test]
+async fn home_assistant_takes_every_discovery_payload() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let mut witness = broker.listen("homeassistant/#").await;
+    use Capability::{Motion, Ring, Stream, Talk};
+    let everything = [Ring, Motion, Stream, Talk];
+    let names =
+        ["Front Door", "<img src=x onerror=alert(1)>", "a/+/#", "", "\u{0}\n\t", "日本", "~", &"x".repeat(5_000)];
+    let registry = Registry::default();
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    for (n, name) in names.iter().enumerate() {
+        let info = DeviceInfo {
+            id: DeviceId::parse(&format!("fake_{n}")).unwrap(),
+            name: (*name).to_owned(),
+            vendor: "fake",
+            model: "M".to_owned(),
+            firmware: None,
+            capabilities: everything.into_iter().take(n % 5).collect(),
+        };
+        registry.insert(FakeVendor::of(info).doorbell(&stop));
+    }
+    let _mqtt = mqtt::start(settings(broker.settings()), registry, stop.clone());
+    for _ in 0..=names.len() {
+        let discovery = witness.next().await;
+        assert!(discovery.payload.len() < 16 * 1024, "{} bytes", discovery.payload.len());
+        home_assistant::accepts(&discovery.topic, &discovery.json());
+    }
+    assert_eq!(witness.until_fence().await, [], "a name has made a topic");
+}
+
+#[tokio::test]
+async fn a_ring_is_told_once_and_not_retained() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/fake_1/#").await;
+    witness.until_fence().await;
+    house.vendor.ring("e-1");
+    house.vendor.ring("e-1");
+    let ring = witness.next().await;
+    let at = clock::rfc3339(house.doorbell.rings()[0].at);
+    let payload = json!({"event_type": "ring", "id": "e-1", "at": at, "source": "cloud"});
+    assert_eq!(ring, heard("doorstep/fake_1/ring", false, &ring.payload));
+    assert_eq!(ring.json(), payload);
+    let info = witness.next().await;
+    assert_eq!((info.topic.as_str(), &info.json()["last_ring"]), ("doorstep/fake_1/info", &json!(at)));
+    assert_eq!(witness.until_fence().await, [], "something more was sent");
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figure is for whoever reads the test's output")]
+async fn a_ring_is_told_at_once() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/fake_1/ring").await;
+    let mut took = Vec::new();
+    for n in 0..21 {
+        let rung = clock::now();
+        house.vendor.ring(&format!("e-{n}"));
+        assert_eq!(witness.next().await.json()["id"], format!("e-{n}"));
+        took.push(rung.elapsed());
+    }
+    took.sort();
+    println!("ring to mosquitto_sub: median {:?}, slowest {:?}", took[10], took[20]);
+}
+
+#[tokio::test]
+async fn motion_is_told_by_kind_and_not_retained() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/fake_1/#").await;
+    witness.until_fence().await;
+    let at = clock::unix_now();
+    for (kind, word) in
+        [(MotionKind::Motion, "motion"), (MotionKind::Person, "person"), (MotionKind::Package, "package")]
+    {
+        house.vendor.tell(Event::Motion(Motion { at, event_id: word.to_owned(), kind }));
+        let motion = witness.next().await;
+        assert_eq!(motion, heard("doorstep/fake_1/motion", false, &motion.payload));
+        assert_eq!(motion.json(), json!({"event_type": word, "id": word, "at": clock::rfc3339(at)}));
+    }
+    assert_eq!(witness.until_fence().await, [], "something more was sent");
+}
+
+#[tokio::test]
+async fn a_message_on_a_button_topic_rings() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let button = |topic: &str, payload: Option<&str>| Button {
+        topic: topic.to_owned(),
+        payload: payload.map(str::to_owned),
+        doorbell: DeviceId::parse("fake_1").unwrap(),
+    };
+    broker.publish("radio/any", "ON", &["-r"]);
+    let mut settings = settings(broker.settings());
+    settings.buttons =
+        vec![button("radio/any", None), button("zigbee/+/action", Some("single")), button("bad/#/x", None)];
+    let house = House::with(FakeVendor::new(), settings).await;
+    house.connected().await;
+    let mut witness = broker.listen("doorstep/fake_1/ring").await;
+    for (topic, payload) in [("radio/any", "OFF"), ("zigbee/door/action", "double"), ("zigbee/door", "single")] {
+        broker.publish(topic, payload, &[]);
+    }
+    broker.publish("radio/any", "", &["-r"]);
+    broker.publish("zigbee/door/action", "single", &[]);
+    let ring = witness.next().await;
+    assert_eq!(ring.json()["source"], "button");
+    assert_eq!(witness.until_fence().await, [], "rung by something else");
+    assert_eq!(house.doorbell.rings().len(), 1);
+}
+
+#[tokio::test]
+async fn the_talk_switch_opens_and_closes_the_speaker() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/fake_1/#").await;
+    witness.until_fence().await;
+    broker.publish("doorstep/fake_1/talk/set", "ON", &[]);
+    house.vendor.until("an open speaker", |seen| seen.speaker_open).await;
+    let [talk, result] = witness.next_of_each(["doorstep/fake_1/talk", "doorstep/fake_1/result"]).await;
+    assert_eq!(talk, heard("doorstep/fake_1/talk", true, "ON"));
+    assert_eq!(result, heard("doorstep/fake_1/result", false, &result.payload));
+    let took = result.json()["took_ms"].as_u64().expect("milliseconds");
+    let answer = json!({"command": "talk", "ok": true, "error": null, "took_ms": took, "id": null});
+    assert_eq!(result.json(), answer);
+
+    broker.publish("doorstep/fake_1/talk/set", r#"{"state":"off","id":42}"#, &["-q", "1"]);
+    house.vendor.until("a closed speaker", |seen| !seen.speaker_open && seen.talks_ended == 1).await;
+    let result = witness.next_on("doorstep/fake_1/result").await;
+    assert_eq!((&result.json()["ok"], &result.json()["id"]), (&json!(true), &json!(42)));
+    until("OFF", || !house.doorbell.state().borrow().talking).await;
+    let talk = broker.retained("doorstep/fake_1/talk").await;
+    assert_eq!(talk, [heard("doorstep/fake_1/talk", true, "OFF")]);
+}
+
+#[tokio::test]
+async fn the_stream_switch_keeps_the_camera_up() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/fake_1/#").await;
+    witness.until_fence().await;
+    broker.publish("doorstep/fake_1/stream/set", "on", &[]);
+    let mut state = house.doorbell.state();
+    state.wait_for(|state| state.link == Link::Streaming).await.unwrap();
+    let [stream, result] = witness.next_of_each(["doorstep/fake_1/stream", "doorstep/fake_1/result"]).await;
+    assert_eq!(stream, heard("doorstep/fake_1/stream", true, "ON"));
+    assert_eq!(result.json()["ok"], true);
+    broker.publish("doorstep/fake_1/stream/set", "OFF", &[]);
+    state.wait_for(|state| !state.stream_switch).await.unwrap();
+    assert_eq!(witness.next_on("doorstep/fake_1/stream").await, heard("doorstep/fake_1/stream", true, "OFF"));
+}
+
+#[tokio::test]
+async fn a_refused_talk_is_answered_with_its_reason() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    house.vendor.on_talk(OnTalk::Refuses(ActionError::Refused { why: "battery is low".to_owned() }));
+    let mut witness = broker.listen("doorstep/fake_1/result").await;
+    broker.publish("doorstep/fake_1/talk/set", "ON", &[]);
+    let result = witness.next().await.json();
+    assert_eq!((&result["ok"], &result["error"]), (&json!(false), &json!("the doorbell refused: battery is low")));
+}
+
+#[tokio::test]
+async fn a_command_beyond_the_queue_is_answered_busy() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    house.vendor.on_talk(OnTalk::Hangs);
+    let mut witness = broker.listen("doorstep/fake_1/result").await;
+    broker.publish("doorstep/fake_1/talk/set", "ON", &[]);
+    house.vendor.until("a talk asked for", |seen| seen.talks_asked == 1).await;
+    for n in 0..9 {
+        broker.publish("doorstep/fake_1/stream/set", format!(r#"{{"state":"ON","id":{n}}}"#), &[]);
+    }
+    let result = witness.next().await.json();
+    assert_eq!((&result["ok"], &result["id"]), (&json!(false), &json!(8)), "{result}");
+    assert!(result["error"].as_str().unwrap().starts_with("busy"), "{result}");
+    house.vendor.answer_talk();
+    for n in [json!(null), json!(0), json!(1), json!(2), json!(3), json!(4), json!(5), json!(6), json!(7)] {
+        let result = witness.next().await.json();
+        assert_eq!((&result["ok"], &result["id"]), (&json!(true), &n), "{result}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_answered_and_changes_nothing() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/+/result").await;
+    let payloads: [&[u8]; 7] = [b"1", b"TOGGLE", b" ON", b"{}", br#"{"state":7}"#, b"\xff\xfe\x00", &[b'x'; 100_000]];
+    for payload in payloads {
+        broker.publish("doorstep/fake_1/talk/set", payload, &[]);
+        let result = witness.next().await;
+        let expected = r#"the payload must be ON, OFF or {"state":"ON"}"#;
+        assert_eq!((&result.json()["ok"], &result.json()["error"]), (&json!(false), &json!(expected)));
+    }
+    broker.publish("doorstep/fake_9/talk/set", "ON", &[]);
+    let result = witness.next_on("doorstep/fake_9/result").await;
+    assert_eq!(result.json()["error"], "there is no such doorbell");
+    for topic in ["doorstep/NOT AN ID/talk/set", "doorstep/fake_1/lock/set", "doorstep/fake_1/talk/set/x"] {
+        broker.publish(topic, "ON", &[]);
+    }
+    broker.publish("doorstep/fake_1/talk/set", "", &[]);
+    assert_eq!(witness.until_fence().await, [], "answered what was never asked");
+    assert_eq!(house.mqtt.counters().commands_refused, 8);
+    assert_eq!(house.vendor.seen().talks_asked, 0);
+}
+
+#[tokio::test]
+async fn a_message_of_a_megabyte_is_survived_retained_or_not() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    broker.publish("doorstep/fake_1/talk/set", vec![b'x'; 1 << 20], &["-r"]);
+    house.is_connected(false).await;
+    let mut witness = broker.listen("doorstep/fake_1/#").await;
+    house.connected().await;
+    let erased = witness.next_on("doorstep/fake_1/talk/set").await;
+    let erased = if erased.payload.is_empty() { erased } else { witness.next_on("doorstep/fake_1/talk/set").await };
+    assert_eq!(erased, heard("doorstep/fake_1/talk/set", true, ""));
+    broker.publish("doorstep/fake_1/talk/set", "ON", &[]);
+    house.vendor.until("an open speaker", |seen| seen.speaker_open).await;
+}
+
+#[tokio::test]
+async fn a_retained_command_is_refused_and_erased() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let topics = ["doorstep/fake_1/talk/set", "doorstep/gone_1/stream/set"];
+    topics.iter().for_each(|topic| broker.publish(topic, "ON", &["-r"]));
+    let mut witness = broker.listen("doorstep/+/#").await;
+    witness.until_fence().await;
+    let house = House::on(&broker).await;
+    let mut heard_of = BTreeSet::new();
+    while heard_of.len() < 4 {
+        let heard = witness.next().await;
+        if heard.topic.ends_with("/set") {
+            assert_eq!((heard.payload.as_str(), heard.retain), ("", true), "{heard}");
+            heard_of.insert(heard.topic);
+        } else if heard.topic.ends_with("/result") {
+            let error = "retained commands are refused and erased; publish without the retain flag";
+            assert_eq!((&heard.json()["ok"], &heard.json()["error"]), (&json!(false), &json!(error)));
+            heard_of.insert(heard.topic);
+        }
+    }
+    let more = witness.until_fence().await;
+    assert!(!more.iter().any(|heard| heard.topic.ends_with("/set") || heard.topic.ends_with("/result")), "{more:?}");
+    assert_eq!(broker.retained("doorstep/+/+/set").await, []);
+    let seen = house.vendor.seen();
+    assert_eq!((seen.talks_asked, house.mqtt.counters().commands_refused), (0, 2));
+}
+
+#[tokio::test]
+async fn commands_sent_while_we_were_away_are_not_carried_out() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    broker.leave_session("doorstep-test", "doorstep/+/talk/set");
+    broker.publish("doorstep/fake_1/talk/set", "ON", &["-q", "1"]);
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("doorstep/fake_1/result").await;
+    broker.publish("doorstep/fake_1/stream/set", "ON", &[]);
+    assert_eq!(witness.next().await.json()["command"], "stream");
+    assert_eq!(house.vendor.seen().talks_asked, 0);
+}
+
+#[tokio::test]
+async fn a_birth_message_brings_everything_once_more() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    broker.publish("homeassistant/status", "online", &["-r"]);
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("#").await;
+    witness.until_fence().await;
+    // Live, a birth counts whether or not it is retained as well.
+    for birth in [&["-r"] as &[&str], &[]] {
+        let told = clock::now();
+        broker.publish("homeassistant/status", "online", birth);
+        let mut all = Vec::new();
+        while all.len() < 8 {
+            all.push(witness.next().await);
+        }
+        assert!(told.elapsed() >= Duration::from_millis(500), "before Home Assistant can listen");
+        let topics: BTreeSet<_> = all.iter().map(|heard| heard.topic.as_str()).collect();
+        let [status, mine] = ["doorstep/status", "homeassistant/status"];
+        let state = ["availability", "info", "stream", "talk"].map(|what| format!("doorstep/fake_1/{what}"));
+        let expected = [mine, BRIDGE, DISCOVERY, status].into_iter().chain(state.iter().map(String::as_str));
+        assert_eq!(topics, expected.collect(), "the birth itself, and each topic once");
+        let mut told_again = all.iter().filter(|heard| heard.topic != mine);
+        assert!(told_again.all(|heard| heard.retain && !heard.payload.is_empty()), "{all:?}");
+    }
+    broker.publish("homeassistant/status", "offline", &[]);
+    house.vendor.ring("last");
+    witness.next_on("doorstep/fake_1/ring").await;
+}
+
+#[tokio::test]
+async fn a_retained_birth_brings_no_double() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    broker.publish("homeassistant/status", "online", &["-r"]);
+    let mut witness = broker.listen("#").await;
+    witness.until_fence().await;
+    let house = House::on(&broker).await;
+    // A real birth after it: had the retained one counted too, its messages would come first.
+    let mut first: Vec<_> = Vec::new();
+    while first.len() < 8 {
+        first.push(witness.next().await.topic);
+    }
+    broker.publish("homeassistant/status", "online", &[]);
+    let mut again = Vec::new();
+    while again.len() < 8 {
+        again.push(witness.next().await.topic);
+    }
+    assert_eq!(again[0], "homeassistant/status");
+    assert_eq!(again.iter().collect::<BTreeSet<_>>().len(), 8, "something came twice: {again:?}");
+    drop(house);
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_back_empty_gets_everything_again() {
+    let Some(mut broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let retained = |mut all: Vec<Heard>| {
+        all.retain(|heard| !heard.topic.ends_with("/info"));
+        all
+    };
+    until("a full set", || house.mqtt.retained_topics().borrow().len() == 8).await;
+    broker.retained("#").await;
+    let before = retained(broker.retained("#").await);
+    for round in 0..2 {
+        if round == 0 {
+            broker.kill()
+        } else {
+            broker.terminate()
+        }
+        house.is_connected(false).await;
+        house.vendor.ring(&format!("while-away-{round}"));
+        broker.start_again().await;
+        let mut witness = broker.listen("doorstep/#").await;
+        assert_eq!(witness.next_on("doorstep/fake_1/ring").await.json()["id"], format!("while-away-{round}"));
+        witness.until_fence().await;
+        assert_eq!(retained(broker.retained("#").await), before);
+    }
+}
+
+#[tokio::test]
+async fn no_ring_is_lost_when_the_connection_is_cut() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let proxy = TcpProxy::to(broker.port).await;
+    let house = House::with(FakeVendor::new(), settings(mosquitto::settings(proxy.port))).await;
+    house.connected().await;
+    let mut witness = broker.listen("doorstep/#").await;
+    let vendor = house.vendor.clone();
+    let ringing = tokio::spawn(async move {
+        for n in 0..240 {
+            vendor.ring(&n.to_string());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        proxy.cut(Duration::from_millis(100)).await;
+    }
+    ringing.await.unwrap();
+    let mut missing: BTreeSet<_> = (0..240).map(|n| n.to_string()).collect();
+    let mut seen_offline = false;
+    while !missing.is_empty() {
+        let heard = witness.next().await;
+        seen_offline |= heard.to_string() == "doorstep/status|1|1|offline";
+        if heard.topic == "doorstep/fake_1/ring" {
+            missing.remove(heard.json()["id"].as_str().unwrap());
+        }
+    }
+    assert!(seen_offline, "the last will never came");
+    assert_eq!(house.mqtt.counters().events_dropped, 0);
+    house.connected().await;
+    witness.until_fence().await;
+    assert_eq!(broker.retained("doorstep/status").await, [heard("doorstep/status", true, "online")]);
+}
+
+#[tokio::test]
+async fn a_stop_says_offline_and_leaves_properly() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    broker.publish("doorstep/fake_1/talk/set", "ON", &[]);
+    house.vendor.until("an open speaker", |seen| seen.speaker_open).await;
+    let mut witness = broker.listen("doorstep/#").await;
+    witness.until_fence().await;
+    let stopped = clock::now();
+    house.close().await;
+    assert!(stopped.elapsed() < Duration::from_secs(1), "took {:?}", stopped.elapsed());
+    let all: Vec<_> = witness.until_fence().await;
+    let said = |what: &str| all.iter().filter(|heard| heard.to_string() == what).count();
+    assert_eq!(said("doorstep/fake_1/availability|1|1|offline"), 1, "{all:?}");
+    assert_eq!(said("doorstep/fake_1/talk|1|1|OFF"), 1, "{all:?}");
+    assert_eq!(said("doorstep/status|1|1|offline"), 1, "{all:?}");
+    assert_eq!(all.last().map(|heard| heard.topic.as_str()), Some("doorstep/status"));
+    broker.logs("Received DISCONNECT from doorstep-test").await;
+}
+
+#[tokio::test]
+async fn a_stop_without_a_broker_takes_no_time() {
+    let house = House::with(FakeVendor::new(), settings(mosquitto::settings(mosquitto::free_port()))).await;
+    let stopped = clock::now();
+    house.close().await;
+    assert!(stopped.elapsed() < Duration::from_millis(500), "took {:?}", stopped.elapsed());
+}
+
+#[tokio::test]
+async fn doorbells_come_and_go_while_we_run() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("#").await;
+    witness.until_fence().await;
+    house.registry.remove(&house.doorbell.info().id);
+    let mut cleared = BTreeSet::new();
+    while cleared.len() < 5 {
+        let heard = witness.next().await;
+        if heard.payload.is_empty() {
+            assert!(heard.retain, "{heard}");
+            cleared.insert(heard.topic);
+        }
+    }
+    assert_eq!(witness.until_fence().await, [], "told of a doorbell that is gone");
+    let left: Vec<_> = broker.retained("#").await.into_iter().map(|heard| heard.topic).collect();
+    assert_eq!(left, ["doorstep/bridge/instance", "doorstep/status", BRIDGE]);
+
+    house.registry.insert(house.doorbell.clone());
+    assert_eq!(witness.next().await.topic, DISCOVERY);
+    let again: Vec<_> = [witness.next().await, witness.next().await, witness.next().await, witness.next().await].into();
+    assert_eq!(again, ready_state());
+}
+
+#[tokio::test]
+async fn forget_leaves_nothing_at_the_broker() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let house = House::on(&broker).await;
+    let topics: Vec<_> = house.mqtt.retained_topics().borrow().iter().cloned().collect();
+    house.close().await;
+    assert_eq!(mqtt::forget(&broker.settings(), &topics).await, Ok(8));
+    assert_eq!(broker.retained("#").await, []);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_not_tried_again_and_again() {
+    let Some(broker) = Mosquitto::start_for("ada", "right").await else { return };
+    let mut login = broker.settings();
+    login.url = MqttUrl::parse(&format!("mqtt://ada:wrong@127.0.0.1:{}", broker.port)).unwrap();
+    let house = House::with(FakeVendor::new(), settings(login)).await;
+    broker.logs("not authorised").await;
+    // Long enough for a client that insists to insist.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(broker.log().matches("not authorised").count(), 1, "{}", broker.log());
+    assert!(!*house.mqtt.connected().borrow());
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_right_password_is_used() {
+    let Some(broker) = Mosquitto::start_for("ada", "p-ss").await else { return };
+    let mut login = broker.settings();
+    login.url = MqttUrl::parse(&format!("mqtt://ada:p-ss@127.0.0.1:{}", broker.port)).unwrap();
+    House::with(FakeVendor::new(), settings(login)).await.connected().await;
+}
+
+#[tokio::test]
+async fn of_two_with_one_client_id_the_second_gives_way() {
+    let Some(broker) = Mosquitto::start().await else { return };
+    let first = House::on(&broker).await;
+    let second = House::with(FakeVendor::new(), settings(broker.settings())).await;
+    let mut closing = Box::pin(async {
+        let mut connected = second.mqtt.connected();
+        // The sender is gone once the second has given up.
+        while connected.changed().await.is_ok() {}
+    });
+    let gave_way = tokio::time::timeout(2 * PATIENCE, &mut closing).await;
+    assert!(gave_way.is_ok(), "both are still at it");
+    first.connected().await;
+    let mut witness = broker.listen("doorstep/fake_1/ring").await;
+    first.vendor.ring("mine");
+    assert_eq!(witness.next().await.json()["id"], "mine");
+}

@@ -15,4 +15,5 @@ mod outbox;
 mod page;
 mod store;
 mod support;
+mod tutk_camera;
 mod tutk_vectors;

@@ -468,7 +468,7 @@ pub fn split_adts(data: &[u8]) -> Option<(AudioFlags, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     fn info(codec: CodecId) -> FrameInfo {
         FrameInfo {

@@ -43,7 +43,7 @@ impl Channel {
 }
 
 #[cfg(test)]
-mod checks {
+mod tests {
     use std::time::Instant;
 
     use crate::proto::DecodeError;

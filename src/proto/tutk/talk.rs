@@ -178,7 +178,7 @@ impl TalkStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     const PCMU: SoundFormat = SoundFormat { codec: CodecId::Pcmu, rate_hz: 8_000, channels: 1 };
     const PCM_16K: SoundFormat = SoundFormat { codec: CodecId::Pcm, rate_hz: 16_000, channels: 1 };

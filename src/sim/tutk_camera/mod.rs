@@ -6,7 +6,6 @@ mod acks;
 mod av;
 mod checks;
 mod client;
-mod ear;
 mod fault;
 mod frame_info;
 mod identity;

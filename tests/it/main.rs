@@ -5,3 +5,4 @@
 mod doorbell;
 mod media;
 mod support;
+mod viewers;

@@ -6,3 +6,4 @@ mod doorbell;
 mod media;
 mod support;
 mod viewers;
+mod whep;

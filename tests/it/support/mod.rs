@@ -1,4 +1,5 @@
 //! What several tests use.
 
 pub(crate) mod fake_vendor;
+pub(crate) mod http;
 pub(crate) mod viewer;

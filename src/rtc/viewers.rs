@@ -19,6 +19,7 @@ use super::switchboard::{Command, Newcomer, Switchboard};
 use super::tcp;
 use super::udp::Udp;
 use crate::clock;
+use crate::media::convert::browser_format;
 use crate::media::{AudioFormat, Formats, Subscription};
 
 /// At a time. The hundred of the largest household, and some that are just leaving.
@@ -180,7 +181,7 @@ impl Viewers {
 fn choose(offer: &Offer, formats: Formats, talk: bool) -> Result<Plan, AnswerError> {
     let mut audio = Vec::new();
     if let Some(format) = formats.audio {
-        audio.extend([format, AudioFormat::OPUS, AudioFormat::PCMU]);
+        audio.extend([browser_format(format), AudioFormat::OPUS, AudioFormat::PCMU]);
     }
     offer.choose(formats.video, &audio, talk)
 }

@@ -17,3 +17,5 @@ mod store;
 mod support;
 mod tutk_camera;
 mod tutk_vectors;
+mod viewers;
+mod whep;

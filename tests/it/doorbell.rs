@@ -496,6 +496,18 @@ async fn nothing_said_to_a_dead_session_is_heard_in_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_talk_ends_with_the_life_of_the_device_even_if_it_leaves_a_task_behind() {
+    let vendor = FakeVendor::new();
+    vendor.on_talk(OnTalk::Leaks);
+    let doorbell = ready(&vendor).await;
+    doorbell.switch_talk(true).await.unwrap();
+    let begun = Instant::now();
+    vendor.end_life(Ok(()));
+    until(&doorbell, "silent", |state| !state.talking).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_speaker_that_does_not_answer_is_a_time_out_and_blocks_nobody() {
     let vendor = FakeVendor::new();
     vendor.on_talk(OnTalk::Hangs);

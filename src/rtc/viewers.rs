@@ -85,6 +85,30 @@ pub struct Counters {
     pub sources: u64,
 }
 
+impl Counters {
+    /// By name, for metrics; a name that ends in `_total` only grows.
+    pub fn named(&self) -> [(&'static str, u64); 16] {
+        [
+            ("viewers", self.viewers),
+            ("viewers_joined_total", self.joined),
+            ("viewers_never_connected_total", self.never_connected),
+            ("streams", self.streams),
+            ("datagrams_sent_total", self.datagrams_sent),
+            ("bytes_sent_total", self.bytes_sent),
+            ("send_calls_total", self.send_calls),
+            ("send_errors_total", self.send_errors),
+            ("datagrams_received_total", self.datagrams_received),
+            ("datagrams_refused_total", self.datagrams_refused),
+            ("keyframe_requests_total", self.keyframe_requests),
+            ("keyframe_requests_from_cache_total", self.keyframe_requests_from_cache),
+            ("packets_dropped_total", self.packets_dropped),
+            ("microphone_packets_total", self.microphone_packets),
+            ("tcp_connections", self.tcp_connections),
+            ("viewer_sources", self.sources),
+        ]
+    }
+}
+
 /// Every viewer, on one port. Cheap to clone.
 #[derive(Clone)]
 pub struct Viewers(Arc<Shared>);

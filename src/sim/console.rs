@@ -122,7 +122,10 @@ async fn obey(camera: &RunningCamera, line: &str, output: &mut impl Write) -> io
 }
 
 /// One command; `None` for an empty line.
-fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
+///
+/// # Errors
+/// With the commands there are.
+pub fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
     Ok(Some(match line.split_once(' ').unwrap_or((line, "")) {
         ("", _) => return Ok(None),
         ("ring", "") => CameraCommand::Ring,

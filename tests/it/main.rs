@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod broker;
+mod browser_whep;
 mod config;
 mod doorbell;
 mod floors;

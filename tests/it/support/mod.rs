@@ -1,6 +1,7 @@
 //! What several tests need.
 
 pub(crate) mod browser;
+pub(crate) mod chromium;
 pub(crate) mod fake_vendor;
 pub(crate) mod home_assistant;
 pub(crate) mod house;

@@ -17,6 +17,7 @@ mod page;
 mod store;
 mod support;
 mod tutk_camera;
+mod tutk_session;
 mod tutk_vectors;
 mod viewers;
 mod whep;

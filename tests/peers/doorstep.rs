@@ -101,6 +101,12 @@ impl VirtualCamera {
             .await
     }
 
+    /// Begins a fault by its name.
+    pub(crate) async fn misbehave(&mut self, fault: &str) {
+        self.process.type_line(&format!("fault {fault}")).await;
+        self.event("fault", |event| event["name"] == fault).await;
+    }
+
     /// Ends the camera, which must have had no complaint about its client in all its life.
     pub(crate) async fn leave_content(mut self) {
         self.process.type_line("quit").await;

@@ -17,6 +17,8 @@ pub(crate) struct Watched {
     pub(crate) distinct: usize,
     pub(crate) sound: Heard,
     pub(crate) sound_length: Duration,
+    /// What FFmpeg could not decode, in its words.
+    pub(crate) complaints: String,
 }
 
 /// Decodes `length` of the first video and audio stream of an RTSP address.
@@ -30,7 +32,8 @@ pub(crate) async fn watch(url: &str, length: Duration) -> Watched {
     ffmpeg.args(["-t", &seconds, "-map", "0:a", "-ac", "1", "-ar", "8000", "-f", "s16le"]).arg(&sound);
     let output = timeout(length + PATIENCE, ffmpeg.kill_on_drop(true).output()).await;
     let output = output.unwrap_or_else(|_| panic!("ffmpeg saw less than {length:?} of {url}")).unwrap();
-    assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{url}: {complaints}");
     let samples = samples(&std::fs::read(sound).unwrap());
     let sums = checksums(&std::fs::read_to_string(pictures).unwrap());
     Watched {
@@ -38,6 +41,7 @@ pub(crate) async fn watch(url: &str, length: Duration) -> Watched {
         distinct: sums.iter().collect::<HashSet<_>>().len(),
         sound: tone::listen(&samples, 8_000),
         sound_length: Duration::from_secs(samples.len() as u64) / 8_000,
+        complaints,
     }
 }
 

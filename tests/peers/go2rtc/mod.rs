@@ -77,12 +77,22 @@ impl Go2rtc {
     /// What the source of a stream offers and takes, in go2rtc's words: `video, recvonly, H264 High 4.1`.
     /// Dials the source when nobody watches it.
     pub(crate) async fn medias(&self, stream: &str) -> Vec<String> {
-        let path = format!("/api/streams?src={stream}&video=all&audio=all&microphone=all");
-        let (status, body) = self.request("GET", &path).await;
+        let (status, body) = self.dial(stream).await;
         assert_eq!(status, 200, "{stream}: {body}");
         let stream: Value = serde_json::from_str(&body).unwrap();
         let medias = stream["producers"][0]["medias"].as_array().unwrap_or_else(|| panic!("no medias in {body}"));
         medias.iter().map(|media| media.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Why go2rtc gets nothing from the source of a stream.
+    pub(crate) async fn refusal(&self, stream: &str) -> String {
+        let (status, body) = self.dial(stream).await;
+        assert_eq!(status, 500, "{stream}: {body}");
+        body
+    }
+
+    async fn dial(&self, stream: &str) -> (u16, String) {
+        self.request("GET", &format!("/api/streams?src={stream}&video=all&audio=all&microphone=all")).await
     }
 
     /// Waits until somebody watches the stream, so that go2rtc's session with its source is up.

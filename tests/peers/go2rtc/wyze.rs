@@ -10,8 +10,9 @@ use crate::doorstep::VirtualCamera;
 use crate::ffmpeg::{self, Watched};
 use crate::{promise, wav};
 
-/// Four seconds of the clip's 15 pictures a second.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
+/// Four seconds at the 15 pictures a second that virtual cameras send at least: a viewer's first second may go by
+/// until the next key frame.
 const PICTURES: usize = 60;
 
 pub(crate) fn tests() -> Vec<Trial> {
@@ -20,6 +21,9 @@ pub(crate) fn tests() -> Vec<Trial> {
         promise("go2rtc_shows_a_new_camera", || shows(&["--protocol", "new"])),
         promise("go2rtc_talks_to_an_old_camera", || talks(&["--protocol", "old"])),
         promise("go2rtc_talks_to_a_new_camera", || talks(&["--protocol", "new"])),
+        promise("go2rtc_follows_a_camera_through_a_pause_and_to_another_port", follows_pauses_and_ports),
+        promise("go2rtc_is_let_in_by_every_kind_of_camera", is_let_in_by_every_kind_of_camera),
+        promise("go2rtc_is_kept_out_without_the_key", is_kept_out_without_the_key),
         promise("go2rtc_names_what_each_camera_sends", names_what_each_camera_sends),
     ]
 }
@@ -56,6 +60,52 @@ async fn talks(options: &'static [&'static str]) {
     camera.leave_content().await;
 }
 
+async fn follows_pauses_and_ports() {
+    let mut camera = VirtualCamera::start(&["--protocol", "both"]).await;
+    let go2rtc = Go2rtc::start(&[("cam", camera.go2rtc_url())]).await;
+    let url = go2rtc.rtsp_url("cam");
+    let viewer = tokio::spawn(async move { ffmpeg::watch(&url, 2 * LONG_ENOUGH).await });
+    go2rtc.watched("cam").await;
+    for fault in ["media-gap", "port-change"] {
+        camera.misbehave(fault).await;
+    }
+    let watched = viewer.await.unwrap();
+    assert_alive(&watched);
+    assert!(watched.pictures >= 2 * PICTURES, "too few pictures after the interruptions: {watched:?}");
+    camera.leave_content().await;
+}
+
+async fn is_let_in_by_every_kind_of_camera() {
+    for options in [
+        ["--challenge", "1"],
+        ["--challenge", "3"],
+        ["--challenge", "6"],
+        ["--enr", "sixteen-letters."],
+        ["--fault", "enr-with-nul"],
+        ["--fault", "both-families"],
+        // The models decide how a client asks for the best picture: K10052, 2K, the floodlight's own size, 1080P.
+        ["--model", "WYZEDB3"],
+        ["--model", "HL_DB2"],
+        ["--model", "HL_CFL2"],
+        ["--model", "WYZE_CAKP2JFUS"],
+    ] {
+        let mut camera = VirtualCamera::start(&options).await;
+        let go2rtc = Go2rtc::start(&[("cam", camera.go2rtc_url())]).await;
+        assert_eq!(go2rtc.medias("cam").await.len(), 3, "{options:?}");
+        camera.event("streaming", |_| true).await;
+        camera.leave_content().await;
+    }
+}
+
+async fn is_kept_out_without_the_key() {
+    for protocol in ["old", "new"] {
+        let camera = VirtualCamera::start(&["--protocol", protocol, "--fault", "wrong-psk"]).await;
+        let go2rtc = Go2rtc::start(&[("cam", camera.go2rtc_url())]).await;
+        let reason = go2rtc.refusal("cam").await;
+        assert!(reason.contains("connect failed"), "{protocol}: {reason}");
+    }
+}
+
 async fn names_what_each_camera_sends() {
     for (options, video, audio) in [
         (["--codec", "h264", "--audio", "pcmu"], "H264", "PCMU/8000"),
@@ -78,6 +128,7 @@ async fn names_what_each_camera_sends() {
 }
 
 fn assert_alive(watched: &Watched) {
+    assert!(watched.complaints.is_empty(), "damaged: {watched:?}");
     assert!(watched.pictures >= PICTURES, "too few pictures: {watched:?}");
     assert!(watched.distinct * 2 > watched.pictures, "a frozen picture: {watched:?}");
     assert!(watched.sound_length * 2 > LONG_ENOUGH, "too little sound: {watched:?}");

@@ -32,6 +32,8 @@ pub(super) struct DoorbellView {
     codecs: Formats,
     viewers: usize,
     talking: bool,
+    /// Whether a viewer's microphone has the speaker; otherwise an open one is free for whoever comes.
+    microphone: bool,
     /// Whether the stream switch keeps the camera up.
     stream: bool,
     last_error: Option<String>,
@@ -77,6 +79,7 @@ impl From<&Doorbell> for DoorbellView {
             codecs: *doorbell.media().formats().borrow(),
             viewers: state.viewers,
             talking: state.talking,
+            microphone: state.microphone,
             stream: state.stream_switch,
             last_error: state.last_error,
             last_ring: state.last_ring.as_ref().map(RingView::from),

@@ -28,7 +28,8 @@ pub enum ApiError {
     #[error("This request came from another site's page and was refused.")]
     ForeignOrigin,
     #[error(
-        "This service is not known under the name in the address bar. Use its IP address, `localhost` or the machine's own name."
+        "The service is not known under the name in the address. Use its IP address, `localhost` or the machine's own \
+         name, or add this one to `http.names`."
     )]
     ForeignHost,
     #[error("The request does not say for which host it is.")]

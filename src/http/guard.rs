@@ -27,11 +27,14 @@ const HEADERS: [(HeaderName, &str); 4] = [
 pub(super) struct Names(Vec<String>);
 
 impl Names {
-    /// The machine's host name, plain and under `.local`, where mDNS announces it.
-    pub(super) fn of_this_machine() -> Self {
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let name = name.trim();
-        if name.is_empty() { Self(Vec::new()) } else { Self(vec![name.to_owned(), format!("{name}.local")]) }
+    /// The configured ones, and the machine's host name, plain and under `.local`, where mDNS announces it.
+    pub(super) fn new(mut names: Vec<String>) -> Self {
+        let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let own = own.trim();
+        if !own.is_empty() {
+            names.extend([own.to_owned(), format!("{own}.local")]);
+        }
+        Self(names)
     }
 
     /// A page that rebinds its name to our address still sends its own name. An IP address in `Host` cannot be

@@ -50,6 +50,9 @@ pub struct Face {
     pub version: &'static str,
     /// Asked for on every route but the public ones; needed beyond loopback.
     pub token: Option<Token>,
+    /// Host names under which the service may be addressed, besides `localhost`, IP addresses and the machine's own:
+    /// those of a reverse proxy.
+    pub names: Vec<String>,
     /// Whether the doorbells are the virtual ones of `doorstep demo`.
     pub demo: bool,
 }
@@ -133,7 +136,7 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
         let gate = Arc::new(auth::Gate::new(token));
         guarded = guarded.layer(middleware::from_fn_with_state(gate, auth::check));
     }
-    let names = Arc::new(guard::Names::of_this_machine());
+    let names = Arc::new(guard::Names::new(face.names));
     Ok(public
         .merge(guarded)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -173,6 +176,7 @@ mod tests {
             viewer_counters: Arc::new(Vec::new),
             version: "0",
             token,
+            names: Vec::new(),
             demo: false,
         }
     }

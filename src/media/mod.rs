@@ -1,9 +1,15 @@
 //! Pictures and sound on their way from a camera to people, and speech on its way back.
 
+mod codec;
+pub mod convert;
 pub mod g711;
 mod gop;
 pub mod h26x;
 pub mod hub;
+mod resample;
+pub mod talkback;
+#[cfg(test)]
+mod tone;
 
 use std::time::Duration;
 

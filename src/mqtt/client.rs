@@ -4,6 +4,8 @@
 //! Two tasks: one owns the library's event loop and only polls it; the other hands it messages from the
 //! outbox and never waits for it.
 
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +62,7 @@ impl Plan {
 
     fn options(&self, max_packet: usize) -> MqttOptions {
         let url = &self.broker.url;
-        let mut options = MqttOptions::new(&self.client_id, &url.host, url.port);
+        let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
         options.set_keep_alive(self.keep_alive).set_clean_session(true).set_inflight(CLIENT_IN_FLIGHT);
         options.set_max_packet_size(max_packet, MAX_PACKET);
         if let Some(topic) = &self.will {
@@ -74,6 +76,12 @@ impl Plan {
         }
         options
     }
+}
+
+/// As the library wants it, which puts a colon and the port behind it: an IPv6 address in brackets.
+fn host(host: &str) -> String {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<Ipv6Addr>().is_ok() { format!("[{bare}]") } else { host.to_owned() }
 }
 
 /// Trusts what the machine trusts.
@@ -240,9 +248,7 @@ impl Live {
                     return if self.farewell.is_some() { End::Finished } else { End::Silent };
                 }
             }
-            if self.hand_out(&shared.publisher).is_err() {
-                return End::Overrun;
-            }
+            self.hand_out(&shared.publisher);
             if shared.publisher.outbox().is_empty() {
                 shared.publisher.tell_drained();
                 if self.farewell.is_some() {
@@ -312,13 +318,13 @@ impl Live {
         }
     }
 
-    /// Gives the client what the outbox allows. Never waits; an error means that the poll task is gone.
-    fn hand_out(&self, publisher: &Publisher) -> Result<(), rumqttc::ClientError> {
+    /// Gives the client what the outbox allows. Never waits.
+    fn hand_out(&self, publisher: &Publisher) {
         let mut outbox = publisher.outbox();
         while let Some(publish) = outbox.next(clock::now()) {
-            self.client.try_publish(publish.topic, QoS::AtLeastOnce, publish.retain, publish.payload)?;
+            // It fails when the poll task is gone, whose last report is on its way; the outbox forgets nothing.
+            let _ = self.client.try_publish(publish.topic, QoS::AtLeastOnce, publish.retain, publish.payload);
         }
-        Ok(())
     }
 
     /// Everything is acknowledged: DISCONNECT, so that the broker does not send our last will.
@@ -412,35 +418,121 @@ fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
     }
 }
 
-/// Says when trouble begins, when its reason changes and when it is over; not each time.
+/// Says when trouble begins, when its reason changes and when it is over; not each time, and no reason more
+/// than once a minute.
 #[derive(Default)]
 struct Complaint {
-    reason: Option<String>,
+    /// When each reason was last told, in this trouble or less than a minute ago.
+    told: BTreeMap<String, Instant>,
+    /// Whether what was told last is that there is no connection.
+    open: Option<bool>,
 }
 
 impl Complaint {
+    const SILENT_FOR: Duration = Duration::from_secs(60);
+
     fn about(&mut self, failure: Failure, reason: String, wait: Duration) {
         let retry_in_s = wait.as_secs_f32();
-        if self.reason.as_ref() == Some(&reason) {
-            tracing::debug!(reason, retry_in_s, "still no connection to the MQTT broker");
+        if self.told.contains_key(&reason) {
+            tracing::debug!(reason, retry_in_s, "no connection to the MQTT broker");
             return;
         }
         match failure {
             Failure::Login => tracing::error!(
                 "the MQTT broker refuses our user name or password; correct `mqtt.url`. Trying again once or twice a minute"
             ),
-            _ => tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker"),
+            Failure::Absent | Failure::Dropped => {
+                tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker");
+            }
         }
-        self.reason = Some(reason);
+        self.told.insert(reason, clock::now());
+        self.open = Some(true);
     }
 
     fn settle(&mut self) {
-        self.reason = None;
-        tracing::info!("connected to the MQTT broker");
+        self.told.retain(|_, told| told.elapsed() < Self::SILENT_FOR);
+        if self.open.replace(false) != Some(false) {
+            tracing::info!("connected to the MQTT broker");
+        }
     }
 }
 
 /// A number in `0.0..1.0`. Where the system has no randomness, the middle will do for spreading work.
 pub(super) fn random() -> f64 {
     getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::MqttUrl;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+
+    async fn listen() -> (TcpListener, config::Mqtt) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        let broker = config::Mqtt {
+            url: MqttUrl::parse(&url).unwrap(),
+            discovery_prefix: "homeassistant".to_owned(),
+            base_topic: "doorstep".to_owned(),
+        };
+        (listener, broker)
+    }
+
+    fn client(broker: config::Mqtt) -> Client {
+        let plan = Plan {
+            broker,
+            client_id: "doorstep-test".to_owned(),
+            keep_alive: Duration::from_secs(1),
+            will: None,
+            filters: Vec::new(),
+            instance: None,
+        };
+        Client::start(plan, Publisher::default(), mpsc::channel(1).0, CancellationToken::new())
+    }
+
+    async fn accept(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut connect = [0; 512];
+        assert!(stream.read(&mut connect).await.unwrap() > 0, "closed before CONNECT");
+        stream.write_all(&CONNACK).await.unwrap();
+        stream
+    }
+
+    /// Fault matrix, row 4: at most one and a half keep-alives and two seconds.
+    #[tokio::test]
+    async fn a_broker_that_has_fallen_silent_is_left_and_tried_again() {
+        let (listener, broker) = listen().await;
+        let client = client(broker);
+        let _silent = accept(&listener).await;
+        client.connected().wait_for(|connected| *connected).await.unwrap();
+        let again = tokio::time::timeout(Duration::from_millis(3_500), accept(&listener)).await;
+        assert!(again.is_ok(), "still waiting for a dead connection");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_mqtt_end_the_connection_and_nothing_else() {
+        let (listener, broker) = listen().await;
+        let _client = client(broker);
+        for nonsense in
+            [&b"HTTP/1.1 400 Bad Request"[..], &[0; 64], &[0xff; 64], &[0x32, 5, 0, 1, 0xff, 0, 1], &[0x40, 2, 9, 9]]
+        {
+            let mut stream = accept(&listener).await;
+            stream.write_all(nonsense).await.unwrap();
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "took {nonsense:?} for MQTT");
+        }
+        accept(&listener).await;
+    }
+
+    #[test]
+    fn an_ipv6_address_gets_the_brackets_that_a_port_needs() {
+        for (given, wanted) in [("::1", "[::1]"), ("[fe80::1]", "[fe80::1]"), ("core-mosquitto", "core-mosquitto")] {
+            assert_eq!(host(given), wanted);
+        }
+    }
 }

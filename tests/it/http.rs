@@ -372,6 +372,8 @@ async fn other_sites_can_neither_read_nor_act() {
     assert_eq!(house.vendor.seen().talks_asked, 0, "a refused request had an effect");
     assert!(!house.doorbell.state().borrow().stream_switch, "a refused request had an effect");
 
+    let proxied = [("host", "door.example"), ("origin", "https://door.example"), JSON];
+    assert_eq!(house.send("POST", STREAM, &proxied, OFF.as_bytes()).await.status, 200, "a configured name");
     assert_eq!(house.send("POST", STREAM, &origin(&own), ON.as_bytes()).await.status, 200, "the page's own request");
     assert!(listen(&house, &[("origin", own)]).await.is_ok());
 }

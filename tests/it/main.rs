@@ -10,6 +10,7 @@ mod http;
 mod licences;
 mod media;
 mod mqtt;
+mod mqtt_tls;
 mod outbox;
 mod page;
 mod store;

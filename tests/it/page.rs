@@ -1,16 +1,20 @@
 //! What the page promises to people, seen in a real browser.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, post};
+use bytes::Bytes;
+use doorstep::doorbell::Doorbell;
 use doorstep::doorbell::vendor::Retry;
 use doorstep::model::{Capability, DeviceId, DeviceInfo};
 use doorstep::secret::Token;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::support::browser::{Browser, Page};
 use crate::support::fake_vendor::FakeVendor;
@@ -64,6 +68,10 @@ async fn the_picture_plays_and_only_a_held_button_sends_sound() {
     page.mouse("mousePressed", ".talk").await;
     page.until("document.querySelector('.talk').dataset.state === 'opening'").await;
     camera.until_more_than("heard()", 25).await;
+    // The tab that plays the camera tells nobody that it hears something, so the test does.
+    let us = speak(&house.doorbell, 1);
+    page.until("document.querySelector('.talk').dataset.state === 'talking'").await;
+    us.abort();
     page.mouse("mouseReleased", ".talk").await;
     page.until("document.querySelector('.talk').dataset.state === 'idle'").await;
     silent(&page, &camera).await;
@@ -74,6 +82,15 @@ async fn the_picture_plays_and_only_a_held_button_sends_sound() {
     camera.until_more_than("heard()", before + 25).await;
     page.space("keyUp").await;
     silent(&page, &camera).await;
+
+    let them = speak(&house.doorbell, 2);
+    page.until("document.querySelector('.talk').dataset.state === 'taken'").await;
+    page.mouse("mousePressed", ".talk").await;
+    page.until("document.querySelector('.note').textContent.startsWith('Someone else is talking')").await;
+    silent(&page, &camera).await;
+    page.mouse("mouseReleased", ".talk").await;
+    them.abort();
+    page.until("document.querySelector('.talk').dataset.state === 'idle'").await;
 
     page.go("about:blank").await;
     let viewer = tokio::time::timeout(PATIENCE, deleted.recv()).await.expect("the viewer was left behind");
@@ -88,6 +105,18 @@ impl Page {
         );
         self.value(&waiting).await;
     }
+}
+
+/// Somebody speaks through the doorbell until aborted.
+fn speak(doorbell: &Doorbell, viewer: u64) -> JoinHandle<()> {
+    let doorbell = doorbell.clone();
+    tokio::spawn(async move {
+        let grant = doorbell.start_talk(viewer).await.unwrap();
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        while grant.audio.send(Bytes::from_static(&[0xff; 160])).await.is_ok() {
+            pace.tick().await;
+        }
+    })
 }
 
 /// Once what was under way has arrived, 20 more pictures bring no sound with them.

@@ -36,7 +36,8 @@ export class Card {
   /** Whether the button is held, and whether the microphone is being sent. */
   #holding = false;
   #speaking = false;
-  #oursUntil = 0;
+  /** Runs while the speaker is still ours although the button was let go. */
+  #afterglow = 0;
   #speakerTimer = 0;
 
   constructor(doorbell) {
@@ -69,7 +70,8 @@ export class Card {
     this.refreshTimes();
     this.#showLink();
     this.#showDetails();
-    this.#showTalk();
+    if (doorbell.microphone) this.#showTalk();
+    else this.#glowEnds();
     // A doorbell that came back need not wait for the next try.
     if (before !== doorbell.link && ['ready', 'streaming'].includes(doorbell.link)) this.#player.retry();
     this.#play();
@@ -242,6 +244,7 @@ export class Card {
   async #hold() {
     if (this.#holding) return;
     if (this.#player.phase !== 'live') return this.#note('Wait for the picture, then hold to talk.');
+    if (this.#taken()) return this.#note('Someone else is talking. Wait until they have finished.');
     this.#holding = true;
     this.#note('');
     this.#showTalk();
@@ -263,24 +266,29 @@ export class Card {
     if (!this.#holding) return;
     this.#holding = false;
     clearTimeout(this.#speakerTimer);
-    if (this.#speaking) this.#oursUntil = Date.now() + AFTERGLOW_MS;
+    if (this.#speaking && this.#doorbell.microphone) this.#afterglow = setTimeout(() => this.#glowEnds(), AFTERGLOW_MS);
     this.#speaking = false;
     this.#player.speak(null);
     microphone.release();
     this.#showTalk();
   }
 
+  #glowEnds() {
+    clearTimeout(this.#afterglow);
+    this.#afterglow = 0;
+    this.#showTalk();
+  }
+
   #speakerSilent() {
-    if (this.#doorbell.talking) return;
+    if (this.#doorbell.microphone) return;
     const { name, last_error: why } = this.#doorbell;
     this.#note(`${name} did not open its speaker. ${why ?? 'Release the button and try again.'}`);
   }
 
   #showTalk() {
-    const { talking } = this.#doorbell;
-    const others = talking && !this.#holding && Date.now() > this.#oursUntil;
+    const heard = this.#speaking && this.#doorbell.microphone;
     const button = this.#part('.talk');
-    const state = this.#holding ? (this.#speaking && talking ? 'talking' : 'opening') : others ? 'taken' : 'idle';
+    const state = this.#holding ? (heard ? 'talking' : 'opening') : this.#taken() ? 'taken' : 'idle';
     button.dataset.state = state;
     button.setAttribute('aria-pressed', String(this.#holding));
     setText(button.querySelector('.text'), {
@@ -291,6 +299,11 @@ export class Card {
     }[state]);
     button.setAttribute('aria-disabled', String(this.#player.phase !== 'live'));
     this.element.classList.toggle('talking', state === 'talking');
+  }
+
+  /** Whether somebody else's microphone has the speaker. */
+  #taken() {
+    return this.#doorbell.microphone && !this.#holding && !this.#afterglow;
   }
 
   #note(text) {

@@ -54,6 +54,7 @@ impl House {
             viewer_counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
             token,
+            names: vec!["door.example".to_owned()],
             demo: true,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -145,13 +145,17 @@ impl Drop for Mosquitto {
 }
 
 /// Whether mosquitto is there; says so where it is not.
-#[expect(clippy::print_stderr, reason = "a test that did not run must be seen")]
 pub(crate) fn is_installed() -> bool {
     let installed = Command::new("mosquitto").arg("-h").stdout(Stdio::null()).status().is_ok();
     if !installed {
-        eprintln!("SKIPPED: mosquitto is not installed");
+        skip("mosquitto is not installed");
     }
     installed
+}
+
+#[expect(clippy::print_stderr, reason = "a test that did not run must be seen")]
+pub(crate) fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
 }
 
 fn spawn(folder: &TempDir) -> Child {

@@ -1,19 +1,12 @@
 //! go2rtc's native Wyze source as the client of our virtual camera.
 
-use std::time::Duration;
-
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::Go2rtc;
 use crate::doorstep::VirtualCamera;
-use crate::ffmpeg::{self, Watched};
+use crate::ffmpeg::{self, LONG_ENOUGH, PICTURES};
 use crate::{promise, wav};
-
-const LONG_ENOUGH: Duration = Duration::from_secs(5);
-/// Four seconds at the 15 pictures a second that virtual cameras send at least: a viewer's first second may go by
-/// until the next key frame.
-const PICTURES: usize = 60;
 
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
@@ -32,7 +25,7 @@ async fn shows(options: &'static [&'static str]) {
     let mut camera = VirtualCamera::start(options).await;
     let go2rtc = Go2rtc::start(&[("cam", camera.go2rtc_url())]).await;
     for _viewer in ["first", "second"] {
-        assert_alive(&ffmpeg::watch(&go2rtc.rtsp_url("cam"), LONG_ENOUGH).await);
+        ffmpeg::watch(&go2rtc.rtsp_url("cam"), LONG_ENOUGH).await.assert_alive();
         camera.event("session_ended", |_| true).await;
     }
     camera.leave_content().await;
@@ -49,7 +42,7 @@ async fn talks(options: &'static [&'static str]) {
     go2rtc.say("cam", &tone).await;
     camera.event("talk_started", |_| true).await;
     camera.event("talk_audio", is_the_tone).await;
-    assert_alive(&viewer.await.unwrap());
+    viewer.await.unwrap().assert_alive();
     camera.event("talk_ended", |_| true).await;
 
     // Nobody watches now: go2rtc dials for the talk alone.
@@ -70,7 +63,7 @@ async fn follows_pauses_and_ports() {
         camera.misbehave(fault).await;
     }
     let watched = viewer.await.unwrap();
-    assert_alive(&watched);
+    watched.assert_alive();
     assert!(watched.pictures >= 2 * PICTURES, "too few pictures after the interruptions: {watched:?}");
     camera.leave_content().await;
 }
@@ -125,14 +118,6 @@ async fn names_what_each_camera_sends() {
         }
         camera.leave_content().await;
     }
-}
-
-fn assert_alive(watched: &Watched) {
-    assert!(watched.complaints.is_empty(), "damaged: {watched:?}");
-    assert!(watched.pictures >= PICTURES, "too few pictures: {watched:?}");
-    assert!(watched.distinct * 2 > watched.pictures, "a frozen picture: {watched:?}");
-    assert!(watched.sound_length * 2 > LONG_ENOUGH, "too little sound: {watched:?}");
-    assert!(watched.sound.tone_hz.is_some_and(|hz| (hz - 1_000.0).abs() < 50.0), "no beep: {watched:?}");
 }
 
 fn is_the_tone(talk_audio: &Value) -> bool {

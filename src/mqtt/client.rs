@@ -259,7 +259,9 @@ impl Live {
     }
 
     fn on_progress(&mut self, progress: Progress, shared: &mut Connections, complaint: &mut Complaint) -> Option<End> {
-        self.heard = clock::now();
+        if !matches!(progress, Progress::Sent(_)) {
+            self.heard = clock::now();
+        }
         match progress {
             Progress::Connected => return self.on_connected(shared),
             Progress::Subscribed { refused } => {
@@ -391,21 +393,24 @@ impl Poller {
 
 /// How large a packet the next connection takes.
 fn next_limit(end: &End) -> usize {
-    match end {
-        End::Failed(error) => match error.as_ref() {
-            ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(
-                size,
-            ))) if *size <= MAX_PACKET_ONCE => MAX_PACKET_ONCE,
-            _ => MAX_PACKET,
-        },
+    use mqttbytes::Error::PayloadSizeLimitExceeded;
+    let End::Failed(error) = end else { return MAX_PACKET };
+    match error.as_ref() {
+        ConnectionError::MqttState(StateError::Deserialization(PayloadSizeLimitExceeded(size)))
+            if *size <= MAX_PACKET_ONCE =>
+        {
+            MAX_PACKET_ONCE
+        }
         _ => MAX_PACKET,
     }
 }
 
 /// The kind of failure, and a reason for the log that is the same as long as the cause is.
 fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
-    let End::Failed(error) = end else {
-        return (Failure::Dropped, "the broker has fallen silent".to_owned());
+    let error = match end {
+        End::Failed(error) => error,
+        End::Silent => return (Failure::Dropped, "the broker has fallen silent".to_owned()),
+        _ => return (Failure::Dropped, "the broker acknowledges more than was sent".to_owned()),
     };
     match error.as_ref() {
         ConnectionError::ConnectionRefused(

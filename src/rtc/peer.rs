@@ -24,7 +24,7 @@ use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::RTCMessage;
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
-use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp;
 use rtc::rtp_transceiver::RTCRtpSenderId;
@@ -145,10 +145,14 @@ impl Peer {
 
     /// Takes one datagram. [`Self::drain`] must follow.
     pub(super) fn receive(&mut self, now: Instant, inbound: Inbound) {
+        let kind = demux::kind(&inbound.data);
         if self.pair_selected {
-            return self.feed(now, inbound);
+            self.feed(now, inbound);
+            // The engine has no event for the viewer's close_notify: its connection stays "connected".
+            self.dead |= kind == Some(Kind::Dtls) && self.is_dtls_closed();
+            return;
         }
-        if demux::kind(&inbound.data) != Some(Kind::Stun) {
+        if kind != Some(Kind::Stun) {
             if self.early.len() < MAX_EARLY {
                 self.early.push_back(inbound);
             }
@@ -175,6 +179,13 @@ impl Peer {
         };
         // An error is about this one datagram; a connection that is beyond help says so by its state.
         let _ = self.engine.handle_read(TaggedBytesMut { now, transport, message: inbound.data });
+    }
+
+    fn is_dtls_closed(&mut self) -> bool {
+        let Some(sender) = self.video.or(self.audio) else { return false };
+        let Some(sender) = self.engine.rtp_sender(sender.id) else { return false };
+        let state = sender.transport().map(|transport| transport.state());
+        matches!(state, Some(RTCDtlsTransportState::Closed | RTCDtlsTransportState::Failed))
     }
 
     /// Lets time pass. [`Self::drain`] must follow.

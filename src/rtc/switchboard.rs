@@ -183,7 +183,6 @@ impl Switchboard {
                 viewer.peer.wake(now);
             }
             if !viewer.playing && now >= viewer.born + JOIN_TIMEOUT {
-                self.counters.never_connected += 1;
                 self.remove(id, "never connected");
             } else {
                 self.attend(id, now);
@@ -290,6 +289,7 @@ impl Switchboard {
             }
         }
         self.counters.packets_dropped += viewer.playout.dropped();
+        self.counters.never_connected += u64::from(!viewer.playing);
         self.want_sounds(viewer.stream);
         info!(viewer = id, why, watched_s = (clock::now().into_std() - viewer.born).as_secs(), "a viewer is gone");
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod broker;
+mod browser_whep;
 mod config;
 mod doorbell;
 mod floors;
@@ -15,4 +16,8 @@ mod outbox;
 mod page;
 mod store;
 mod support;
+mod tutk_camera;
+mod tutk_session;
 mod tutk_vectors;
+mod viewers;
+mod whep;

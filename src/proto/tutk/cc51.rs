@@ -262,7 +262,7 @@ impl Keepalive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     fn key() -> HmacKey {
         let uid = Uid::parse("HSBJYB5HSETGCDWD111A").unwrap();

@@ -378,6 +378,7 @@ fn failed(stack: &ErrorStack) -> DtlsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::tutk::tests as checks;
 
     struct Pair {
         now: Instant,
@@ -386,11 +387,10 @@ mod tests {
     }
 
     impl Pair {
-        #[expect(clippy::disallowed_methods, reason = "an arbitrary start of virtual time")]
         fn new(channel: Channel, client_enr: &str, server_enr: &str) -> Self {
             let client = OpensslDtls::new(Role::Client, channel, &Psk::derive(client_enr)).unwrap();
             let server = OpensslDtls::new(Role::Server, channel, &Psk::derive(server_enr)).unwrap();
-            Self { now: Instant::now(), client, server }
+            Self { now: checks::start_of_time(), client, server }
         }
 
         /// One step of 100 ms of virtual time. `keeps` decides about each datagram, by number.

@@ -451,10 +451,26 @@ pub fn split_sound<'a>(info: &FrameInfo, data: &'a [u8]) -> (AudioFlags, &'a [u8
     }
 }
 
+const ADTS_RATES_HZ: [u32; 13] =
+    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+
+/// The ADTS header (ISO 13818-7 §6.2, AAC-LC, without checksum) for `raw_len` bytes of raw AAC.
+pub fn adts_header(sound: AudioFlags, raw_len: usize) -> [u8; 7] {
+    let rate_index = ADTS_RATES_HZ.iter().position(|rate| *rate == sound.rate_hz).unwrap_or(8) as u8;
+    let len = (raw_len + 7) as u16;
+    [
+        0xFF,
+        0xF1,
+        0x40 | rate_index << 2 | sound.channels >> 2,
+        sound.channels << 6 | (len >> 11) as u8,
+        (len >> 3) as u8,
+        (len << 5) as u8 | 0x1F,
+        0xFC,
+    ]
+}
+
 /// What an ADTS header says, and the raw AAC behind it; `None` when there is no such header.
 pub fn split_adts(data: &[u8]) -> Option<(AudioFlags, &[u8])> {
-    const ADTS_RATES_HZ: [u32; 13] =
-        [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
     let [sync, flags, rate_and_channels, channels_low, ..] = *data else { return None };
     if sync != 0xFF || flags & 0xF6 != 0xF0 {
         return None;
@@ -468,7 +484,7 @@ pub fn split_adts(data: &[u8]) -> Option<(AudioFlags, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     fn info(codec: CodecId) -> FrameInfo {
         FrameInfo {
@@ -535,6 +551,14 @@ mod tests {
         }
         let adts = [0xFF, 0xF1, 0x60, 0x40, 2, 0x7F, 0xFC, 1, 2];
         checks::every_flipped_bit_is_survived(&adts, |bytes| Ok(split_adts(bytes).is_some()));
+    }
+
+    #[test]
+    fn an_adts_header_that_is_put_on_can_be_taken_off() {
+        let sound = AudioFlags { rate_hz: 44_100, channels: 2 };
+        let data = [&adts_header(sound, 300)[..], &[7; 300]].concat();
+        assert_eq!(split_adts(&data), Some((sound, &[7; 300][..])));
+        assert_eq!(u16::from_be_bytes([data[4], data[5]]) >> 5, 307, "the length field's lower 11 bits");
     }
 
     #[test]

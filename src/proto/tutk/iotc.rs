@@ -285,7 +285,7 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     fn uid() -> Uid {
         Uid::parse("HSBJYB5HSETGCDWD111A").unwrap()

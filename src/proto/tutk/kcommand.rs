@@ -481,7 +481,7 @@ impl Resolution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     fn result() -> AuthResult {
         AuthResult {

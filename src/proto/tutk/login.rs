@@ -277,7 +277,7 @@ impl Ack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     const ACKNOWLEDGEMENT: Ack = Ack { av_seq: 9, rx_start: 3, rx_end: 5, count: 4, clock_ms: 777 };
 

@@ -11,6 +11,7 @@ pub mod kcommand;
 pub mod keys;
 pub mod login;
 pub mod reassembly;
+pub mod session;
 pub mod talk;
 pub mod timeline;
 pub mod transcode;
@@ -43,7 +44,7 @@ impl Channel {
 }
 
 #[cfg(test)]
-mod checks {
+mod tests {
     use std::time::Instant;
 
     use crate::proto::DecodeError;

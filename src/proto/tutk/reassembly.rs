@@ -328,8 +328,8 @@ fn is_before((channel, frame_no): (MediaChannel, u32), frame: &Assembled, prev_f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks::{self, Dice};
     use crate::proto::tutk::frame::{CodecId, Packetiser};
+    use crate::proto::tutk::tests::{self as checks, Dice};
 
     fn info(codec: CodecId) -> FrameInfo {
         FrameInfo {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::frame::{AudioFlags, CodecId};
+use super::frame::{AudioFlags, CodecId, adts_header};
 use crate::proto::DecodeError;
 use crate::proto::wire::{Reader, Writer};
 
@@ -146,11 +146,14 @@ impl TalkStream {
         self.format
     }
 
-    /// The frames that a piece of sound completes. A piece that fits no datagram is dropped.
+    /// The frames that a piece of sound completes. A piece that fits no datagram is dropped. Raw AAC gets
+    /// the ADTS header that cameras expect.
     pub fn frames(&mut self, piece: &[u8]) -> Vec<TalkFrame> {
         let Some(sample_len) = self.format.sample_len() else {
             let fits = (1..=Self::MAX_PAYLOAD).contains(&piece.len());
-            return fits.then(|| self.frame(piece.to_vec())).into_iter().collect();
+            let header = adts_header(self.flags(), piece.len());
+            let header: &[u8] = if self.format.codec.is_aac() { &header } else { &[] };
+            return fits.then(|| self.frame([header, piece].concat())).into_iter().collect();
         };
         self.rest.extend_from_slice(piece);
         let frame_len = SAMPLES * sample_len;
@@ -163,22 +166,25 @@ impl TalkStream {
         let at = self.format.duration(self.samples);
         self.samples += self.format.samples(payload.len());
         self.frames = self.frames.wrapping_add(1);
-        let flags = AudioFlags { rate_hz: self.format.rate_hz, channels: self.format.channels };
         TalkFrame {
             frame_no: self.frames,
             // Wraps after 71 minutes, as the field's width has it.
             timestamp_us: at.as_micros() as u32,
             codec: self.format.codec,
-            flags: flags.to_wire(),
+            flags: self.flags().to_wire(),
             payload,
         }
+    }
+
+    fn flags(&self) -> AudioFlags {
+        AudioFlags { rate_hz: self.format.rate_hz, channels: self.format.channels }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
+    use crate::proto::tutk::tests as checks;
 
     const PCMU: SoundFormat = SoundFormat { codec: CodecId::Pcmu, rate_hz: 8_000, channels: 1 };
     const PCM_16K: SoundFormat = SoundFormat { codec: CodecId::Pcm, rate_hz: 16_000, channels: 1 };

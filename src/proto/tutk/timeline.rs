@@ -72,8 +72,8 @@ fn wrapped(us: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::tutk::checks;
     use crate::proto::tutk::frame::CodecId;
+    use crate::proto::tutk::tests as checks;
 
     /// What a camera stamps at `us` after its start.
     fn info(us: i64, seconds: impl Fn(i64) -> u32) -> FrameInfo {

@@ -1,7 +1,7 @@
 //! The AV conversation on the main channel: login, K-authentication, control (reference §5 and §6).
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::acks::{Acks, AvSeq};
 use super::checks::{Check, Checks};
@@ -18,6 +18,8 @@ const SECURITY_MODE: u32 = 4;
 const LOGIN_1_LEN: usize = 570;
 const LOGIN_2_LEN: usize = 572;
 const FIRMWARE: &str = "4.52.9.5332";
+/// What DTLS may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Answers kept for requests that are repeated.
 const REMEMBERED: usize = 16;
 /// What a refused login says; the reference only knows what success looks like.
@@ -89,7 +91,8 @@ impl Av {
             },
             login_1: None,
             seq: AvSeq::default(),
-            acks: Acks::new(now),
+            // The handshake may take some time, and there are no ACKs before the login.
+            acks: Acks::new(now + HANDSHAKE),
             next_command: 0,
             sent: 0,
             answered: VecDeque::new(),
@@ -114,13 +117,9 @@ impl Av {
         }
     }
 
-    /// Whether the client still sends ACKs.
-    pub(super) fn on_timeout(&mut self, now: Instant, checks: &mut Checks) -> bool {
-        self.acks.on_timeout(now, checks)
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
-        self.acks.deadline()
+    /// When a client that sends no more ACKs counts as gone.
+    pub(super) fn gone_at(&self) -> Instant {
+        self.acks.gone_at()
     }
 
     fn on_ack(&mut self, now: Instant, message: &[u8], checks: &mut Checks) {

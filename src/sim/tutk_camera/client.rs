@@ -156,19 +156,13 @@ impl Client {
         checks.note(Check::Keepalive, ok);
     }
 
-    pub(super) fn on_timeout(
-        &mut self,
-        now: Instant,
-        unix_now: SystemTime,
-        dice: &mut Dice,
-        checks: &mut Checks,
-    ) -> Result<(), Ended> {
+    pub(super) fn on_timeout(&mut self, now: Instant, unix_now: SystemTime, dice: &mut Dice) -> Result<(), Ended> {
         self.dtls.on_timeout(now)?;
         self.time_talk(now);
         self.keep_alive(now, dice);
         self.send_media(now, unix_now)?;
         self.flush();
-        if self.av.on_timeout(now, checks) { Ok(()) } else { Err(Ended("the client fell silent")) }
+        if now < self.av.gone_at() { Ok(()) } else { Err(Ended("the client fell silent")) }
     }
 
     /// Says goodbye on both channels.
@@ -186,7 +180,7 @@ impl Client {
         let stream = self.stream.as_ref().and_then(Stream::deadline);
         let talk = self.talk.as_ref().map(Talk::deadline);
         let optional = [self.dtls.deadline(), stream, talk];
-        optional.into_iter().flatten().fold(self.next_keepalive.min(self.av.deadline()), Instant::min)
+        optional.into_iter().flatten().fold(self.next_keepalive.min(self.av.gone_at()), Instant::min)
     }
 
     fn on_main(&mut self, now: Instant, datagram: &[u8], checks: &mut Checks) -> Result<(), Ended> {

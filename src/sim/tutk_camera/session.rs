@@ -241,7 +241,7 @@ impl Session for CameraSession {
         self.misbehave_once(now);
         let unix_now = self.unix_at(now);
         if let Some(client) = &mut self.client {
-            let outcome = client.on_timeout(now, unix_now, &mut self.dice, &mut self.checks);
+            let outcome = client.on_timeout(now, unix_now, &mut self.dice);
             self.after_client(outcome);
         }
         self.tell_verdicts();

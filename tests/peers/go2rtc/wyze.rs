@@ -95,7 +95,7 @@ async fn is_kept_out_without_the_key() {
         let camera = VirtualCamera::start(&["--protocol", protocol, "--fault", "wrong-psk"]).await;
         let go2rtc = Go2rtc::start(&[("cam", camera.go2rtc_url())]).await;
         let reason = go2rtc.refusal("cam").await;
-        assert!(reason.contains("connect failed"), "{protocol}: {reason}");
+        assert!(reason.contains("handshake failed"), "{protocol}: {reason}");
     }
 }
 

@@ -297,7 +297,7 @@ struct Report {
 
 fn session_under(loss: f64, seed: u64) -> Result<Report, String> {
     const WATCHED: Duration = Duration::from_secs(10);
-    let protocol = if seed % 2 == 0 { Protocol::New } else { Protocol::Old };
+    let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
     let mut pair = Pair::new(settings(protocol), Weather::lossy(loss), seed);
     if !pair.wait_for(30 * SECOND, |event| matches!(event, Event::LoggedIn { .. })) {
         return Err(format!("seed {seed}, {protocol:?}: {:?} after {:?}", pair.ended, pair.passed()));
@@ -558,7 +558,7 @@ fn a_stranger_is_not_listened_to() {
 #[test]
 fn noise_in_any_phase_does_no_harm() {
     for seed in 0..20 {
-        let protocol = if seed % 2 == 0 { Protocol::New } else { Protocol::Old };
+        let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
         let mut pair = Pair::fair(settings(protocol));
         let mut dice = Dice::new(seed);
         for _ in 0..400 {

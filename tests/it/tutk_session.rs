@@ -557,7 +557,7 @@ fn a_stranger_is_not_listened_to() {
 
 #[test]
 fn noise_in_any_phase_does_no_harm() {
-    for seed in 0..20 {
+    for seed in 0..20_u64 {
         let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
         let mut pair = Pair::fair(settings(protocol));
         let mut dice = Dice::new(seed);

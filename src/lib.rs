@@ -12,6 +12,7 @@ pub mod secret;
 pub mod config;
 pub mod media;
 pub mod net;
+pub mod store;
 // floor 2
 pub mod rtc;
 // floor 3
@@ -21,3 +22,7 @@ pub mod http;
 pub mod mqtt;
 pub mod sim;
 pub mod vendor;
+// floor 5
+pub mod app;
+// floor 6
+pub mod cli;

@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for DeviceId {
 }
 
 /// What is known of a doorbell before it is ever connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
     pub id: DeviceId,
     /// As its owner named it. Untrusted text: it may hold anything.
@@ -81,6 +81,18 @@ pub enum Capability {
     Motion,
     Stream,
     Talk,
+}
+
+impl Capability {
+    /// The word for it in lists.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Motion => "motion",
+            Self::Stream => "stream",
+            Self::Talk => "talk",
+        }
+    }
 }
 
 /// Something that happened. A late listener may miss it.
@@ -123,7 +135,10 @@ pub struct State {
     /// How the camera is reached while it streams: `lan old`, `lan new`, …
     pub transport: Option<&'static str>,
     pub viewers: usize,
+    /// Whether the speaker is open.
     pub talking: bool,
+    /// Whether a viewer's microphone has it; otherwise the switch holds it for whoever comes.
+    pub microphone: bool,
     /// Whether the stream switch keeps a camera session up.
     pub stream_switch: bool,
     /// The last error of this doorbell in a sentence for its owner, until the next success.

@@ -143,6 +143,11 @@ impl Doorbell {
         lock(&self.shared.rings).newest_first()
     }
 
+    /// How often it rang since the service started.
+    pub fn rings_total(&self) -> u64 {
+        lock(&self.shared.rings).total()
+    }
+
     /// A press of the button that was heard elsewhere than in the vendor's cloud, by a wire or a radio.
     /// Presses of one source within 1 s are one.
     pub fn press(&self, source: &'static str) {

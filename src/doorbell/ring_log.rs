@@ -10,6 +10,7 @@ use crate::model::{Event, Ring};
 #[derive(Default)]
 pub(super) struct RingLog {
     newest_last: VecDeque<Ring>,
+    total: u64,
     /// Newest last.
     told: VecDeque<(Kind, String)>,
     presses: Vec<(&'static str, Instant)>,
@@ -43,7 +44,13 @@ impl RingLog {
     }
 
     pub(super) fn keep(&mut self, ring: Ring) {
+        self.total += 1;
         keep_newest(&mut self.newest_last, ring, Self::KEPT);
+    }
+
+    /// How many were kept, forgotten ones included.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     pub(super) fn newest_first(&self) -> Vec<Ring> {

@@ -70,7 +70,10 @@ impl Talk {
             Phase::Opening(opening) if opening.microphone_waits() => answer(reply, Err(ActionError::Busy)),
             Phase::Opening(opening) => opening.microphone = Some((viewer, reply)),
             Phase::Open(open) if open.microphone_lives() => answer(reply, Err(ActionError::Busy)),
-            Phase::Open(open) => open.let_in(viewer, reply),
+            Phase::Open(open) => {
+                open.let_in(viewer, reply);
+                self.shared.set_microphone(true);
+            }
         }
     }
 
@@ -103,7 +106,9 @@ impl Talk {
                 self.answered(answer);
             }
             Phase::Open(open) => {
-                if let Some(why) = open.carry(&mut self.device).await {
+                let ended = open.carry(&mut self.device).await;
+                self.shared.set_microphone(open.microphone.is_some());
+                if let Some(why) = ended {
                     self.end_because(why);
                 }
             }
@@ -140,6 +145,7 @@ impl Talk {
         let mut open = Open { line, deadline, switch: !opening.switch.is_empty(), microphone: None };
         if let Some((viewer, reply)) = opening.microphone {
             open.let_in(viewer, reply);
+            self.shared.set_microphone(true);
         }
         for reply in opening.switch.drain(..) {
             self::answer(reply, Ok(()));
@@ -156,6 +162,7 @@ impl Talk {
             Phase::Open(open) => {
                 drop(open);
                 self.shared.set_talking(false);
+                self.shared.set_microphone(false);
                 tracing::info!(why, "the speaker is closed");
             }
         }
@@ -247,6 +254,10 @@ impl Microphone {
 impl Shared {
     fn set_talking(&self, talking: bool) {
         self.state.send_modify(|state| state.talking = talking);
+    }
+
+    fn set_microphone(&self, on: bool) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.microphone, on) != on);
     }
 
     fn why_offline(&self) -> String {

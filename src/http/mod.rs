@@ -1,1 +1,228 @@
-//! The HTTP face: page, API, WHEP.
+//! The HTTP face: the page, its API, and the way in for WHEP (docs/http-api.md).
+//!
+//! Every request passes, from the outside in: the security headers, the `Host` and `Origin` rules
+//! ([`guard`]), the bearer token ([`auth`]), and only then a handler of the table in [`routes`].
+
+mod api;
+mod auth;
+mod error;
+mod events;
+mod guard;
+mod metrics;
+mod page;
+pub mod whep;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Extension};
+use axum::routing::{MethodRouter, get, post};
+use axum::serve::ListenerExt;
+use axum::{Router, middleware};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::doorbell::Registry;
+use crate::secret::Token;
+
+pub use error::ApiError;
+
+/// The largest request body; SDP has a smaller one of its own.
+const BODY_LIMIT: usize = 256 * 1024;
+const SDP_LIMIT: usize = 64 * 1024;
+/// How many pages may listen to events at once; one more is told so with 503.
+const LISTENERS: usize = 64;
+/// How long requests in flight have once the service stops.
+const STOP_GRACE: Duration = Duration::from_millis(900);
+
+/// What the HTTP face shows and lets people do.
+pub struct Face {
+    pub doorbells: Registry,
+    /// `None` when no broker is configured.
+    pub mqtt_connected: watch::Receiver<Option<bool>>,
+    /// The WHEP routes; they get the same guards as every other route.
+    pub whep: Router,
+    /// Name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
+    pub viewer_counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    pub version: &'static str,
+    /// Asked for on every route but the public ones; needed beyond loopback.
+    pub token: Option<Token>,
+    /// Host names under which the service may be addressed, besides `localhost`, IP addresses and the machine's own:
+    /// those of a reverse proxy.
+    pub names: Vec<String>,
+    /// Whether the doorbells are the virtual ones of `doorstep demo`.
+    pub demo: bool,
+}
+
+/// A listener that strangers can reach, without a token that keeps them out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` can be reached from other machines, so it needs a token. \
+     Set `http.token`, or listen on `127.0.0.1`, then start again."
+)]
+pub struct Exposed(pub SocketAddr);
+
+/// What handlers share.
+struct House {
+    doorbells: Registry,
+    mqtt_connected: watch::Receiver<Option<bool>>,
+    viewer_counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    version: &'static str,
+    demo: bool,
+    listeners: Arc<Semaphore>,
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Without the token: liveness, and the page's own code, which holds nothing of this house.
+    Public,
+    Token,
+}
+
+struct Route {
+    path: &'static str,
+    access: Access,
+    methods: MethodRouter<Arc<House>>,
+}
+
+/// Every route but WHEP's. There is no other way to add one, so the test that walks this table walks them all.
+fn routes() -> Vec<Route> {
+    let guarded = |path, methods| Route { path, access: Access::Token, methods };
+    let public = |path, methods| Route { path, access: Access::Public, methods };
+    let mut routes = vec![
+        guarded("/", get(page::index)),
+        guarded("/api/doorbells", get(api::list)),
+        guarded("/api/doorbells/{id}", get(api::one)),
+        guarded("/api/doorbells/{id}/talk", post(api::talk)),
+        guarded("/api/doorbells/{id}/stream", post(api::stream)),
+        guarded("/api/events", get(events::listen)),
+        guarded("/metrics", get(metrics::text)),
+        public("/health", get(api::health)),
+    ];
+    routes.extend(page::ASSETS.iter().map(|asset| public(asset.path, get(move |headers| page::asset(asset, headers)))));
+    routes
+}
+
+/// The whole face, to be served on `local`.
+///
+/// # Errors
+/// When `local` is not a loopback address and there is no token.
+pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
+    if face.token.is_none() && !local.ip().is_loopback() {
+        return Err(Exposed(local));
+    }
+    let house = Arc::new(House {
+        doorbells: face.doorbells,
+        mqtt_connected: face.mqtt_connected,
+        viewer_counters: face.viewer_counters,
+        version: face.version,
+        demo: face.demo,
+        listeners: Arc::new(Semaphore::new(LISTENERS)),
+    });
+    let (mut public, mut guarded) = (Router::new(), Router::new());
+    for Route { path, access, methods } in routes() {
+        match access {
+            Access::Public => public = public.route(path, methods),
+            Access::Token => guarded = guarded.route(path, methods),
+        }
+    }
+    guarded = guarded.merge(face.whep.layer(DefaultBodyLimit::max(SDP_LIMIT)).with_state(()));
+    guarded = guarded.fallback(async || ApiError::NoSuchRoute).method_not_allowed_fallback(async || ApiError::Method);
+    if let Some(token) = &face.token {
+        let gate = Arc::new(auth::Gate::new(token));
+        guarded = guarded.layer(middleware::from_fn_with_state(gate, auth::check));
+    }
+    let names = Arc::new(guard::Names::new(face.names));
+    Ok(public
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(names, guard::check))
+        .layer(middleware::from_fn(guard::dress))
+        .with_state(house))
+}
+
+/// Serves until `stop`, and returns within a second of it, whatever the clients do.
+///
+/// # Errors
+/// When the listener breaks.
+pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    let listener = listener.tap_io(|io| {
+        if let Err(error) = io.set_nodelay(true) {
+            debug!(%error, "a connection refuses to send small packets at once");
+        }
+    });
+    let app = router.layer(Extension(events::Stop(stop.clone()))).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        ended = serving => ended,
+        () = async { stop.cancelled().await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn face(token: Option<Token>) -> Face {
+        Face {
+            doorbells: Registry::default(),
+            mqtt_connected: watch::channel(None).1,
+            whep: Router::new().route("/whep/{id}", post(async || "an answer")),
+            viewer_counters: Arc::new(Vec::new),
+            version: "0",
+            token,
+            names: Vec::new(),
+            demo: false,
+        }
+    }
+
+    async fn status(address: SocketAddr, method: &str, path: &str) -> u16 {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: 11\r\n\r\n{{\"on\":true}}"
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_route_but_the_public_ones_opens_without_the_token() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = router(face(Some(Token::new("secret"))), address).unwrap();
+        tokio::spawn(serve(listener, router, stop.clone()));
+        let known = routes().into_iter().map(|route| (route.path, route.access));
+        let others = ["/whep/{id}", "/whep/{id}/1", "/nothing", "/api", "/api/doorbells/", "//health", "/health/"];
+        for (path, access) in known.chain(others.map(|path| (path, Access::Token))) {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+                let status = status(address, method, &path.replace("{id}", "fake_1")).await;
+                match (access, method) {
+                    (Access::Token, _) => assert_eq!(status, 401, "{method} {path}"),
+                    (Access::Public, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
+                    (Access::Public, _) => assert_eq!(status, 405, "{method} {path}"),
+                }
+            }
+        }
+        stop.cancel();
+    }
+
+    #[test]
+    fn strangers_are_not_served_without_a_token() {
+        for open in ["0.0.0.0:8480", "192.168.1.2:8480", "[::]:8480"] {
+            let open: SocketAddr = open.parse().unwrap();
+            assert_eq!(router(face(None), open).err(), Some(Exposed(open)));
+            assert!(router(face(Some(Token::new("secret"))), open).is_ok());
+        }
+        assert!(router(face(None), "127.0.0.1:8480".parse().unwrap()).is_ok());
+        assert!(router(face(None), "[::1]:8480".parse().unwrap()).is_ok());
+    }
+}

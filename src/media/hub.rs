@@ -1,33 +1,62 @@
-//! One camera's frames, handed to whoever watches.
+//! One camera's frames, handed to whoever watches (ARCHITECTURE.md §5).
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, watch};
 
+use super::gop::Gop;
 use super::{Formats, Frame, FrameKind};
+use crate::clock::{self, Instant};
 
 /// The fan-out of one camera: the vendor publishes, viewers subscribe. Cheap to clone.
 #[derive(Clone)]
 pub struct MediaHub(Arc<Shared>);
 
 struct Shared {
+    /// Full: a listener that is this many frames behind loses the oldest and resumes at the next keyframe.
     frames: broadcast::Sender<Arc<Frame>>,
     formats: watch::Sender<Formats>,
     demand: watch::Sender<usize>,
-    keyframe: Notify,
-    seq: std::sync::atomic::AtomicU64,
+    keyframe_asked: Notify,
+    stream: Mutex<Stream>,
+}
+
+/// What changes with every frame.
+#[derive(Default)]
+struct Stream {
+    gop: Gop,
+    seq: u64,
+    session: SessionClock,
+    /// Whether this session has had a keyframe: nobody can decode what comes before.
+    decodable: bool,
+    keyframe: KeyframeRequest,
+    counters: Counters,
+}
+
+/// What has passed through a hub since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Published, video and audio.
+    pub frames: u64,
+    pub bytes: u64,
+    /// Overtook a listener that was too slow, counted for each listener.
+    pub lagged: u64,
 }
 
 impl MediaHub {
+    /// About 3 s of video at 30 pictures a second with its sound.
+    const FRAMES: usize = 256;
+
     pub fn new() -> Self {
         Self(Arc::new(Shared {
-            frames: broadcast::channel(256).0,
-            formats: watch::Sender::new(Formats::default()),
-            demand: watch::Sender::new(0),
-            keyframe: Notify::new(),
-            seq: std::sync::atomic::AtomicU64::new(0),
+            frames: broadcast::channel(Self::FRAMES).0,
+            formats: watch::Sender::default(),
+            demand: watch::Sender::default(),
+            keyframe_asked: Notify::new(),
+            stream: Mutex::default(),
         }))
     }
 
@@ -38,18 +67,27 @@ impl MediaHub {
 
     // The camera's side.
 
-    /// Hands a frame to every viewer. Never waits.
+    /// Hands a frame to every viewer. Never waits. `pts` counts from the beginning of the camera session.
     pub fn publish(&self, kind: FrameKind, pts: Duration, data: Bytes) {
-        let seq = self.0.seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.0.formats.send_if_modified(|formats| match kind {
             FrameKind::Video { codec, .. } => formats.video.replace(codec) != Some(codec),
             FrameKind::Audio(format) => formats.audio.replace(format) != Some(format),
         });
-        let _ = self.0.frames.send(Arc::new(Frame { seq, kind, pts, data }));
+        let mut stream = self.0.stream();
+        if let Some(frame) = stream.take_in(kind, pts, data) {
+            // Under the lock, so that `listen` sees each frame either in the cache or live.
+            let _nobody_listens = self.0.frames.send(frame);
+        }
     }
 
-    /// Forgets cached frames and formats: the camera session has ended.
+    /// Forgets cached frames, formats and keyframe requests: the camera session has ended.
     pub fn reset(&self) {
+        let mut stream = self.0.stream();
+        stream.gop.clear();
+        stream.decodable = false;
+        stream.keyframe.wanted = false;
+        stream.session.end();
+        drop(stream);
         self.0.formats.send_replace(Formats::default());
     }
 
@@ -58,9 +96,36 @@ impl MediaHub {
         self.0.demand.subscribe()
     }
 
-    /// Resolves when viewers want a keyframe; at most once per 500 ms however many ask.
+    /// Resolves as soon as somebody watches.
+    pub async fn watched(&self) {
+        // The hub holds the sender, so waiting cannot fail.
+        let _ = self.demand().wait_for(|&count| count > 0).await;
+    }
+
+    /// Resolves when nobody has watched for the whole of `linger`. Counts anew on each call: to be pinned
+    /// outside of a loop.
+    pub async fn unwatched_for(&self, linger: Duration) {
+        let mut demand = self.demand();
+        loop {
+            let _ = demand.wait_for(|&count| count == 0).await;
+            let somebody = demand.wait_for(|&count| count > 0);
+            if tokio::time::timeout(linger, somebody).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Resolves when viewers want a keyframe; at most once per 500 ms however many ask. A keyframe that comes
+    /// by itself settles their wish. May be cancelled without losing it.
     pub async fn keyframe_wanted(&self) {
-        self.0.keyframe.notified().await;
+        loop {
+            let due = self.0.stream().keyframe.take(clock::now());
+            match due {
+                Due::Now => return,
+                Due::At(at) => tokio::time::sleep_until(at).await,
+                Due::WhenAsked => self.0.keyframe_asked.notified().await,
+            }
+        }
     }
 
     // The viewers' side.
@@ -76,14 +141,24 @@ impl MediaHub {
         Demand { hub: self.clone() }
     }
 
-    /// Frames without demand: the cached GOP first, then live.
+    /// Frames without demand: the cached GOP first, then live. Its first picture is a keyframe, and where the
+    /// cache has none the camera is asked for it.
     pub fn listen(&self) -> FrameStream {
-        FrameStream { frames: self.0.frames.subscribe() }
+        let stream = self.0.stream();
+        let cached = stream.gop.frames();
+        let frames = self.0.frames.subscribe();
+        let keyframe_missing = cached.is_empty();
+        let ask = keyframe_missing && stream.decodable;
+        drop(stream);
+        if ask {
+            self.request_keyframe();
+        }
+        FrameStream { hub: Arc::downgrade(&self.0), cached, frames, keyframe_missing }
     }
 
     /// The frames since the last keyframe (at most 2 s or 4 MiB), oldest first; empty without a keyframe.
     pub fn gop(&self) -> Vec<Arc<Frame>> {
-        Vec::new()
+        self.0.stream().gop.frames().into()
     }
 
     pub fn formats(&self) -> watch::Receiver<Formats> {
@@ -92,7 +167,12 @@ impl MediaHub {
 
     /// Asks the camera for a keyframe.
     pub fn request_keyframe(&self) {
-        self.0.keyframe.notify_one();
+        self.0.stream().keyframe.wanted = true;
+        self.0.keyframe_asked.notify_one();
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.0.stream().counters
     }
 }
 
@@ -102,20 +182,121 @@ impl Default for MediaHub {
     }
 }
 
-/// One viewer's frames. A viewer that lags loses frames and resumes at the next keyframe.
+impl Shared {
+    /// Nothing panics while it holds this lock, so a poisoned one is as good as any.
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream {
+    /// `None` for a picture that nobody can decode.
+    fn take_in(&mut self, kind: FrameKind, pts: Duration, data: Bytes) -> Option<Arc<Frame>> {
+        if kind.is_keyframe() {
+            self.decodable = true;
+            self.keyframe.wanted = false;
+        }
+        if kind.is_video() && !self.decodable {
+            return None;
+        }
+        let frame = Arc::new(Frame { seq: self.seq, kind, pts: self.session.continued(pts), data });
+        self.seq += 1;
+        self.counters.frames += 1;
+        self.counters.bytes += frame.data.len() as u64;
+        self.gop.push(&frame);
+        Some(frame)
+    }
+}
+
+/// Makes one clock of many sessions, so that a viewer who sees the camera come back sees time go on.
+#[derive(Default)]
+struct SessionClock {
+    begun_at: Duration,
+    newest: Option<(Duration, Instant)>,
+    ended: bool,
+}
+
+impl SessionClock {
+    fn continued(&mut self, pts: Duration) -> Duration {
+        let now = clock::now();
+        if let (true, Some((newest, at))) = (self.ended, self.newest) {
+            self.begun_at = newest + now.duration_since(at);
+        }
+        self.ended = false;
+        let pts = self.begun_at.saturating_add(pts);
+        let newest = self.newest.map_or(pts, |(newest, _)| newest.max(pts));
+        self.newest = Some((newest, now));
+        pts
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+    }
+}
+
+/// The wish for a keyframe, of however many viewers.
+#[derive(Default)]
+struct KeyframeRequest {
+    wanted: bool,
+    passed_on: Option<Instant>,
+}
+
+enum Due {
+    Now,
+    At(Instant),
+    WhenAsked,
+}
+
+impl KeyframeRequest {
+    const APART: Duration = Duration::from_millis(500);
+
+    fn take(&mut self, now: Instant) -> Due {
+        if !self.wanted {
+            return Due::WhenAsked;
+        }
+        match self.passed_on.map(|last| last + Self::APART) {
+            Some(next) if now < next => Due::At(next),
+            _ => {
+                *self = Self { wanted: false, passed_on: Some(now) };
+                Due::Now
+            }
+        }
+    }
+}
+
+/// One listener's frames. A listener that lags loses frames and resumes at the next keyframe; sound goes on.
 pub struct FrameStream {
+    hub: Weak<Shared>,
+    cached: VecDeque<Arc<Frame>>,
     frames: broadcast::Receiver<Arc<Frame>>,
+    keyframe_missing: bool,
 }
 
 impl FrameStream {
     /// The next frame; `None` when the hub is gone. May be cancelled without losing a frame.
     pub async fn next(&mut self) -> Option<Arc<Frame>> {
+        if let Some(frame) = self.cached.pop_front() {
+            return Some(frame);
+        }
         loop {
             match self.frames.recv().await {
-                Ok(frame) => return Some(frame),
-                Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                Ok(frame) if self.is_shown(&frame) => return Some(frame),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(frames)) => self.lagged(frames),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
+        }
+    }
+
+    fn is_shown(&mut self, frame: &Frame) -> bool {
+        self.keyframe_missing &= !frame.kind.is_keyframe();
+        !(self.keyframe_missing && frame.kind.is_video())
+    }
+
+    fn lagged(&mut self, frames: u64) {
+        self.keyframe_missing = true;
+        if let Some(hub) = self.hub.upgrade() {
+            hub.stream().counters.lagged += frames;
         }
     }
 }

@@ -1,13 +1,22 @@
 //! Pictures and sound on their way from a camera to people, and speech on its way back.
 
+pub(crate) mod codec;
+pub mod convert;
+pub mod g711;
+mod gop;
+pub mod h26x;
 pub mod hub;
+mod resample;
+pub mod talkback;
+#[cfg(test)]
+mod tone;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use hub::{FrameStream, MediaHub, Subscription};
+pub use hub::{Demand, FrameStream, MediaHub, Subscription};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,7 +81,8 @@ pub struct Frame {
     /// Counts the frames of one hub from 0, video and audio together.
     pub seq: u64,
     pub kind: FrameKind,
-    /// Since the camera session began. Video and audio share the clock; each medium never goes back.
+    /// Since the first camera session of the hub began; goes on over the gap between two sessions. Video and
+    /// audio share the clock; each medium never goes back.
     pub pts: Duration,
     pub data: Bytes,
 }

@@ -1,1 +1,20 @@
 //! WebRTC: the only place that names `rtc`. Every viewer sits on one UDP port.
+
+mod certificate;
+mod demux;
+mod feed;
+mod interfaces;
+mod keyframe_request;
+mod packetize;
+mod peer;
+mod playout;
+mod sdp;
+mod switchboard;
+mod tcp;
+mod timeline;
+mod udp;
+mod viewers;
+
+pub use certificate::{Certificate, CertificateError};
+pub use sdp::{AnswerError, Offer};
+pub use viewers::{Answered, Counters, MicPacket, Settings, Viewers};

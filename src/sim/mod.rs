@@ -2,3 +2,11 @@
 
 #[cfg(feature = "demo-broker")]
 pub mod broker;
+pub mod clip;
+pub mod console;
+mod ear;
+pub mod lossy_link;
+pub mod options;
+pub mod sound;
+pub mod tone;
+pub mod tutk_camera;

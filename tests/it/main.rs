@@ -1,11 +1,23 @@
-//! Integration tests, one file per promise.
+//! What this project promises, one file a promise, in one binary so that it links once.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-#[cfg(feature = "demo-broker")]
 mod broker;
+mod browser_whep;
+mod config;
 mod doorbell;
+mod floors;
+mod http;
+mod licences;
+mod media;
 mod mqtt;
 mod mqtt_tls;
 mod outbox;
+mod page;
+mod store;
 mod support;
+mod tutk_camera;
+mod tutk_session;
+mod tutk_vectors;
+mod viewers;
+mod whep;

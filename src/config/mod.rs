@@ -1,0 +1,262 @@
+//! The whole user surface: what a configuration file may say (docs/interfaces.md §2).
+//!
+//! YAML and the add-on's options in JSON go through the same reader. It goes on after a mistake, so
+//! that an owner sees all of them at once, each with its place.
+
+mod mistake;
+mod section;
+mod tree;
+mod values;
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+pub use mistake::{ConfigErrors, Mistake, Position};
+use section::Section;
+
+use crate::model::DeviceId;
+use crate::secret::{Enr, Password, Token};
+
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub mqtt: Option<Mqtt>,
+    pub http: Http,
+    pub media: Media,
+    pub wyze: Vec<Wyze>,
+    pub doorbells: Vec<DoorbellOverride>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Mqtt {
+    /// `mqtt://` or `mqtts://`, with user and password where the broker wants them.
+    pub url: MqttUrl,
+    /// A topic without wildcards and without a slash at its ends.
+    pub discovery_prefix: String,
+    /// A topic without wildcards and without a slash at its ends.
+    pub base_topic: String,
+}
+
+/// A broker's address, taken apart so that its password is a secret from here on.
+#[derive(Debug, Clone)]
+pub struct MqttUrl {
+    /// A name or an IP address, an IPv6 address without its brackets.
+    pub host: String,
+    pub port: u16,
+    pub tls: bool,
+    pub login: Option<(String, Password)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The direct listener. An address beyond loopback needs a token.
+    pub listen: SocketAddr,
+    pub token: Option<Token>,
+    /// Host names of a reverse proxy in front, besides the machine's own name and its addresses.
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Media {
+    /// UDP and TCP port of every viewer.
+    pub port: u16,
+    /// Addresses to advertise besides the interfaces' own.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A Wyze account. For now: cameras on the LAN whose keys the owner knows.
+#[derive(Debug, Clone)]
+pub struct Wyze {
+    pub cameras: Vec<WyzeCamera>,
+}
+
+/// One TUTK camera, named by hand.
+#[derive(Debug, Clone)]
+pub struct WyzeCamera {
+    pub name: String,
+    /// Wyze's model code (`HL_DB2`).
+    pub model: String,
+    pub mac: Mac,
+    pub uid: Uid,
+    pub enr: Enr,
+    pub address: SocketAddr,
+}
+
+impl WyzeCamera {
+    /// The doorbell's id, made of the MAC address.
+    pub fn id(&self) -> DeviceId {
+        DeviceId::from_hardware("wyze", self.mac.as_str())
+    }
+}
+
+/// The MAC address of a camera: 12 upper-case hexadecimal digits. Not shown in logs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Mac(String);
+
+/// The ThroughTek identity of a camera: 20 upper-case letters and digits. Not shown in logs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Uid(String);
+
+/// What the owner wants otherwise for one doorbell.
+#[derive(Debug, Clone)]
+pub struct DoorbellOverride {
+    pub id: DeviceId,
+    pub name: Option<String>,
+    /// Where the camera is, in place of the address that is known otherwise.
+    pub address: Option<SocketAddr>,
+    pub transport: TutkProtocol,
+    pub quality: Quality,
+    pub talk_limit_s: Option<u64>,
+    /// An MQTT topic on which a message means that the button was pressed (a wired or radio button).
+    pub ring_topic: Option<String>,
+    /// The one payload on `ring_topic` that counts; without it every payload does.
+    pub ring_payload: Option<String>,
+}
+
+/// Which of the two TUTK protocols a camera is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TutkProtocol {
+    /// Both are tried; the one that answers first is taken.
+    #[default]
+    Auto,
+    Old,
+    New,
+}
+
+/// Which of its pictures a camera is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quality {
+    /// The best of the model.
+    #[default]
+    Hd,
+    Sd,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, names: Vec::new() }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { port: 8555, addresses: Vec::new() }
+    }
+}
+
+/// Reads the file at `path`, YAML or JSON.
+///
+/// # Errors
+/// With every mistake in it, or the one reason why it could not be read.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let file = path.display().to_string();
+    let unreadable = |at, what| ConfigErrors::new(&file, vec![Mistake { at, path: String::new(), what }]);
+    let bytes = fs::read(path).map_err(|error| unreadable(None, format!("cannot be read: {error}")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+        unreadable(Some(end_of(&good)), "this is not text in UTF-8".to_owned())
+    })?;
+    parse(text, &file)
+}
+
+/// Reads a configuration out of `text`; `file` is what errors call it.
+///
+/// # Errors
+/// With every mistake in it. Where the text stops being YAML, only the mistakes up to there.
+pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
+    let mut mistakes = Vec::new();
+    let config = match tree::parse(text, &mut mistakes) {
+        Ok(root) => section::read_section(&root, String::new(), &mut mistakes, read_config),
+        Err(mistake) => {
+            mistakes.push(mistake);
+            None
+        }
+    };
+    match config {
+        Some(config) if mistakes.is_empty() => Ok(config),
+        _ => Err(ConfigErrors::new(file, mistakes)),
+    }
+}
+
+fn read_config(file: &mut Section<'_>) -> Option<Config> {
+    let mut macs = HashSet::new();
+    let mut ids = HashSet::new();
+    Some(Config {
+        mqtt: file.section("mqtt", read_mqtt),
+        http: file.section("http", read_http).unwrap_or_default(),
+        media: file.section("media", read_media).unwrap_or_default(),
+        wyze: file.sections("wyze", |account| read_wyze(account, &mut macs)),
+        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids)),
+    })
+}
+
+fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
+    let url = mqtt.required("url", &values::BROKER);
+    let discovery_prefix = mqtt.optional("discovery_prefix", &values::TOPIC);
+    let base_topic = mqtt.optional("base_topic", &values::TOPIC);
+    Some(Mqtt {
+        url: url?,
+        discovery_prefix: discovery_prefix.unwrap_or_else(|| "homeassistant".to_owned()),
+        base_topic: base_topic.unwrap_or_else(|| "doorstep".to_owned()),
+    })
+}
+
+fn read_http(http: &mut Section<'_>) -> Option<Http> {
+    let listen = http.optional("listen", &values::LISTEN).unwrap_or(Http::default().listen);
+    let token = http.optional("token", &values::TOKEN);
+    let token_is_missing = if http.has("token") { matches!(token, Some(None)) } else { true };
+    if !listen.ip().is_loopback() && token_is_missing {
+        http.report_value(
+            "listen",
+            "others can reach this address; expected `http.token` beside it, 32 or more random characters",
+        );
+    }
+    Some(Http { listen, token: token.flatten(), names: http.texts("names", &values::HOST_NAME) })
+}
+
+fn read_media(media: &mut Section<'_>) -> Option<Media> {
+    let port = media.optional("port", &values::PORT).map_or(Media::default().port, u16::from);
+    Some(Media { port, addresses: media.texts("addresses", &values::ADDRESS) })
+}
+
+fn read_wyze(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<Wyze> {
+    Some(Wyze { cameras: account.sections("cameras", |camera| read_camera(camera, macs)) })
+}
+
+fn read_camera(camera: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<WyzeCamera> {
+    let name = camera.required("name", &values::NAME);
+    let model = camera.required("model", &values::MODEL);
+    let mac = camera.required("mac", &values::MAC);
+    let uid = camera.required("uid", &values::UID);
+    let enr = camera.required("enr", &values::ENR);
+    let address = camera.required("address", &values::CAMERA_ADDRESS);
+    if mac.as_ref().is_some_and(|mac| !macs.insert(mac.clone())) {
+        camera.report_value("mac", "a camera before this one has the same; expected each camera once");
+    }
+    Some(WyzeCamera { name: name?, model: model?, mac: mac?, uid: uid?, enr: enr?, address: address? })
+}
+
+fn read_doorbell(doorbell: &mut Section<'_>, ids: &mut HashSet<DeviceId>) -> Option<DoorbellOverride> {
+    let id = doorbell.required("id", &values::DEVICE_ID);
+    if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
+        doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
+    }
+    Some(DoorbellOverride {
+        name: doorbell.optional("name", &values::NAME),
+        address: doorbell.optional("address", &values::CAMERA_ADDRESS),
+        transport: doorbell.optional("transport", &values::PROTOCOL).unwrap_or_default(),
+        quality: doorbell.optional("quality", &values::QUALITY).unwrap_or_default(),
+        talk_limit_s: doorbell.optional("talk_limit_s", &values::TALK_LIMIT_S),
+        ring_topic: doorbell.optional("ring_topic", &values::TOPIC),
+        ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
+        // Last, so that the mistakes of an entry without an id are found as well.
+        id: id?,
+    })
+}
+
+/// The place right behind `text`.
+fn end_of(text: &str) -> Position {
+    let last_line = text.rsplit('\n').next().unwrap_or_default();
+    Position { line: text.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
+}

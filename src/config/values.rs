@@ -1,0 +1,270 @@
+//! The sorts of values that a configuration may hold, each read once into a type that cannot be wrong.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::section::{Kind, Reason};
+use super::{Mac, MqttUrl, Quality, TutkProtocol, Uid};
+use crate::model::DeviceId;
+use crate::secret::{Enr, Password, Token};
+
+/// Where a Wyze camera listens on the LAN (wyze-tutk reference §2).
+const TUTK_PORT: u16 = 32_761;
+
+pub(super) const BROKER: Kind<MqttUrl> = Kind {
+    expected: "a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+    parse: MqttUrl::parse,
+};
+
+pub(super) const TOPIC: Kind<String> =
+    Kind { expected: "an MQTT topic without `+` and `#`, such as `doorstep` or `home/door`", parse: topic };
+
+pub(super) const LISTEN: Kind<SocketAddr> =
+    Kind { expected: "an IP address and a port, `127.0.0.1:8480`", parse: listen };
+
+pub(super) const TOKEN: Kind<Option<Token>> =
+    Kind { expected: "32 or more random characters (`openssl rand -hex 32` makes some)", parse: token };
+
+pub(super) const HOST_NAME: Kind<String> = Kind { expected: "a host name, `doorstep.example.com`", parse: host_name };
+
+pub(super) const PORT: Kind<NonZeroU16> =
+    Kind { expected: "a port number from 1 to 65535", parse: |text| number(text, 1..=65_535).and_then(port) };
+
+pub(super) const ADDRESS: Kind<IpAddr> =
+    Kind { expected: "the IP address of one machine, `192.168.1.10`", parse: address };
+
+pub(super) const NAME: Kind<String> = Kind { expected: "a name of 1 to 64 characters", parse: name };
+
+pub(super) const MODEL: Kind<String> =
+    Kind { expected: "Wyze's model code of 1 to 32 letters, digits, `_`, `-` and `.`, such as `HL_DB2`", parse: model };
+
+pub(super) const MAC: Kind<Mac> = Kind { expected: "12 hexadecimal digits, such as `AABBCCDDEEFF`", parse: Mac::parse };
+
+pub(super) const UID: Kind<Uid> = Kind { expected: "20 upper-case letters and digits", parse: Uid::parse };
+
+pub(super) const ENR: Kind<Enr> = Kind { expected: "the camera's secret of 16 or more characters", parse: enr };
+
+pub(super) const CAMERA_ADDRESS: Kind<SocketAddr> =
+    Kind { expected: "the camera's IP address, `192.168.1.20` or `192.168.1.20:32761`", parse: camera_address };
+
+pub(super) const DEVICE_ID: Kind<DeviceId> =
+    Kind { expected: "1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it", parse: device_id };
+
+pub(super) const PROTOCOL: Kind<TutkProtocol> = Kind { expected: "`auto`, `old` or `new`", parse: protocol };
+
+pub(super) const QUALITY: Kind<Quality> = Kind { expected: "`hd` or `sd`", parse: quality };
+
+pub(super) const TALK_LIMIT_S: Kind<u64> =
+    Kind { expected: "a number of seconds from 10 to 3600", parse: |text| number(text, 10..=3_600) };
+
+pub(super) const PAYLOAD: Kind<String> =
+    Kind { expected: "the message that means a press, 1 to 256 characters", parse: payload };
+
+/// A password with one of these is the usual reason, because it ends the host too early.
+const UNREADABLE: Reason =
+    "not an address (write `/`, `?`, `#` and `@` in a password as `%2F`, `%3F`, `%23` and `%40`)";
+
+impl MqttUrl {
+    /// `mqtt://user:password@host:1883`; `mqtts` for TLS; user and password percent-encoded where need be.
+    ///
+    /// # Errors
+    /// With what is wrong, never showing any part of the address.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
+        let (scheme, _) = text.split_once("://").ok_or("an address without `mqtt://` in front")?;
+        let tls = match scheme {
+            "mqtt" | "tcp" => false,
+            "mqtts" | "ssl" => true,
+            _ => return Err("not a broker's protocol"),
+        };
+        let url = Url::parse(text).map_err(|_| UNREADABLE)?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(UNREADABLE);
+        }
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the address names no host")?;
+        let port = url.port().unwrap_or(if tls { 8883 } else { 1883 });
+        if port == 0 {
+            return Err("port 0 is no port");
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host, port, tls, login: login(&url)? })
+    }
+}
+
+fn login(url: &Url) -> Result<Option<(String, Password)>, Reason> {
+    let decode = |text| percent_decode_str(text).decode_utf8().map_err(|_| "user or password is not UTF-8");
+    let password = url.password().unwrap_or_default();
+    match (url.username(), password) {
+        ("", "") => Ok(None),
+        ("", _) => Err("a password without a user"),
+        (user, password) => Ok(Some((decode(user)?.into_owned(), Password::new(decode(password)?)))),
+    }
+}
+
+impl Mac {
+    /// Colons and dashes between the digits are left out.
+    ///
+    /// # Errors
+    /// When 12 hexadecimal digits do not remain.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
+        let digits: String = text.chars().filter(|c| !matches!(c, ':' | '-')).collect();
+        let fits = digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        if fits { Ok(Self(digits.to_ascii_uppercase())) } else { Err("not a MAC address") }
+    }
+
+    /// 12 upper-case hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Uid {
+    /// # Errors
+    /// When it is not 20 upper-case letters and digits.
+    pub fn parse(text: &str) -> Result<Self, Reason> {
+        let fits = text.len() == 20 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        if fits { Ok(Self(text.to_owned())) } else { Err("not a camera's UID") }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mac(***)")
+    }
+}
+
+impl fmt::Debug for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Uid(***)")
+    }
+}
+
+fn topic(text: &str) -> Result<String, Reason> {
+    let topic = text.trim_end_matches('/');
+    if topic.is_empty() || topic.len() > 256 {
+        return Err("a topic of the wrong length");
+    }
+    if topic.contains(['+', '#']) || topic.starts_with(['/', '$']) || topic.chars().any(char::is_control) {
+        return Err("a topic that cannot be published to");
+    }
+    Ok(topic.to_owned())
+}
+
+fn host_name(text: &str) -> Result<String, Reason> {
+    match url::Host::parse(text) {
+        Ok(url::Host::Domain(name)) if !name.contains('*') => Ok(name),
+        _ => Err("not the name of one host"),
+    }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, Reason> {
+    text.parse().map_err(|_| "not an address with a port")
+}
+
+/// An empty token is none. Samples out of documentation, and one key held down, are worse than none.
+fn token(text: &str) -> Result<Option<Token>, Reason> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.chars().count() < 32 {
+        return Err("too short");
+    }
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("has a character that cannot stand in an HTTP header");
+    }
+    let mut letters: Vec<u8> = text.bytes().collect();
+    letters.sort_unstable();
+    letters.dedup();
+    let lower = text.to_ascii_lowercase();
+    let sample = ["changeme", "change-me", "change_me", "example", "your-", "your_", "yourtoken", "secret", "password"];
+    if letters.len() < 8 || sample.iter().any(|word| lower.contains(word)) {
+        return Err("looks like a sample that others have too");
+    }
+    Ok(Some(Token::new(text)))
+}
+
+fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, Reason> {
+    let number: u64 = text.parse().map_err(|_| "not a whole number")?;
+    if range.contains(&number) { Ok(number) } else { Err("out of range") }
+}
+
+fn port(number: u64) -> Result<NonZeroU16, Reason> {
+    u16::try_from(number).ok().and_then(NonZeroU16::new).ok_or("out of range")
+}
+
+fn address(text: &str) -> Result<IpAddr, Reason> {
+    let address: IpAddr = text.parse().map_err(|_| "not an IP address")?;
+    one_machine(address)
+}
+
+fn one_machine(address: IpAddr) -> Result<IpAddr, Reason> {
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_unspecified() || address.is_multicast() || broadcast {
+        return Err("an address that belongs to no single machine");
+    }
+    Ok(address)
+}
+
+fn name(text: &str) -> Result<String, Reason> {
+    let name = text.trim();
+    if name.is_empty() || name.chars().count() > 64 {
+        return Err("a name of the wrong length");
+    }
+    if name.chars().any(char::is_control) {
+        return Err("a name with a line break or another control character");
+    }
+    Ok(name.to_owned())
+}
+
+fn model(text: &str) -> Result<String, Reason> {
+    let fits = (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if fits { Ok(text.to_owned()) } else { Err("not a model code") }
+}
+
+fn enr(text: &str) -> Result<Enr, Reason> {
+    if text.len() < 16 { Err("too short") } else { Ok(Enr::new(text)) }
+}
+
+fn camera_address(text: &str) -> Result<SocketAddr, Reason> {
+    let with_port = text.parse::<SocketAddr>();
+    let address = with_port.or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, TUTK_PORT)));
+    let address = address.map_err(|_| "not an IP address (names are not looked up)")?;
+    if address.port() == 0 {
+        return Err("port 0 is no port");
+    }
+    one_machine(address.ip()).map(|_| address)
+}
+
+fn device_id(text: &str) -> Result<DeviceId, Reason> {
+    DeviceId::parse(text).map_err(|_| "not an id")
+}
+
+fn protocol(text: &str) -> Result<TutkProtocol, Reason> {
+    match text {
+        "auto" => Ok(TutkProtocol::Auto),
+        "old" => Ok(TutkProtocol::Old),
+        "new" => Ok(TutkProtocol::New),
+        _ => Err("not a transport of this version"),
+    }
+}
+
+fn quality(text: &str) -> Result<Quality, Reason> {
+    match text {
+        "hd" => Ok(Quality::Hd),
+        "sd" => Ok(Quality::Sd),
+        _ => Err("not a quality"),
+    }
+}
+
+fn payload(text: &str) -> Result<String, Reason> {
+    let fits = (1..=256).contains(&text.chars().count());
+    if fits { Ok(text.to_owned()) } else { Err("a message of the wrong length") }
+}

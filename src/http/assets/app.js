@@ -1,0 +1,143 @@
+// The page: puts the house's doorbells, rings and news where they belong.
+
+import { Card } from './card.js';
+import { Events, forgetToken, keepToken, request } from './house.js';
+import { Banners, refreshTimes, showLog } from './rings.js';
+import { setSentence, setTone } from './text.js';
+
+const BROKER = {
+  connected: ['good', 'Broker connected'],
+  disconnected: ['bad', 'Broker disconnected'],
+  off: ['quiet', 'No broker'],
+};
+const REFRESH_MS = 15000;
+/** A ring that this page missed by so little is announced all the same: people open the page because of it. */
+const FRESH_RING_MS = 45000;
+/** How long a broken connection is worth no word. */
+const LOST_MS = 1500;
+
+const part = (id) => document.getElementById(id);
+const doorbells = new Map();
+const cards = new Map();
+const announced = new Set();
+const banners = new Banners(part('banners'));
+const events = new Events();
+let lostTimer = 0;
+
+function showOnly(id) {
+  for (const section of ['house', 'empty', 'sign-in', 'loading']) part(section).hidden = section !== id;
+}
+
+function showAll(list) {
+  const ids = new Set(list.map(({ id }) => id));
+  for (const [id, card] of cards) {
+    if (ids.has(id)) continue;
+    card.remove();
+    cards.delete(id);
+    doorbells.delete(id);
+  }
+  list.forEach(showOne);
+  showOnly(list.length ? 'house' : 'empty');
+  part('doorbells').dataset.count = list.length;
+}
+
+function showOne(doorbell) {
+  doorbells.set(doorbell.id, doorbell);
+  const card = cards.get(doorbell.id);
+  if (card) {
+    card.update(doorbell);
+  } else {
+    const created = new Card(doorbell);
+    cards.set(doorbell.id, created);
+    part('doorbells').append(created.element);
+  }
+  showRings();
+}
+
+function showRings() {
+  const count = showLog(part('rings'), [...doorbells.values()]);
+  part('no-rings').hidden = count > 0;
+}
+
+function rang({ id, event_id: eventId, at }) {
+  const card = cards.get(id);
+  if (!card || announced.has(eventId)) return;
+  announced.add(eventId);
+  card.ring();
+  banners.ring(id, doorbells.get(id).name, at, () => card.show());
+}
+
+function showBroker(state) {
+  part('broker').hidden = false;
+  setTone(part('broker'), ...BROKER[state]);
+}
+
+function askForToken(message = '') {
+  cards.forEach((card) => card.stop());
+  events.close();
+  forgetToken();
+  showOnly('sign-in');
+  part('broker').hidden = true;
+  setSentence(part('sign-in-error'), message);
+  part('token').focus();
+}
+
+/** Shows the house as it is, then listens to what happens. */
+async function enter() {
+  try {
+    showAll(await (await request('api/doorbells')).json());
+  } catch (refusal) {
+    if (refusal.status === 401) return askForToken();
+    if (refusal.status === 429) return askForToken(refusal.message);
+    // Nobody is there yet: the events find out when that changes.
+  }
+  events.open();
+}
+
+part('sign-in-form').onsubmit = async (event) => {
+  event.preventDefault();
+  keepToken(part('token').value.trim());
+  try {
+    await request('api/doorbells');
+  } catch (refusal) {
+    return askForToken(refusal.message);
+  }
+  part('token').value = '';
+  enter();
+};
+
+events.addEventListener('snapshot', ({ detail }) => {
+  showAll(detail.doorbells);
+  for (const { id, last_ring: ring } of detail.doorbells) {
+    if (ring && Date.now() - Date.parse(ring.at) < FRESH_RING_MS) rang({ id, ...ring });
+  }
+  showBroker(detail.mqtt);
+  part('demo').hidden = !detail.demo_hint;
+  setSentence(part('demo'), detail.demo_hint ?? '');
+  part('footer').textContent = `Doorstep ${detail.version}`;
+});
+events.addEventListener('state', ({ detail }) => showOne(detail.doorbell));
+events.addEventListener('ring', ({ detail }) => rang(detail));
+events.addEventListener('mqtt', ({ detail }) => showBroker(detail.mqtt));
+events.addEventListener('locked', () => askForToken('The token is no longer right.'));
+events.addEventListener('found', () => {
+  clearTimeout(lostTimer);
+  lostTimer = 0;
+  part('lost').hidden = true;
+});
+events.addEventListener('lost', () => {
+  lostTimer ||= setTimeout(() => {
+    part('lost').hidden = false;
+    part('broker').hidden = true;
+  }, LOST_MS);
+});
+
+document.addEventListener('visibilitychange', () => cards.forEach((card) => card.pageChanged()));
+window.addEventListener('pagehide', () => cards.forEach((card) => card.stop()));
+window.addEventListener('pageshow', ({ persisted }) => persisted && cards.forEach((card) => card.pageChanged()));
+setInterval(() => {
+  refreshTimes(part('rings'));
+  cards.forEach((card) => card.refreshTimes());
+}, REFRESH_MS);
+
+enter();

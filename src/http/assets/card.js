@@ -1,0 +1,345 @@
+// One doorbell: its picture, its button to talk, and what is known of it.
+
+import * as microphone from './microphone.js';
+import { Player } from './player.js';
+import { absolute, relative } from './rings.js';
+import { setSentence, setText, setTone } from './text.js';
+
+/** How long a card that went out of sight keeps playing, so that scrolling past does not stop the camera. */
+const LINGER_MS = 3000;
+/** How long a card stands out after a ring. */
+const RING_MS = 30000;
+/** The service gives the speaker back 3 s after the last word; until then it is still ours. */
+const AFTERGLOW_MS = 4000;
+/** Longer than a camera may take to open its speaker. */
+const SPEAKER_MS = 12000;
+
+const LINKS = {
+  offline: ['Offline', 'bad'],
+  ready: ['Ready', 'good'],
+  connecting: ['Connecting', 'busy'],
+  streaming: ['Streaming', 'good'],
+  needs_attention: ['Needs attention', 'bad'],
+};
+const CODECS = { h264: 'H.264', h265: 'H.265', pcmu: 'G.711 µ-law', pcma: 'G.711 A-law', pcm: 'PCM', aac: 'AAC', opus: 'Opus' };
+
+export class Card {
+  element = document.getElementById('card').content.firstElementChild.cloneNode(true);
+
+  #doorbell;
+  #player;
+  #video = this.#part('video');
+  #inSight = false;
+  #lingering = 0;
+  #ringing = 0;
+  #countdown = 0;
+  /** Whether the button is held, and whether the microphone is being sent. */
+  #holding = false;
+  #speaking = false;
+  /** Runs while the speaker is still ours although the button was let go. */
+  #afterglow = 0;
+  #speakerTimer = 0;
+
+  constructor(doorbell) {
+    this.#doorbell = doorbell;
+    this.element.id = `doorbell-${doorbell.id}`;
+    const title = this.#part('h2');
+    title.id = `name-${doorbell.id}`;
+    this.element.setAttribute('aria-labelledby', title.id);
+    this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'));
+    this.#player.addEventListener('change', () => this.#playerChanged());
+    this.#player.addEventListener('ending', () => this.#keepPicture());
+    this.#part('.again').onclick = () => this.#player.retry();
+    this.#video.addEventListener('resize', () => this.#fit());
+    this.#wireTools();
+    this.#wireTalk();
+    this.#observer.observe(this.element);
+    this.update(doorbell);
+  }
+
+  #observer = new IntersectionObserver(([entry]) => {
+    this.#inSight = entry.isIntersecting;
+    this.#play();
+  }, { threshold: 0.2 });
+
+  update(doorbell) {
+    const before = this.#doorbell.link;
+    this.#doorbell = doorbell;
+    this.#part('h2').textContent = doorbell.name;
+    this.#part('.talk').hidden = !this.#can('talk');
+    this.refreshTimes();
+    this.#showLink();
+    this.#showDetails();
+    if (doorbell.microphone) this.#showTalk();
+    else this.#glowEnds();
+    // A doorbell that came back need not wait for the next try.
+    if (before !== doorbell.link && ['ready', 'streaming'].includes(doorbell.link)) this.#player.retry();
+    this.#play();
+    this.#showVeil();
+  }
+
+  /** Stands out for a while. */
+  ring() {
+    clearTimeout(this.#ringing);
+    this.element.classList.add('ringing');
+    this.#ringing = setTimeout(() => this.element.classList.remove('ringing'), RING_MS);
+  }
+
+  show() {
+    this.element.scrollIntoView({ block: 'center' });
+    this.element.focus({ preventScroll: true });
+  }
+
+  refreshTimes() {
+    const ring = this.#doorbell.last_ring;
+    const line = this.#part('.last-ring');
+    line.textContent = ring ? `Rang ${relative(ring.at)}` : 'No ring yet';
+    line.title = ring ? absolute(ring.at) : '';
+  }
+
+  /** The page comes to the front or goes away. */
+  pageChanged() {
+    this.#play();
+  }
+
+  /** Ends everything at once; `pageChanged` brings it back. */
+  stop() {
+    this.#release();
+    clearTimeout(this.#lingering);
+    this.#lingering = 0;
+    this.#player.stop();
+  }
+
+  remove() {
+    this.#observer.disconnect();
+    clearTimeout(this.#ringing);
+    this.stop();
+    this.element.remove();
+  }
+
+  // The picture.
+
+  /** Plays while somebody can see it, so that cameras and batteries rest otherwise. */
+  #play() {
+    const wanted = this.#inSight && !document.hidden && this.#can('stream') && this.#doorbell.link !== 'needs_attention';
+    if (wanted) {
+      clearTimeout(this.#lingering);
+      this.#lingering = 0;
+      this.#player.start();
+    } else if (this.#player.wanted && !this.#lingering) {
+      this.#lingering = setTimeout(() => this.stop(), LINGER_MS);
+    }
+  }
+
+  #playerChanged() {
+    if (this.#player.phase !== 'live') this.#release();
+    this.#showLink();
+    this.#showVeil();
+    this.#showTalk();
+  }
+
+  /** What was seen last stays, blurred, behind whatever is said instead of a picture. */
+  #keepPicture() {
+    const { videoWidth, videoHeight } = this.#video;
+    const still = this.#part('.still');
+    if (!videoWidth) return;
+    still.width = 160;
+    still.height = Math.round((160 * videoHeight) / videoWidth);
+    still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
+  }
+
+  #showLink() {
+    const live = this.#player.phase === 'live';
+    this.#part('.sound').disabled = !live;
+    const [word, tone] = live ? ['Live', 'live'] : LINKS[this.#doorbell.link];
+    setTone(this.#part('.link'), tone, word);
+    const { viewers } = this.#doorbell;
+    this.#part('.viewers').hidden = viewers === 0;
+    setText(this.#part('.viewers .text'), viewers);
+    this.#part('.viewers').title = viewers === 1 ? '1 viewer' : `${viewers} viewers`;
+  }
+
+  #showVeil() {
+    const [title, reason, mood] = this.#veil();
+    this.#part('.stage').dataset.mood = mood;
+    setText(this.#part('.veil-title'), title);
+    setSentence(this.#part('.veil-reason'), reason);
+    this.#part('.again').hidden = !['waiting', 'refused'].includes(mood);
+    clearTimeout(this.#countdown);
+    if (mood === 'waiting') this.#countdown = setTimeout(() => this.#showVeil(), 1000);
+  }
+
+  /** Title, reason and mood of what covers the picture; mood `live` covers nothing. */
+  #veil() {
+    const { link, why } = this.#doorbell;
+    const { phase, reason, retryAt } = this.#player;
+    if (!this.#can('stream')) return ['This doorbell has no picture', '', 'still'];
+    if (link === 'needs_attention') return ['Needs attention', why ?? '', 'trouble'];
+    switch (phase) {
+      case 'live':
+        return ['', '', 'live'];
+      case 'connecting':
+        return link === 'offline' && why ? ['Offline', `${why} Trying to reach it …`, 'connecting'] : ['Connecting …', '', 'connecting'];
+      case 'waiting': {
+        const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
+        return [link === 'offline' ? 'Offline' : 'No picture', `${reason} Trying again in ${seconds} s.`, 'waiting'];
+      }
+      case 'refused':
+        return ['No picture', reason, 'refused'];
+      default:
+        return ['Paused', '', 'still'];
+    }
+  }
+
+  /** Doorbells look down at the mat as often as across the street: the frame takes the picture's shape. */
+  #fit() {
+    const { videoWidth, videoHeight } = this.#video;
+    if (!videoWidth) return;
+    const shape = Math.min(16 / 9, Math.max(4 / 5, videoWidth / videoHeight));
+    this.#part('.stage').style.setProperty('--shape', shape);
+    this.#showDetails();
+  }
+
+  #wireTools() {
+    const sound = this.#part('.sound');
+    sound.onclick = () => {
+      this.#video.muted = !this.#video.muted;
+      sound.setAttribute('aria-pressed', String(!this.#video.muted));
+      setText(sound.querySelector('.text'), this.#video.muted ? 'Listen' : 'Mute');
+    };
+    const wide = this.#part('.wide');
+    wide.hidden = !document.fullscreenEnabled;
+    wide.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : this.#part('.stage').requestFullscreen());
+  }
+
+  // Talking.
+
+  #wireTalk() {
+    const button = this.#part('.talk');
+    const isKey = (event) => event.key === ' ' || event.key === 'Enter';
+    button.onpointerdown = (event) => {
+      if (event.button !== 0) return;
+      button.setPointerCapture(event.pointerId);
+      this.#hold();
+    };
+    button.onpointerup = button.onpointercancel = button.onlostpointercapture = () => this.#release();
+    button.onkeydown = (event) => {
+      if (!isKey(event)) return;
+      event.preventDefault();
+      if (!event.repeat) this.#hold();
+    };
+    button.onkeyup = (event) => {
+      if (!isKey(event)) return;
+      event.preventDefault();
+      this.#release();
+    };
+    button.onblur = () => this.#release();
+    button.oncontextmenu = (event) => event.preventDefault();
+    // A screen reader cannot hold: its click, which no pointer or key led to, begins or ends the talk.
+    button.onclick = (event) => {
+      if (event.detail === 0) this.#holding ? this.#release() : this.#hold();
+    };
+  }
+
+  async #hold() {
+    if (this.#holding) return;
+    if (this.#player.phase !== 'live') return this.#note('Wait for the picture, then hold to talk.');
+    if (this.#taken()) return this.#note('Someone else is talking. Wait until they have finished.');
+    this.#holding = true;
+    this.#note('');
+    this.#showTalk();
+    try {
+      const track = await microphone.open();
+      if (!this.#holding) return this.#note('The microphone is ready. Hold the button while you talk.');
+      await this.#player.speak(track);
+      if (!this.#holding) return await this.#player.speak(null);
+      this.#speaking = true;
+      this.#speakerTimer = setTimeout(() => this.#speakerSilent(), SPEAKER_MS);
+    } catch (error) {
+      this.#release();
+      this.#note(error.message);
+    }
+    this.#showTalk();
+  }
+
+  #release() {
+    if (!this.#holding) return;
+    this.#holding = false;
+    clearTimeout(this.#speakerTimer);
+    if (this.#speaking && this.#doorbell.microphone) this.#afterglow = setTimeout(() => this.#glowEnds(), AFTERGLOW_MS);
+    this.#speaking = false;
+    this.#player.speak(null);
+    microphone.release();
+    this.#showTalk();
+  }
+
+  #glowEnds() {
+    clearTimeout(this.#afterglow);
+    this.#afterglow = 0;
+    this.#showTalk();
+  }
+
+  #speakerSilent() {
+    if (this.#doorbell.microphone) return;
+    const { name, last_error: why } = this.#doorbell;
+    this.#note(`${name} did not open its speaker. ${why ?? 'Release the button and try again.'}`);
+  }
+
+  #showTalk() {
+    const heard = this.#speaking && this.#doorbell.microphone;
+    const button = this.#part('.talk');
+    const state = this.#holding ? (heard ? 'talking' : 'opening') : this.#taken() ? 'taken' : 'idle';
+    button.dataset.state = state;
+    button.setAttribute('aria-pressed', String(this.#holding));
+    setText(button.querySelector('.text'), {
+      talking: 'You are talking',
+      opening: 'Opening the speaker …',
+      taken: 'Someone else is talking',
+      idle: 'Hold to talk',
+    }[state]);
+    button.setAttribute('aria-disabled', String(this.#player.phase !== 'live'));
+    this.element.classList.toggle('talking', state === 'talking');
+  }
+
+  /** Whether somebody else's microphone has the speaker. */
+  #taken() {
+    return this.#doorbell.microphone && !this.#holding && !this.#afterglow;
+  }
+
+  #note(text) {
+    setSentence(this.#part('.note'), text);
+  }
+
+  // What is known.
+
+  #showDetails() {
+    const { id, model, vendor, firmware, link, transport, codecs, viewers, why } = this.#doorbell;
+    const { videoWidth, videoHeight } = this.#video;
+    const size = videoWidth ? ` ${videoWidth} × ${videoHeight}` : '';
+    const audio = codecs.audio;
+    const rows = [
+      ['Link', why ? `${LINKS[link][0]}: ${why}` : LINKS[link][0]],
+      ['Transport', transport],
+      ['Picture', codecs.video && CODECS[codecs.video] + size],
+      ['Sound', audio && `${CODECS[audio.codec]}, ${audio.rate_hz / 1000} kHz`],
+      ['Viewers', viewers],
+      ['Model', `${vendor} ${model}`],
+      ['Firmware', firmware],
+      ['Id', id],
+    ];
+    this.#part('dl').replaceChildren(...rows.filter(([, value]) => value !== null && value !== undefined).flatMap(([term, value]) => {
+      const [dt, dd] = [document.createElement('dt'), document.createElement('dd')];
+      dt.textContent = term;
+      dd.textContent = value;
+      return [dt, dd];
+    }));
+  }
+
+  #can(capability) {
+    return this.#doorbell.capabilities.includes(capability);
+  }
+
+  #part(selector) {
+    return this.element.querySelector(selector);
+  }
+}

@@ -1,0 +1,125 @@
+// The service as the page sees it: where it is, the token, requests and events.
+// Every address is relative to this file, so the page works below any path prefix.
+
+const BASE = new URL('../', import.meta.url);
+const TOKEN_KEY = 'doorstep-token';
+const FIRST_RETRY_MS = 1000;
+const LONGEST_RETRY_MS = 15000;
+
+/** A request that was refused, with the service's own sentence. */
+export class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export function token() {
+  return sessionStorage.getItem(TOKEN_KEY);
+}
+
+export function keepToken(value) {
+  sessionStorage.setItem(TOKEN_KEY, value);
+}
+
+export function forgetToken() {
+  sessionStorage.removeItem(TOKEN_KEY);
+}
+
+/** The time to wait before the given try (0 is the first retry), with jitter so that tabs spread out. */
+export function backoff(tries, longest = LONGEST_RETRY_MS) {
+  return Math.min(FIRST_RETRY_MS * 2 ** tries, longest) * (0.75 + Math.random() / 2);
+}
+
+/**
+ * Sends a request to `path`, relative to the service.
+ * Throws a Refusal for a status that is no success; its status is 0 when nobody answered.
+ */
+export async function request(path, options = {}) {
+  const headers = { ...options.headers };
+  if (token()) headers.authorization = `Bearer ${token()}`;
+  let response;
+  try {
+    response = await fetch(new URL(path, BASE), { ...options, headers });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new Refusal(0, 'Doorstep does not answer.');
+  }
+  if (response.ok) return response;
+  throw new Refusal(response.status, await sentence(response));
+}
+
+async function sentence(response) {
+  const text = await response.text().catch(() => '');
+  try {
+    return JSON.parse(text).error ?? text;
+  } catch {
+    return text || `Doorstep answered ${response.status}.`;
+  }
+}
+
+/**
+ * Everything that happens, until the page is closed. Dispatches `snapshot`, `state`, `ring`, `motion` and `mqtt`
+ * (detail: the message), `lost` and `found` for the connection itself, and `locked` when the token is asked for.
+ */
+export class Events extends EventTarget {
+  #wanted = false;
+  #socket = null;
+  #tries = 0;
+
+  open() {
+    this.#wanted = true;
+    const address = new URL('api/events', BASE);
+    address.protocol = address.protocol.replace('http', 'ws');
+    const socket = new WebSocket(address, token() ? ['doorstep', `bearer.${base64url(token())}`] : []);
+    this.#socket = socket;
+    let opened = false;
+    socket.onopen = () => {
+      opened = true;
+      this.#tries = 0;
+      this.#tell('found');
+    };
+    socket.onmessage = (message) => {
+      const news = JSON.parse(message.data);
+      this.#tell(news.type, news);
+    };
+    socket.onclose = () => {
+      if (this.#socket === socket) this.#again(opened);
+    };
+  }
+
+  close() {
+    this.#wanted = false;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  async #again(opened) {
+    this.#socket = null;
+    this.#tell('lost');
+    // A WebSocket does not say why it was refused; a plain request does.
+    const locked = !opened && (await refusedForToken());
+    if (!this.#wanted) return;
+    if (locked) return this.#tell('locked');
+    setTimeout(() => this.#wanted && (this.#socket ?? this.open()), backoff(this.#tries++));
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+async function refusedForToken() {
+  try {
+    await request('api/doorbells');
+    return false;
+  } catch (refusal) {
+    return refusal.status === 401;
+  }
+}
+
+function base64url(text) {
+  const bytes = new TextEncoder().encode(text);
+  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}

@@ -1,0 +1,24 @@
+// Text on the page. Whatever comes from outside becomes a text node, never markup.
+
+/** Writes only what changed, so that live regions speak only then. */
+export function setText(element, text) {
+  if (element.textContent !== String(text)) element.textContent = text;
+}
+
+/** Writes a sentence of the service, with what stands in backticks as code. */
+export function setSentence(element, sentence) {
+  if (element.dataset.sentence === sentence) return;
+  element.dataset.sentence = sentence;
+  element.replaceChildren(...sentence.split('`').map((piece, index) => {
+    if (index % 2 === 0) return document.createTextNode(piece);
+    const code = document.createElement('code');
+    code.textContent = piece;
+    return code;
+  }));
+}
+
+/** A dot of the given tone with words beside it. */
+export function setTone(element, tone, text) {
+  element.dataset.tone = tone;
+  setText(element.querySelector('.text'), text);
+}

@@ -1,0 +1,97 @@
+//! What a request is refused with: a status and one sentence for a person.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::doorbell::ActionError;
+
+/// Answered as its status with the body `{"error": "…"}`.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("There is nothing at this address. docs/http-api.md lists what there is.")]
+    NoSuchRoute,
+    #[error("This address does not take that method. docs/http-api.md lists what it takes.")]
+    Method,
+    #[error("There is no such doorbell. `GET /api/doorbells` lists the ids of those there are.")]
+    NoSuchDoorbell,
+    #[error("{doorbell}: {why}. {}", remedy(why))]
+    Action { doorbell: String, why: ActionError },
+    #[error("The body was not understood: {0}")]
+    Body(#[from] JsonRejection),
+    #[error("Requests that change something must be sent as `application/json`, or as `application/sdp` for WHEP.")]
+    ContentType,
+    #[error("This request came from another site's page and was refused.")]
+    ForeignOrigin,
+    #[error(
+        "The service is not known under the name in the address. Use its IP address, `localhost` or the machine's own \
+         name, or add this one to `http.names`."
+    )]
+    ForeignHost,
+    #[error("The request does not say for which host it is.")]
+    NoHost,
+    #[error("A token is needed: send `Authorization: Bearer …` with the value of `http.token`.")]
+    TokenMissing,
+    #[error("The token is wrong. It is the value of `http.token` in the configuration.")]
+    TokenWrong,
+    #[error("Too many wrong tokens from this address. Try again in {} s.", .wait.as_secs())]
+    TooManyAttempts { wait: Duration },
+    #[error("This address speaks WebSocket only.")]
+    NotWebSocket,
+    #[error("Too many pages are listening already. Close one and try again.")]
+    TooManyListeners,
+}
+
+/// What the owner can do about a failed action.
+fn remedy(why: &ActionError) -> &'static str {
+    match why {
+        ActionError::Busy => "Wait until they have finished, then try again.",
+        ActionError::Unsupported(_) => "Its `capabilities` say what it can do.",
+        ActionError::Offline { .. } => "Check its power and its network, then try again.",
+        ActionError::Timeout => "Try again; if it stays so, restart the doorbell.",
+        ActionError::Refused { .. } => "Try again in a moment.",
+    }
+}
+
+impl ApiError {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoSuchRoute | Self::NoSuchDoorbell => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Action { why, .. } => match why {
+                ActionError::Busy => StatusCode::CONFLICT,
+                ActionError::Unsupported(_) => StatusCode::NOT_FOUND,
+                ActionError::Offline { .. } | ActionError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+                ActionError::Refused { .. } => StatusCode::BAD_GATEWAY,
+            },
+            Self::Body(rejection) => rejection.status(),
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ForeignOrigin | Self::ForeignHost => StatusCode::FORBIDDEN,
+            Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotWebSocket => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyListeners => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(json!({ "error": self.to_string() }))).into_response();
+        match &self {
+            Self::TokenMissing | Self::TokenWrong => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::TooManyAttempts { wait } => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,107 @@
+//! `GET /metrics` in the Prometheus text format 0.0.4. Doorbells stand there by id, never by name.
+
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::House;
+use crate::doorbell::Doorbell;
+use crate::media::hub::Counters;
+
+const LINKS: [&str; 5] = ["offline", "ready", "connecting", "streaming", "needs_attention"];
+
+pub(super) async fn text(State(house): State<Arc<House>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page(&house)).into_response()
+}
+
+fn page(house: &House) -> String {
+    let mut page = Page::default();
+    page.family("build_info", "The version that runs.");
+    page.sample("build_info", &[("version", house.version)], 1);
+    if let Some(connected) = *house.mqtt_connected.borrow() {
+        page.family("mqtt_connected", "Whether the broker is connected.");
+        page.sample("mqtt_connected", &[], u8::from(connected));
+    }
+    let doorbells = house.doorbells.all();
+    page.family("doorbell_link", "1 for the link state the doorbell is in, 0 for the others.");
+    for doorbell in &doorbells {
+        let now = doorbell.state().borrow().link.word();
+        for link in LINKS {
+            page.sample("doorbell_link", &[("id", id(doorbell)), ("link", link)], u8::from(link == now));
+        }
+    }
+    page.each("doorbell_viewers", "People who watch now.", &doorbells, |d| d.state().borrow().viewers as u64);
+    page.each("doorbell_talking", "Whether the speaker is open.", &doorbells, |d| d.state().borrow().talking.into());
+    page.each("rings_total", "Rings since the service started.", &doorbells, Doorbell::rings_total);
+    page.each("hub_frames_total", "Pictures and packets of sound from the camera.", &doorbells, |d| hub(d).frames);
+    page.each("hub_bytes_total", "Bytes of them.", &doorbells, |d| hub(d).bytes);
+    page.each("hub_lagged_total", "Of them, skipped for a slow viewer.", &doorbells, |d| hub(d).lagged);
+    for (name, value) in (house.viewer_counters)() {
+        page.family(name, "Counted by the viewers' side.");
+        page.sample(name, &[], value);
+    }
+    page.0
+}
+
+fn hub(doorbell: &Doorbell) -> Counters {
+    doorbell.media().counters()
+}
+
+fn id(doorbell: &Doorbell) -> &str {
+    doorbell.info().id.as_str()
+}
+
+/// The text so far.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Begins a metric. Its type follows from its name: only counters end in `_total`.
+    fn family(&mut self, name: &str, help: &str) {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        let _ = writeln!(self.0, "# HELP doorstep_{name} {help}\n# TYPE doorstep_{name} {kind}");
+    }
+
+    /// One line. Label values are ids and words of ours, which need no escaping.
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+        let braces = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "doorstep_{name}{braces} {value}");
+    }
+
+    /// One figure of every doorbell.
+    fn each(&mut self, name: &str, help: &str, doorbells: &[Doorbell], figure: impl Fn(&Doorbell) -> u64) {
+        self.family(name, help);
+        for doorbell in doorbells {
+            self.sample(name, &[("id", id(doorbell))], figure(doorbell));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Link;
+
+    #[test]
+    fn every_link_state_has_its_line() {
+        let why = String::new();
+        for link in [Link::Offline, Link::Ready, Link::Connecting, Link::Streaming, Link::NeedsAttention { why }] {
+            assert!(LINKS.contains(&link.word()), "{} is missing", link.word());
+        }
+    }
+
+    #[test]
+    fn lines_are_what_prometheus_reads() {
+        let mut page = Page::default();
+        page.family("rings_total", "Rings.");
+        page.sample("rings_total", &[("id", "wyze_1")], 3);
+        assert_eq!(
+            page.0,
+            "# HELP doorstep_rings_total Rings.\n# TYPE doorstep_rings_total counter\ndoorstep_rings_total{id=\"wyze_1\"} 3\n"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The page and its files, embedded in the binary.
+
+use std::sync::LazyLock;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+/// One embedded file. Its content never changes while the service runs.
+pub(super) struct Asset {
+    pub(super) path: &'static str,
+    kind: &'static str,
+    body: &'static str,
+    /// Of the content, so that a browser keeps its copy until the service is updated.
+    etag: LazyLock<HeaderValue>,
+}
+
+macro_rules! asset {
+    ($path:literal, $kind:literal, $file:literal) => {
+        Asset {
+            path: $path,
+            kind: $kind,
+            body: include_str!(concat!("assets/", $file)),
+            etag: LazyLock::new(|| etag(include_str!(concat!("assets/", $file)))),
+        }
+    };
+}
+
+static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
+
+/// What the page loads. None of it says anything about this house.
+pub(super) static ASSETS: [Asset; 9] = [
+    asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
+    asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
+    asset!("/assets/card.js", "text/javascript; charset=utf-8", "card.js"),
+    asset!("/assets/house.js", "text/javascript; charset=utf-8", "house.js"),
+    asset!("/assets/player.js", "text/javascript; charset=utf-8", "player.js"),
+    asset!("/assets/microphone.js", "text/javascript; charset=utf-8", "microphone.js"),
+    asset!("/assets/rings.js", "text/javascript; charset=utf-8", "rings.js"),
+    asset!("/assets/text.js", "text/javascript; charset=utf-8", "text.js"),
+    asset!("/assets/icon.svg", "image/svg+xml", "icon.svg"),
+];
+
+fn etag(body: &str) -> HeaderValue {
+    let digest = Sha256::digest(body);
+    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::from_str(&format!("\"{short}\"")).expect("hexadecimal digits in quotes")
+}
+
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    asset(&INDEX, headers).await
+}
+
+/// The page for somebody who has not shown the token yet: it asks for it.
+pub(super) fn sign_in() -> Response {
+    let headers = [(header::CONTENT_TYPE, INDEX.kind), (header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, headers, INDEX.body).into_response()
+}
+
+pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response {
+    let etag = LazyLock::force(&asset.etag).clone();
+    let fresh = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| *known == etag);
+    let caching = [(header::ETAG, etag), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+    if fresh {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, [(header::CONTENT_TYPE, asset.kind)], asset.body).into_response()
+}

@@ -1,0 +1,191 @@
+//! WHEP (draft-ietf-wish-whep): an offer is posted, an answer comes back, and the picture follows. A viewer whose
+//! microphone sends gets the speaker (docs/interfaces.md §3).
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, post};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use crate::clock;
+use crate::doorbell::{ActionError, Doorbell, Registry, TalkGrant};
+use crate::media::talkback::Talkback;
+use crate::model::{Capability, DeviceId};
+use crate::rtc::{AnswerError, Answered, MicPacket, Viewers};
+
+/// An offer with every codec and candidate there is has 20 KiB.
+const MAX_BODY: usize = 64 * 1024;
+/// Packets of one microphone that wait: a second. A packet that finds it full is dropped.
+const MIC_QUEUE: usize = 50;
+/// Without a packet for this long the speaker is given back.
+const SILENCE: Duration = Duration::from_secs(3);
+/// A microphone that sends nothing for this long has been let go; silence is sent at least each 400 ms (Opus DTX).
+const LET_GO: Duration = Duration::from_millis(500);
+/// How often a microphone that goes on asks for the speaker that was refused to it.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+struct Whep {
+    doorbells: Registry,
+    viewers: Viewers,
+}
+
+/// `POST /whep/{id}`, `PATCH` and `DELETE /whep/{id}/{session}`.
+pub fn router(doorbells: Registry, viewers: Viewers) -> Router {
+    Router::new()
+        .route("/whep/{id}", post(join).options(options))
+        .route("/whep/{id}/{session}", delete(leave).patch(trickle).options(options))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Whep { doorbells, viewers })
+}
+
+/// Answers an offer for this doorbell; its microphone, where it has one, is connected to the speaker.
+///
+/// # Errors
+/// As [`Viewers::answer`].
+pub async fn call(doorbell: &Doorbell, viewers: &Viewers, offer: &str) -> Result<Answered, AnswerError> {
+    let talks = doorbell.info().capabilities.contains(&Capability::Talk);
+    let (mic, packets) = mpsc::channel(MIC_QUEUE);
+    let answered = viewers.answer(offer, doorbell.watch(), talks.then_some(mic)).await?;
+    if talks {
+        tokio::spawn(listen(doorbell.clone(), answered.viewer, packets));
+    }
+    Ok(answered)
+}
+
+async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderMap, offer: String) -> Response {
+    let Some(doorbell) = find(&whep.doorbells, &id) else { return unknown_doorbell() };
+    if !is_sdp(&headers, "application/sdp") {
+        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the offer as `application/sdp`.");
+    }
+    match call(&doorbell, &whep.viewers, &offer).await {
+        Ok(answered) => {
+            // Relative to the address that was asked, so that a prefix in front of it does no harm.
+            let location = format!("{id}/{:016x}", answered.viewer);
+            let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
+            (StatusCode::CREATED, headers, answered.sdp).into_response()
+        }
+        Err(error) => refusal(status(&error), &error.to_string()),
+    }
+}
+
+/// Candidates that came late. Lenient: what is no candidate is passed over.
+async fn trickle(State(whep): State<Whep>, Path((_, session)): Path<(String, String)>, fragment: String) -> Response {
+    match viewer(&session) {
+        Some(viewer) if whep.viewers.add_candidates(viewer, &fragment).await => StatusCode::NO_CONTENT.into_response(),
+        _ => unknown_session(),
+    }
+}
+
+async fn leave(State(whep): State<Whep>, Path((_, session)): Path<(String, String)>) -> Response {
+    match viewer(&session) {
+        Some(viewer) if whep.viewers.close(viewer).await => StatusCode::OK.into_response(),
+        _ => unknown_session(),
+    }
+}
+
+async fn options() -> Response {
+    let headers = [(header::ALLOW, "POST, PATCH, DELETE, OPTIONS"), (header::ACCEPT, "application/sdp")];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+fn find(doorbells: &Registry, id: &str) -> Option<Doorbell> {
+    doorbells.get(&DeviceId::parse(id).ok()?)
+}
+
+fn viewer(session: &str) -> Option<u64> {
+    u64::from_str_radix(session, 16).ok().filter(|_| session.len() == 16)
+}
+
+/// Whether the body is of this type; a client that says nothing is believed.
+fn is_sdp(headers: &HeaderMap, wanted: &str) -> bool {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else { return true };
+    given
+        .to_str()
+        .is_ok_and(|given| given.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)))
+}
+
+fn status(error: &AnswerError) -> StatusCode {
+    match error {
+        AnswerError::BadOffer(_) => StatusCode::BAD_REQUEST,
+        AnswerError::NotPlayable(_) => StatusCode::NOT_ACCEPTABLE,
+        AnswerError::NoPicture | AnswerError::Full => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn unknown_doorbell() -> Response {
+    refusal(StatusCode::NOT_FOUND, "There is no doorbell of this id.")
+}
+
+fn unknown_session() -> Response {
+    refusal(StatusCode::NOT_FOUND, "There is no such viewer (any more).")
+}
+
+fn refusal(status: StatusCode, sentence: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sentence.to_owned()).into_response()
+}
+
+/// Takes the speaker with the first packet and gives it back after 3 s without one; ends with the viewer.
+async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<MicPacket>) {
+    while packets.recv().await.is_some() {
+        match doorbell.start_talk(viewer).await {
+            Ok(grant) => {
+                debug!(viewer, "a microphone has the speaker");
+                // What was said before the camera was ready would only make all that follows late.
+                while packets.try_recv().is_ok() {}
+                if let Over::TakenAway = talk(grant, &mut packets).await {
+                    pause(&mut packets).await;
+                }
+            }
+            Err(error) => {
+                debug!(viewer, %error, "a microphone does not get the speaker");
+                let patience = if matches!(error, ActionError::Unsupported(_)) { SILENCE } else { ASK_AGAIN };
+                discard(&mut packets, clock::now() + patience).await;
+            }
+        }
+    }
+}
+
+/// Why a talk is over.
+enum Over {
+    /// The viewer was silent for 3 s, or is gone.
+    Silent,
+    /// The talk limit, the switch or the camera ended it.
+    TakenAway,
+}
+
+async fn talk(grant: TalkGrant, packets: &mut mpsc::Receiver<MicPacket>) -> Over {
+    let mut talkback = None;
+    while let Ok(Some(packet)) = timeout(SILENCE, packets.recv()).await {
+        let talkback = match &mut talkback {
+            Some(talkback) => talkback,
+            none => match Talkback::new(packet.format, grant.format, grant.audio.clone()) {
+                Ok(made) => none.insert(made),
+                Err(error) => {
+                    warn!(%error, "a microphone cannot be played by this camera");
+                    return Over::TakenAway;
+                }
+            },
+        };
+        talkback.push(&packet.payload);
+        if talkback.is_closed() {
+            return Over::TakenAway;
+        }
+    }
+    Over::Silent
+}
+
+/// Until the viewer has let go of its button: a talk that was taken away is not resumed by itself.
+async fn pause(packets: &mut mpsc::Receiver<MicPacket>) {
+    while let Ok(Some(_)) = timeout(LET_GO, packets.recv()).await {}
+}
+
+/// Drops packets until then, or until the viewer is gone.
+async fn discard(packets: &mut mpsc::Receiver<MicPacket>, until: Instant) {
+    while let Ok(Some(_)) = timeout_at(until, packets.recv()).await {}
+}

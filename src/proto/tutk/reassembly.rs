@@ -1,0 +1,552 @@
+//! Frames from media packets: any order, any repetition, and short loss without harm to what follows
+//! (docs/protocol/tutk.md §10).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::frame::{FrameInfo, MediaChannel, MediaPacket};
+
+/// How long a complete frame waits for the one before it.
+const REORDER_WINDOW: Duration = Duration::from_millis(50);
+/// How long an incomplete frame may go without a new packet.
+const PARTIAL_LIFE: Duration = Duration::from_secs(1);
+/// How long a released frame's packets count as repetitions. Longer, and a camera that begins to count
+/// anew would be taken for one that repeats itself.
+const REPETITION_LIFE: Duration = Duration::from_millis(500);
+/// Limits S19: bytes of one frame, and of everything kept for one camera.
+const MAX_FRAME: usize = 2 * 1024 * 1024;
+const MAX_CAMERA: usize = 8 * 1024 * 1024;
+/// What a packet costs beside its payload, so that a million empty ones count too.
+const PACKET_COST: usize = 64;
+/// Frames that may be incomplete at once.
+const MAX_PARTIALS: usize = 16;
+/// Frames of which we remember that they are over.
+const REMEMBERED: usize = 64;
+/// After this many waits in vain the camera's "previous frame number" is taken for meaningless.
+const PATIENCE: u8 = 8;
+
+/// A whole frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembled {
+    pub channel: MediaChannel,
+    pub frame_no: u32,
+    pub info: FrameInfo,
+    pub data: Vec<u8>,
+    /// Whether frames of this medium are missing before it.
+    pub gap: bool,
+}
+
+/// The frames of one camera that are not yet complete, or not yet their turn.
+///
+/// A frame names its predecessor. It is released at once when that one has been released or given up,
+/// and after [`REORDER_WINDOW`] otherwise. Whether pictures of both channels count together is not
+/// known, so numbers are only compared for equality.
+#[derive(Debug, Default)]
+pub struct Reassembly {
+    partials: BTreeMap<(MediaChannel, u32), Partial>,
+    /// Complete, in order of completion.
+    waiting: Vec<Waiting>,
+    /// Oldest first.
+    over: VecDeque<Over>,
+    /// Bounded by [`MAX_CAMERA`] with the two above; emptied by the caller after each call.
+    ready: VecDeque<Assembled>,
+    bytes: usize,
+    video: Medium,
+    audio: Medium,
+}
+
+#[derive(Debug)]
+struct Partial {
+    total: u16,
+    packets: BTreeMap<u16, Vec<u8>>,
+    info: Option<FrameInfo>,
+    prev_frame_no: u32,
+    touched: Instant,
+    cost: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    frame: Assembled,
+    prev_frame_no: u32,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Over {
+    channel: MediaChannel,
+    frame_no: u32,
+    prev_frame_no: u32,
+    at: Instant,
+    released: bool,
+}
+
+#[derive(Debug)]
+struct Medium {
+    started: bool,
+    patience: u8,
+    /// A frame was given up, and the next one has not said so yet.
+    gap: bool,
+}
+
+impl Default for Medium {
+    fn default() -> Self {
+        Self { started: false, patience: PATIENCE, gap: false }
+    }
+}
+
+/// What is known of the frame before a complete one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Released,
+    GivenUp,
+    Unknown,
+}
+
+impl Reassembly {
+    /// Takes a packet in. Packets that repeat one, or contradict their frame, are dropped.
+    pub fn push(&mut self, now: Instant, packet: MediaPacket) {
+        let header = &packet.header;
+        let key = (header.channel, header.frame_no);
+        let is_impossible = header.index() >= header.total;
+        if is_impossible || self.is_repetition(key, now) {
+            return;
+        }
+        if self.partials.get(&key).is_some_and(|partial| partial.total != header.total) {
+            // The camera counts anew.
+            self.forget(key);
+        }
+        self.insert(key, now, packet);
+        self.finish(key, now);
+        self.keep_limits(now);
+        self.release(now);
+    }
+
+    /// Releases what has waited long enough.
+    pub fn on_timeout(&mut self, now: Instant) {
+        self.release(now);
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.until).min()
+    }
+
+    pub fn poll(&mut self) -> Option<Assembled> {
+        self.ready.pop_front()
+    }
+
+    fn is_repetition(&self, key: (MediaChannel, u32), now: Instant) -> bool {
+        let waits = self.waiting.iter().any(|waiting| (waiting.frame.channel, waiting.frame.frame_no) == key);
+        waits
+            || self
+                .over
+                .iter()
+                .any(|over| (over.channel, over.frame_no) == key && now.duration_since(over.at) < REPETITION_LIFE)
+    }
+
+    fn insert(&mut self, key: (MediaChannel, u32), now: Instant, packet: MediaPacket) {
+        let partial = self.partials.entry(key).or_insert_with(|| Partial {
+            total: packet.header.total,
+            packets: BTreeMap::new(),
+            info: None,
+            prev_frame_no: packet.header.prev_frame_no,
+            touched: now,
+            cost: 0,
+        });
+        let std::collections::btree_map::Entry::Vacant(slot) = partial.packets.entry(packet.header.index()) else {
+            return;
+        };
+        let cost = packet.payload.len() + PACKET_COST;
+        slot.insert(packet.payload);
+        partial.info = partial.info.take().or(packet.info);
+        partial.touched = now;
+        partial.cost += cost;
+        self.bytes += cost;
+    }
+
+    /// Moves a frame on if its last packet has come, or gives it up if it has grown too large.
+    fn finish(&mut self, key: (MediaChannel, u32), now: Instant) {
+        let Some(partial) = self.partials.get(&key) else { return };
+        if partial.cost > MAX_FRAME {
+            return self.give_up(key, now);
+        }
+        if partial.packets.len() != usize::from(partial.total) {
+            return;
+        }
+        let Some(partial) = self.forget(key) else { return };
+        let data: Vec<u8> = partial.packets.into_values().flatten().collect();
+        let prev_frame_no = partial.prev_frame_no;
+        let fits = |info: &FrameInfo| [0, data.len()].contains(&(info.payload_size as usize));
+        let Some(info) = partial.info.filter(fits) else {
+            return self.mark_over(key, prev_frame_no, now, false);
+        };
+        self.bytes += data.len();
+        let (channel, frame_no) = key;
+        let frame = Assembled { channel, frame_no, info, data, gap: false };
+        self.waiting.push(Waiting { frame, prev_frame_no, until: now + REORDER_WINDOW });
+    }
+
+    fn keep_limits(&mut self, now: Instant) {
+        while let Some((&key, oldest)) = self.partials.iter().min_by_key(|(_, partial)| partial.touched) {
+            let stale = now.duration_since(oldest.touched) >= PARTIAL_LIFE;
+            if !stale && self.partials.len() <= MAX_PARTIALS && self.bytes <= MAX_CAMERA {
+                break;
+            }
+            self.give_up(key, now);
+        }
+    }
+
+    fn give_up(&mut self, key: (MediaChannel, u32), now: Instant) {
+        if let Some(partial) = self.forget(key) {
+            self.mark_over(key, partial.prev_frame_no, now, false);
+        }
+    }
+
+    fn forget(&mut self, key: (MediaChannel, u32)) -> Option<Partial> {
+        let partial = self.partials.remove(&key)?;
+        self.bytes -= partial.cost;
+        Some(partial)
+    }
+
+    fn mark_over(&mut self, (channel, frame_no): (MediaChannel, u32), prev_frame_no: u32, at: Instant, released: bool) {
+        if !released {
+            self.medium(channel).gap = true;
+        }
+        self.over.push_back(Over { channel, frame_no, prev_frame_no, at, released });
+        if self.over.len() > REMEMBERED {
+            self.over.pop_front();
+        }
+    }
+
+    fn release(&mut self, now: Instant) {
+        self.drop_late(now);
+        while let Some((index, link)) = self.next_release(now) {
+            let Waiting { mut frame, prev_frame_no, .. } = self.waiting.remove(index);
+            self.bytes -= frame.data.len();
+            let medium = self.medium(frame.channel);
+            let missed = link == Link::Unknown && medium.started && medium.patience > 0;
+            frame.gap = medium.started && (missed || medium.gap);
+            medium.patience = match link {
+                Link::Released | Link::GivenUp => PATIENCE,
+                Link::Unknown => medium.patience.saturating_sub(1),
+            };
+            medium.started = true;
+            medium.gap = false;
+            // What is still incomplete of the frame before it has come too late.
+            let before: Vec<_> =
+                self.partials.keys().filter(|key| is_before(**key, &frame, prev_frame_no)).copied().collect();
+            before.into_iter().for_each(|key| drop(self.forget(key)));
+            self.mark_over((frame.channel, frame.frame_no), prev_frame_no, now, true);
+            self.ready.push_back(frame);
+            self.drop_late(now);
+        }
+    }
+
+    /// Which waiting frame may go, if any, and how it is joined to what went before.
+    fn next_release(&self, now: Instant) -> Option<(usize, Link)> {
+        let linked = self.waiting.iter().enumerate().map(|(index, waiting)| (index, self.link(waiting)));
+        if let Some(found) = linked.clone().find(|(_, link)| *link != Link::Unknown) {
+            return Some(found);
+        }
+        let over_budget = self.bytes > MAX_CAMERA;
+        let impatient = |waiting: &Waiting| over_budget || now >= waiting.until || self.needs_no_predecessor(waiting);
+        let first = self.waiting.iter().position(impatient)?;
+        Some((self.earliest_before(first), Link::Unknown))
+    }
+
+    fn link(&self, waiting: &Waiting) -> Link {
+        if self.predecessor_of(waiting).is_some() {
+            return Link::Unknown;
+        }
+        let is_same_medium = |over: &&Over| over.channel.is_audio() == waiting.frame.channel.is_audio();
+        let mut predecessors = self.over.iter().rev().filter(|over| over.frame_no == waiting.prev_frame_no);
+        let found = predecessors.clone().find(is_same_medium).or_else(|| predecessors.next());
+        match found {
+            Some(over) if over.released => Link::Released,
+            Some(_) => Link::GivenUp,
+            None => Link::Unknown,
+        }
+    }
+
+    fn needs_no_predecessor(&self, waiting: &Waiting) -> bool {
+        let medium = if waiting.frame.channel.is_audio() { &self.audio } else { &self.video };
+        medium.patience == 0 || (!medium.started && waiting.frame.channel != MediaChannel::PVideo)
+    }
+
+    /// Of a chain of waiting frames that ends with the one at `index`, the first.
+    fn earliest_before(&self, mut index: usize) -> usize {
+        // Hostile numbers may form a circle, so the chain is followed no further than it can be long.
+        for _ in 0..self.waiting.len() {
+            match self.waiting.get(index).and_then(|waiting| self.predecessor_of(waiting)) {
+                Some(before) => index = before,
+                None => break,
+            }
+        }
+        index
+    }
+
+    /// Where the frame before this one waits, if it does.
+    fn predecessor_of(&self, waiting: &Waiting) -> Option<usize> {
+        let is_predecessor = |other: &Waiting| {
+            other.frame.frame_no == waiting.prev_frame_no
+                && other.frame.channel.is_audio() == waiting.frame.channel.is_audio()
+                && waiting.frame.frame_no != waiting.prev_frame_no
+        };
+        self.waiting.iter().position(is_predecessor)
+    }
+
+    /// Drops complete frames whose successor is gone already.
+    fn drop_late(&mut self, now: Instant) {
+        let over = &self.over;
+        let is_late = |waiting: &Waiting| {
+            over.iter().any(|over| {
+                over.released
+                    && over.prev_frame_no == waiting.frame.frame_no
+                    && over.channel.is_audio() == waiting.frame.channel.is_audio()
+                    && now.duration_since(over.at) < REPETITION_LIFE
+                    && over.prev_frame_no != over.frame_no
+            })
+        };
+        let mut freed = 0;
+        self.waiting.retain(|waiting| {
+            let late = is_late(waiting);
+            freed += if late { waiting.frame.data.len() } else { 0 };
+            !late
+        });
+        self.bytes -= freed;
+    }
+
+    fn medium(&mut self, channel: MediaChannel) -> &mut Medium {
+        if channel.is_audio() { &mut self.audio } else { &mut self.video }
+    }
+}
+
+fn is_before((channel, frame_no): (MediaChannel, u32), frame: &Assembled, prev_frame_no: u32) -> bool {
+    channel.is_audio() == frame.channel.is_audio() && frame_no == prev_frame_no && prev_frame_no != frame.frame_no
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tutk::frame::{CodecId, Packetiser};
+    use crate::proto::tutk::tests::{self as checks, Dice};
+
+    fn info(codec: CodecId) -> FrameInfo {
+        FrameInfo {
+            codec,
+            flags: 0,
+            camera_index: 0,
+            online_num: 1,
+            fps: 20,
+            frame_size: 4,
+            bitrate: 100,
+            timestamp_us: 0,
+            timestamp_s: 0,
+            payload_size: 0,
+            frame_no: 0,
+            device_id: [0; 16],
+        }
+    }
+
+    /// A keyframe of many packets, then pictures of one to three, as messages in sending order.
+    fn stream(frames: u32) -> (Vec<Vec<u8>>, Vec<MediaPacket>) {
+        let mut packetiser = Packetiser::default();
+        let (mut data, mut packets) = (vec![], vec![]);
+        for number in 0..frames {
+            let channel = if number % 30 == 0 { MediaChannel::IVideo } else { MediaChannel::PVideo };
+            let len = if number % 30 == 0 { 9_000 } else { 500 + 1_000 * (number as usize % 3) };
+            let frame: Vec<u8> = (0..len).map(|i| (i as u32 * 7 + number) as u8).collect();
+            let messages = packetiser.packetise(channel, info(CodecId::H264), &frame);
+            packets.extend(messages.iter().map(|message| MediaPacket::decode(message).unwrap()));
+            data.push(frame);
+        }
+        (data, packets)
+    }
+
+    fn run(spacing_ms: u64, packets: impl IntoIterator<Item = MediaPacket>) -> Vec<Assembled> {
+        let mut reassembly = Reassembly::default();
+        let mut now = checks::start_of_time();
+        let mut frames = vec![];
+        for packet in packets {
+            now += Duration::from_millis(spacing_ms);
+            reassembly.push(now, packet);
+            frames.extend(std::iter::from_fn(|| reassembly.poll()));
+        }
+        reassembly.on_timeout(now + Duration::from_secs(1));
+        frames.extend(std::iter::from_fn(|| reassembly.poll()));
+        assert_eq!(reassembly.waiting.len(), 0, "frames were kept for ever");
+        frames
+    }
+
+    fn run_data(spacing_ms: u64, packets: impl IntoIterator<Item = MediaPacket>) -> Vec<Digest> {
+        data_of(&run(spacing_ms, packets))
+    }
+
+    type Digest = (usize, u64);
+
+    /// Length and sum of products: enough to tell frames apart, short enough to print.
+    fn digest(data: &[u8]) -> Digest {
+        (data.len(), data.iter().zip(1u64..).map(|(&byte, place)| u64::from(byte) * place).sum())
+    }
+
+    fn digests(data: &[Vec<u8>]) -> Vec<Digest> {
+        data.iter().map(|data| digest(data)).collect()
+    }
+
+    fn data_of(frames: &[Assembled]) -> Vec<Digest> {
+        frames.iter().map(|frame| digest(&frame.data)).collect()
+    }
+
+    #[test]
+    fn in_order_every_frame_comes_at_once_and_without_gap() {
+        let (data, packets) = stream(90);
+        let mut reassembly = Reassembly::default();
+        let now = checks::start_of_time();
+        let mut frames = vec![];
+        for packet in packets {
+            reassembly.push(now, packet);
+            frames.extend(std::iter::from_fn(|| reassembly.poll()));
+        }
+        assert!(frames.iter().all(|frame| !frame.gap));
+        assert_eq!(data_of(&frames), digests(&data));
+        assert_eq!((reassembly.bytes, reassembly.deadline()), (0, None), "something was kept");
+    }
+
+    #[test]
+    fn reordered_and_repeated_packets_give_each_frame_once_and_in_order() {
+        for seed in 0..200 {
+            let mut dice = Dice::new(seed);
+            let (data, packets) = stream(90);
+            let mut shaken = vec![];
+            for packet in packets {
+                if dice.percent(10) {
+                    shaken.push(packet.clone());
+                }
+                shaken.push(packet);
+            }
+            for index in 1..shaken.len() {
+                if dice.percent(25) {
+                    shaken.swap(index - 1, index);
+                }
+            }
+            assert_eq!(run_data(5, shaken), digests(&data), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_frame_whose_packets_all_arrive_is_delivered_and_loss_is_told() {
+        for seed in 0..200 {
+            let mut dice = Dice::new(seed);
+            let (data, packets) = stream(90);
+            let (kept, lost): (Vec<_>, Vec<_>) = packets.into_iter().partition(|_| !dice.percent(10));
+            let lost: Vec<u32> = lost.iter().map(|packet| packet.header.frame_no).collect();
+            let whole = |number: &u32| !lost.contains(number);
+            let expected: Vec<_> = (1..=90).filter(whole).collect();
+            let frames = run(5, kept);
+            assert_eq!(frames.iter().map(|frame| frame.frame_no).collect::<Vec<_>>(), expected, "seed {seed}");
+            let right = |frame: &Assembled| frame.data == data[frame.frame_no as usize - 1];
+            assert!(frames.iter().all(right), "seed {seed}");
+            for pair in frames.windows(2) {
+                let missing = pair[1].frame_no != pair[0].frame_no + 1;
+                assert_eq!(pair[1].gap, missing, "seed {seed}, frame {}", pair[1].frame_no);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_mean_nothing_delay_nothing_for_long() {
+        let (data, mut packets) = stream(90);
+        packets.iter_mut().for_each(|packet| packet.header.prev_frame_no = 0xFFFF_FFFF);
+        let mut reassembly = Reassembly::default();
+        let mut now = checks::start_of_time();
+        let mut frames = vec![];
+        for packet in packets {
+            now += Duration::from_millis(20);
+            reassembly.push(now, packet);
+            frames.extend(std::iter::from_fn(|| reassembly.poll()));
+        }
+        assert_eq!(data_of(&frames), digests(&data));
+        assert_eq!(reassembly.deadline(), None, "the last frame still waits");
+    }
+
+    #[test]
+    fn channels_that_count_by_themselves_lose_nothing() {
+        let (data, mut packets) = stream(90);
+        let (mut i, mut p) = (0, 0);
+        let mut last = 0;
+        for packet in &mut packets {
+            let counter = if packet.header.channel == MediaChannel::IVideo { &mut i } else { &mut p };
+            if packet.header.frame_no != last {
+                last = packet.header.frame_no;
+                *counter += 1;
+            }
+            packet.header.prev_frame_no = *counter - 1;
+            packet.header.frame_no = *counter;
+        }
+        assert_eq!(run_data(20, packets), digests(&data));
+    }
+
+    #[test]
+    fn a_camera_that_counts_anew_is_followed() {
+        let (data, packets) = stream(90);
+        let (again, repeated) = stream(90);
+        let mut reassembly = Reassembly::default();
+        let mut now = checks::start_of_time();
+        let mut frames = vec![];
+        for (index, packet) in packets.into_iter().chain(repeated).enumerate() {
+            now += Duration::from_millis(if index == 0 { 0 } else { 10 });
+            reassembly.push(now, packet);
+            frames.extend(std::iter::from_fn(|| reassembly.poll()));
+        }
+        assert_eq!(data_of(&frames), [digests(&data), digests(&again)].concat());
+    }
+
+    #[test]
+    fn a_hostile_camera_cannot_make_us_keep_more_than_the_limit() {
+        let (_, packets) = stream(1);
+        let template = packets[0].clone();
+        for (payload, frames) in [(0, 40), (1, 40), (1100, 4000)] {
+            let mut reassembly = Reassembly::default();
+            let now = checks::start_of_time();
+            for frame_no in 0..frames {
+                for index in 0..2_000 {
+                    let mut packet = template.clone();
+                    packet.header.frame_no = frame_no * 7;
+                    packet.header.total = u16::MAX;
+                    packet.header.index_or_marker = index;
+                    packet.payload = vec![0; payload];
+                    reassembly.push(now, packet);
+                    assert!(reassembly.bytes <= MAX_CAMERA + 2_000, "{} bytes are kept", reassembly.bytes);
+                    assert!(reassembly.partials.values().all(|partial| partial.cost <= MAX_FRAME));
+                }
+                if frame_no > 50 {
+                    break;
+                }
+            }
+            assert!(reassembly.partials.len() <= MAX_PARTIALS);
+        }
+    }
+
+    #[test]
+    fn any_packets_whatever_do_no_harm() {
+        for seed in 0..50 {
+            let mut dice = Dice::new(seed);
+            let (_, packets) = stream(5);
+            let mut reassembly = Reassembly::default();
+            let mut now = checks::start_of_time();
+            for _ in 0..500 {
+                let mut packet = packets[dice.below(packets.len() as u64) as usize].clone();
+                packet.header.frame_no = dice.below(6) as u32;
+                packet.header.prev_frame_no = dice.below(6) as u32;
+                packet.header.total = dice.below(4) as u16;
+                packet.header.index_or_marker = dice.below(5) as u16;
+                now += Duration::from_millis(dice.below(30));
+                reassembly.push(now, packet);
+                while reassembly.poll().is_some() {}
+            }
+            let kept: usize = reassembly.partials.values().map(|partial| partial.cost).sum();
+            let waiting: usize = reassembly.waiting.iter().map(|waiting| waiting.frame.data.len()).sum();
+            assert_eq!(reassembly.bytes, kept + waiting, "seed {seed}: the books do not balance");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What must survive a restart: one JSON file, readable by its owner alone, replaced as a whole.
+//!
+//! The file is `{"version":1,"entries":{…}}`. Whoever reads it finds the state before a write or
+//! after it, whenever the machine lost power: the new state goes to a second file, which is synced
+//! and then renamed over the first (requirements S14 and row 38 of the fault matrix).
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+const FILE: &str = "state.json";
+/// A new state on its way to becoming the file.
+const NEXT: &str = "state.json.next";
+/// A file that could not be read, kept for whoever wants to look.
+const DAMAGED: &str = "state.json.damaged";
+
+/// The form of the file that this version writes.
+const VERSION: u64 = 1;
+
+/// Why there is no store to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "{} was written by a newer Doorstep (form {found}, this one knows {VERSION}): \
+         install that version again, or move the file away and log in anew", .file.display()
+    )]
+    Newer { file: PathBuf, found: u64 },
+    #[error("{} is a folder that everybody shares: name one of Doorstep's own with `--data`", .0.display())]
+    SharedFolder(PathBuf),
+    #[error("{} is no folder: name another with `--data`", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("`{key}` cannot be written as JSON")]
+    Encode { key: String, source: serde_json::Error },
+}
+
+/// Values by key. Cheap to clone; all clones are one store.
+///
+/// One process at a time: two that share a folder overwrite each other.
+#[derive(Clone)]
+pub struct Store(Arc<Mutex<Inner>>);
+
+struct Inner {
+    entries: BTreeMap<String, Value>,
+    /// `None` for a store that lives in memory from the start.
+    folder: Option<PathBuf>,
+    /// Whether the last write failed, so that a full disk is reported once and not at every write.
+    failing: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Form<Entries> {
+    version: u64,
+    entries: Entries,
+}
+
+impl Store {
+    /// Opens the store in `folder`, which is made if need be.
+    ///
+    /// A file that cannot be read is moved aside with a warning and the store begins empty; a folder
+    /// that cannot be written to is warned of, and the store then lasts as long as the process.
+    ///
+    /// # Errors
+    /// When the file is of a newer version, or the folder cannot be one of Doorstep's own.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        own_folder(folder)?;
+        let file = folder.join(FILE);
+        let entries = match fs::read(&file) {
+            Ok(bytes) => read(&bytes, &file)?.unwrap_or_else(|| set_aside(folder, "it is not a state of Doorstep")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => set_aside(folder, &error.to_string()),
+        };
+        tighten(&file, 0o600);
+        let store = Self::with(entries, Some(folder.to_owned()));
+        // Tried at once, so that an owner hears of a read-only folder at the start and not a week later.
+        store.lock().save();
+        Ok(store)
+    }
+
+    /// A store that lasts as long as the process.
+    pub fn in_memory() -> Self {
+        Self::with(BTreeMap::new(), None)
+    }
+
+    fn with(entries: BTreeMap<String, Value>, folder: Option<PathBuf>) -> Self {
+        Self(Arc::new(Mutex::new(Inner { entries, folder, failing: false })))
+    }
+
+    /// The value of `key`. `None` when there is none, or when it was written as something else.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let value = self.lock().entries.get(key)?.clone();
+        match serde_json::from_value(value) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                tracing::warn!(key, "a stored value has another form than expected and is not used");
+                None
+            }
+        }
+    }
+
+    /// Sets `key` and writes the file, which waits for the disk: some milliseconds.
+    ///
+    /// When the disk refuses, the value holds until the process ends, and one warning says so.
+    ///
+    /// # Errors
+    /// `Encode` when `value` has no form in JSON, such as a map whose keys are not text.
+    pub fn put<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
+        let value = serde_json::to_value(value).map_err(|source| StoreError::Encode { key: key.to_owned(), source })?;
+        let mut inner = self.lock();
+        if inner.entries.get(key) != Some(&value) {
+            inner.entries.insert(key.to_owned(), value);
+            inner.save();
+        }
+        Ok(())
+    }
+
+    /// Forgets `key`.
+    pub fn remove(&self, key: &str) {
+        let mut inner = self.lock();
+        if inner.entries.remove(key).is_some() {
+            inner.save();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn save(&mut self) {
+        let Some(folder) = &self.folder else { return };
+        let form = Form { version: VERSION, entries: &self.entries };
+        let written = serde_json::to_vec_pretty(&form).map_err(io::Error::from).and_then(|json| replace(folder, &json));
+        match written {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                tracing::info!(folder = %folder.display(), "the state can be stored again");
+            }
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::warn!(folder = %folder.display(), %error, "the state cannot be stored and lasts until Doorstep stops");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Puts `contents` in the place of the file in `folder`, as a whole or not at all.
+fn replace(folder: &Path, contents: &[u8]) -> io::Result<()> {
+    let next = folder.join(NEXT);
+    // What a crash left behind may have other modes, which opening it would keep.
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(&next, folder.join(FILE))?;
+    File::open(folder)?.sync_all()
+}
+
+/// `None` when these bytes are not a state.
+fn read(bytes: &[u8], file: &Path) -> Result<Option<BTreeMap<String, Value>>, StoreError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+    // The version first: of a newer file nothing else is known.
+    match serde_json::from_slice(bytes) {
+        Ok(Version { version: VERSION }) => {}
+        Ok(Version { version: found }) if found > VERSION => {
+            return Err(StoreError::Newer { file: file.to_owned(), found });
+        }
+        _ => return Ok(None),
+    }
+    Ok(serde_json::from_slice(bytes).ok().map(|form: Form<_>| form.entries))
+}
+
+/// Moves the file out of the way of a new one, so that nothing is lost that a person could still save.
+fn set_aside(folder: &Path, why: &str) -> BTreeMap<String, Value> {
+    let file = folder.join(FILE);
+    let moved = fs::rename(&file, folder.join(DAMAGED)).is_ok();
+    let (file, kept_as) = (file.display(), if moved { DAMAGED } else { FILE });
+    tracing::warn!(%file, why, kept_as, "the stored state cannot be used; Doorstep starts without it");
+    BTreeMap::new()
+}
+
+/// Makes `folder` with mode 0700, or sees to it that nobody else can look into it.
+fn own_folder(folder: &Path) -> Result<(), StoreError> {
+    // When this fails, so does the first write, which warns.
+    drop(DirBuilder::new().recursive(true).mode(0o700).create(folder));
+    match fs::metadata(folder) {
+        Ok(found) if !found.is_dir() => return Err(StoreError::NotAFolder(folder.to_owned())),
+        // The sticky bit of /tmp and its like: closing such a folder to others would harm them.
+        Ok(found) if found.mode() & 0o1000 != 0 => return Err(StoreError::SharedFolder(folder.to_owned())),
+        _ => tighten(folder, 0o700),
+    }
+    Ok(())
+}
+
+/// Takes rights beyond `mode` away, with a warning.
+fn tighten(path: &Path, mode: u32) {
+    let Ok(found) = fs::metadata(path).map(|found| found.mode() & 0o777) else { return };
+    if found & !mode == 0 {
+        return;
+    }
+    let found_mode = format!("{found:04o}");
+    match fs::set_permissions(path, Permissions::from_mode(found & mode)) {
+        Ok(()) => tracing::warn!(path = %path.display(), found_mode, "others could read the stored secrets; no longer"),
+        Err(error) => tracing::warn!(path = %path.display(), found_mode, %error, "others can read the stored secrets"),
+    }
+}

@@ -1,0 +1,454 @@
+//! A configuration is read whole, and every mistake in it is shown with its place and its remedy.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use doorstep::config::{self, Config, Quality, TutkProtocol};
+
+/// Everything this version knows, as an owner would write it.
+const WHOLE: &str = r##"
+mqtt:
+  url: "mqtt://ha:p%40ss%2Fword@broker.local:1884"
+  discovery_prefix: homeassistant
+  base_topic: doorstep/
+http: {listen: "0.0.0.0:8480", token: "4f6b0c7d9e2a815346fb7cd02e918a5d", names: [Door.example]}
+media:
+  port: 8555
+  addresses: [192.168.1.10, "fd00::10"]
+wyze:
+  - cameras:
+      - name: Front Door
+        model: HL_DB2
+        mac: d0:3f:27:a1:b2:c3
+        uid: ABCDEFGHIJ0123456789
+        enr: 0123456789012345
+        address: 192.168.1.20
+      - {name: "Back \"Door\"", model: WYZEDB3, mac: D03F27A1B2C4, uid: ABCDEFGHIJ0123456780, enr: "#secret: of 16+ ü", address: "192.168.1.21:40000"}
+doorbells:
+  - id: wyze_d03f27a1b2c3
+    name:
+    transport: new
+    quality: sd
+    talk_limit_s: 60
+    ring_topic: zigbee2mqtt/button
+    ring_payload: '{"action":"single"}'
+"##;
+
+#[test]
+fn everything_that_can_be_said_is_understood() {
+    let config = config::parse(WHOLE, "doorstep.yaml").unwrap();
+    let mqtt = config.mqtt.unwrap();
+    assert_eq!((mqtt.url.host.as_str(), mqtt.url.port, mqtt.url.tls), ("broker.local", 1884, false));
+    let (user, password) = mqtt.url.login.unwrap();
+    assert_eq!((user.as_str(), password.expose()), ("ha", "p@ss/word"));
+    assert_eq!((mqtt.discovery_prefix.as_str(), mqtt.base_topic.as_str()), ("homeassistant", "doorstep"));
+    assert_eq!(config.http.listen, SocketAddr::from(([0, 0, 0, 0], 8480)));
+    assert_eq!(config.http.token.unwrap().expose(), "4f6b0c7d9e2a815346fb7cd02e918a5d");
+    assert_eq!(config.http.names, ["door.example"]);
+    assert_eq!(config.media.port, 8555);
+    assert_eq!(config.media.addresses.len(), 2);
+
+    let [front, back] = &config.wyze[0].cameras[..] else { panic!("not two cameras") };
+    assert_eq!(front.id().as_str(), "wyze_d03f27a1b2c3");
+    assert_eq!((front.mac.as_str(), front.uid.as_str()), ("D03F27A1B2C3", "ABCDEFGHIJ0123456789"));
+    assert_eq!(front.enr.expose(), "0123456789012345", "digits stay what they are");
+    assert_eq!(front.address, SocketAddr::from(([192, 168, 1, 20], 32_761)));
+    assert_eq!((back.name.as_str(), back.enr.expose()), ("Back \"Door\"", "#secret: of 16+ ü"));
+    assert_eq!(back.address.port(), 40_000);
+
+    let [doorbell] = &config.doorbells[..] else { panic!("not one doorbell") };
+    assert_eq!(doorbell.name, None, "a key without a value is left out");
+    assert_eq!((doorbell.transport, doorbell.quality), (TutkProtocol::New, Quality::Sd));
+    assert_eq!(doorbell.talk_limit_s, Some(60));
+    assert_eq!(doorbell.ring_payload.as_deref(), Some(r#"{"action":"single"}"#));
+}
+
+#[test]
+fn the_add_ons_options_in_json_are_the_same_language() {
+    let options = r#"{
+	"mqtt": null,
+	"http": {"listen": "127.0.0.1:8480", "token": ""},
+	"wyze": [{"cameras": [{"name": "T\u00fcr \/ 1", "model": "HL_DB2", "mac": "D03F27A1B2C3",
+		"uid": "ABCDEFGHIJ0123456789", "enr": "0123456789012345", "address": "192.168.1.20"}]}],
+	"doorbells": []
+}"#;
+    let config = config::parse(options, "/data/options.json").unwrap();
+    assert!(config.mqtt.is_none() && config.http.token.is_none());
+    assert_eq!(config.wyze[0].cameras[0].name, "Tür / 1");
+}
+
+#[test]
+fn an_empty_file_is_a_configuration_without_doorbells() {
+    for text in ["", "\n# nothing yet\n", "---\n", "{}", "wyze: []\nmqtt:\n"] {
+        let config = config::parse(text, "doorstep.yaml").unwrap();
+        assert_eq!(config.http.listen, SocketAddr::from(([127, 0, 0, 1], 8480)), "{text:?}");
+        assert!(config.mqtt.is_none() && config.wyze.is_empty(), "{text:?}");
+    }
+}
+
+/// What is wrong, the file, and what its owner is told behind the name of the file.
+struct Case(&'static str, &'static str, &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    Case(
+        "an unknown key near a known one",
+        "mqqt: {url: mqtt://h}\n",
+        &["1:1: mqqt: unknown key; did you mean `mqtt`?"],
+    ),
+    Case(
+        "an unknown key near none",
+        "kvs: []\n",
+        &["1:1: kvs: this version does not know this key; it knows here: mqtt, http, media, wyze, doorbells"],
+    ),
+    Case(
+        "an unknown key in a section",
+        concat!("media:\n", "  prot: 8555\n",),
+        &["2:3: media.prot: unknown key; did you mean `port`?"],
+    ),
+    Case(
+        "a name that is an address",
+        concat!("http:\n", "  names: [door.example, \"https://door.example\"]\n",),
+        &["2:25: http.names[1]: not the name of one host; expected a host name, `doorstep.example.com`"],
+    ),
+    Case(
+        "a key of a later version",
+        concat!("wyze:\n", "  - email: a@b.c\n", "    api_key: hunter2hunter2\n",),
+        &[
+            "2:5: wyze[0].email: this version does not know this key; it knows here: cameras",
+            "3:5: wyze[0].api_key: this version does not know this key; it knows here: cameras",
+        ],
+    ),
+    Case(
+        "a missing secret",
+        concat!(
+            "wyze:\n",
+            "- cameras:\n",
+            "  - name: A\n",
+            "    model: HL_DB2\n",
+            "    mac: D03F27A1B2C3\n",
+            "    uid: ABCDEFGHIJ0123456789\n",
+            "    address: 10.0.0.1\n",
+        ),
+        &["3:5: wyze[0].cameras[0].enr: missing; expected the camera's secret of 16 or more characters"],
+    ),
+    Case(
+        "a secret that is written down empty",
+        "wyze: [{cameras: [{name: A, model: HL_DB2, mac: D03F27A1B2C3, uid: ABCDEFGHIJ0123456789, enr: , address: 10.0.0.1}]}]\n",
+        &["1:90: wyze[0].cameras[0].enr: missing; expected the camera's secret of 16 or more characters"],
+    ),
+    Case(
+        "a short secret",
+        "wyze: [{cameras: [{name: A, model: HL_DB2, mac: D03F27A1B2C3, uid: ABCDEFGHIJ0123456789, enr: hunter2, address: 10.0.0.1}]}]\n",
+        &["1:95: wyze[0].cameras[0].enr: too short; expected the camera's secret of 16 or more characters"],
+    ),
+    Case(
+        "a camera of mistakes only",
+        concat!(
+            "wyze:\n",
+            "  - cameras:\n",
+            "      - name: ''\n",
+            "        model: HL DB2\n",
+            "        mac: hunter2\n",
+            "        uid: abcdefghij0123456789\n",
+            "        enr: [hunter2]\n",
+            "        address: front-door.local\n",
+            "        ner: hunter2hunter2hunter2\n",
+        ),
+        &[
+            "3:15: wyze[0].cameras[0].name: a name of the wrong length; expected a name of 1 to 64 characters",
+            "4:16: wyze[0].cameras[0].model: not a model code; expected Wyze's model code of 1 to 32 letters, digits, `_`, `-` and `.`, such as `HL_DB2`",
+            "5:14: wyze[0].cameras[0].mac: not a MAC address; expected 12 hexadecimal digits, such as `AABBCCDDEEFF`",
+            "6:14: wyze[0].cameras[0].uid: not a camera's UID; expected 20 upper-case letters and digits",
+            "7:14: wyze[0].cameras[0].enr: this is a list; expected the camera's secret of 16 or more characters",
+            "8:18: wyze[0].cameras[0].address: not an IP address (names are not looked up); expected the camera's IP address, `192.168.1.20` or `192.168.1.20:32761`",
+            "9:9: wyze[0].cameras[0].ner: unknown key; did you mean `enr`?",
+        ],
+    ),
+    Case(
+        "a camera without anything",
+        concat!("wyze:\n", "  - cameras:\n", "      -\n",),
+        &[
+            "3:8: wyze[0].cameras[0].name: missing; expected a name of 1 to 64 characters",
+            "3:8: wyze[0].cameras[0].model: missing; expected Wyze's model code of 1 to 32 letters, digits, `_`, `-` and `.`, such as `HL_DB2`",
+            "3:8: wyze[0].cameras[0].mac: missing; expected 12 hexadecimal digits, such as `AABBCCDDEEFF`",
+            "3:8: wyze[0].cameras[0].uid: missing; expected 20 upper-case letters and digits",
+            "3:8: wyze[0].cameras[0].enr: missing; expected the camera's secret of 16 or more characters",
+            "3:8: wyze[0].cameras[0].address: missing; expected the camera's IP address, `192.168.1.20` or `192.168.1.20:32761`",
+        ],
+    ),
+    Case(
+        "the same camera twice",
+        concat!(
+            "wyze:\n",
+            "- cameras:\n",
+            "  - {name: A, model: HL_DB2, mac: D03F27A1B2C3, uid: ABCDEFGHIJ0123456789, enr: hunter2hunter2hunter2, address: 10.0.0.1}\n",
+            "- cameras:\n",
+            "  - {name: B, model: HL_DB2, mac: 'd0:3f:27:a1:b2:c3', uid: ABCDEFGHIJ0123456789, enr: hunter2hunter2hunter2, address: 10.0.0.2}\n",
+        ),
+        &["5:35: wyze[1].cameras[0].mac: a camera before this one has the same; expected each camera once"],
+    ),
+    Case(
+        "a key twice",
+        concat!("http:\n", "  listen: 127.0.0.1:1\n", "  listen: 127.0.0.1:2\n",),
+        &["3:3: `listen` stands here a second time; the first is on line 2"],
+    ),
+    Case(
+        "a key twice and a mistake beside it",
+        concat!("media: {port: 0}\n", "media: {port: 1}\n",),
+        &[
+            "1:15: media.port: out of range; expected a port number from 1 to 65535",
+            "2:1: `media` stands here a second time; the first is on line 1",
+        ],
+    ),
+    Case("a tab", concat!("http:\n", "\tlisten: 127.0.0.1:1\n",), &["2:1: a tab; indent with spaces"]),
+    Case(
+        "a bracket that never closes",
+        "media: {addresses: [10.0.0.1}\n",
+        &["1:29: this is not YAML: while parsing a flow sequence, expected ',' or ']'"],
+    ),
+    Case(
+        "a quote that never closes",
+        concat!("mqtt:\n", "  url: \"mqtt://user:hunter2@host\n",),
+        &["2:8: this is not YAML: while scanning a quoted scalar, found unexpected end of stream"],
+    ),
+    Case(
+        "keys out of line",
+        concat!("http:\n", "  listen: 127.0.0.1:1\n", " token: hunter2\n",),
+        &["3:2: this is not YAML: while parsing a block mapping, did not find expected key"],
+    ),
+    Case(
+        "a value where a section should be",
+        "mqtt: mqtt://user:hunter2@host\n",
+        &["1:7: mqtt: this is a single value; expected a section of keys (`key: value`, a space behind the colon)"],
+    ),
+    Case(
+        "a section where a list should be",
+        concat!("wyze:\n", "  cameras: []\n",),
+        &["2:3: wyze: this is a section of keys; expected a list"],
+    ),
+    Case(
+        "a list where a value should be",
+        "http: {listen: [127.0.0.1:1]}\n",
+        &["1:16: http.listen: this is a list; expected an IP address and a port, `127.0.0.1:8480`"],
+    ),
+    Case(
+        "a list where the file should be",
+        "- mqtt\n",
+        &["1:1: this is a list; expected a section of keys (`key: value`, a space behind the colon)"],
+    ),
+    Case(
+        "no space behind the colon",
+        concat!("http:\n", "  token:hunter2hunter2hunter2\n",),
+        &["2:3: http: this is a single value; expected a section of keys (`key: value`, a space behind the colon)"],
+    ),
+    Case(
+        "a broker without protocol",
+        "mqtt: {url: 'user:hunter2@host:1883'}\n",
+        &[
+            "1:13: mqtt.url: an address without `mqtt://` in front; expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+        ],
+    ),
+    Case(
+        "a broker of another protocol",
+        "mqtt: {url: 'http://user:hunter2@host:1883'}\n",
+        &[
+            "1:13: mqtt.url: not a broker's protocol; expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+        ],
+    ),
+    Case(
+        "a broker without host",
+        "mqtt: {url: 'mqtt://'}\n",
+        &[
+            "1:13: mqtt.url: the address names no host; expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+        ],
+    ),
+    Case(
+        "a slash in the broker's password",
+        "mqtt: {url: 'mqtt://user:hunter2/hunter2@host'}\n",
+        &[
+            "1:13: mqtt.url: not an address (write `/`, `?`, `#` and `@` in a password as `%2F`, `%3F`, `%23` and `%40`); expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+        ],
+    ),
+    Case(
+        "a broker without address",
+        "mqtt: {base_topic: x}\n",
+        &[
+            "1:7: mqtt.url: missing; expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+        ],
+    ),
+    Case(
+        "a wildcard in a topic",
+        "mqtt: {url: 'mqtt://h', base_topic: 'door/+'}\n",
+        &[
+            "1:37: mqtt.base_topic: a topic that cannot be published to; expected an MQTT topic without `+` and `#`, such as `doorstep` or `home/door`",
+        ],
+    ),
+    Case(
+        "a port out of range",
+        "media: {port: 70000}\n",
+        &["1:15: media.port: out of range; expected a port number from 1 to 65535"],
+    ),
+    Case(
+        "a port in words",
+        "media: {port: eight}\n",
+        &["1:15: media.port: not a whole number; expected a port number from 1 to 65535"],
+    ),
+    Case(
+        "an address of no machine",
+        "media: {addresses: [0.0.0.0, 224.0.0.1, 10.0.0.256, ~, 10.0.0.1]}\n",
+        &[
+            "1:21: media.addresses[0]: an address that belongs to no single machine; expected the IP address of one machine, `192.168.1.10`",
+            "1:30: media.addresses[1]: an address that belongs to no single machine; expected the IP address of one machine, `192.168.1.10`",
+            "1:41: media.addresses[2]: not an IP address; expected the IP address of one machine, `192.168.1.10`",
+            "1:53: media.addresses[3]: missing; expected the IP address of one machine, `192.168.1.10`",
+        ],
+    ),
+    Case(
+        "open to others without a token",
+        "http: {listen: '0.0.0.0:8480'}\n",
+        &[
+            "1:16: http.listen: others can reach this address; expected `http.token` beside it, 32 or more random characters",
+        ],
+    ),
+    Case(
+        "open to others with an empty token",
+        "http: {listen: '[::]:8480', token: ''}\n",
+        &[
+            "1:16: http.listen: others can reach this address; expected `http.token` beside it, 32 or more random characters",
+        ],
+    ),
+    Case(
+        "open to others with a short token",
+        "http: {listen: '0.0.0.0:8480', token: hunter2}\n",
+        &["1:39: http.token: too short; expected 32 or more random characters (`openssl rand -hex 32` makes some)"],
+    ),
+    Case(
+        "a token out of documentation",
+        "http: {token: 'changeme-changeme-changeme-0123456789'}\n",
+        &[
+            "1:15: http.token: looks like a sample that others have too; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
+        ],
+    ),
+    Case(
+        "a token of one letter",
+        "http: {token: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}\n",
+        &[
+            "1:15: http.token: looks like a sample that others have too; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
+        ],
+    ),
+    Case(
+        "a token with a space",
+        "http: {token: 'hunter2 hunter2 hunter2 hunter2 hunter2'}\n",
+        &[
+            "1:15: http.token: has a character that cannot stand in an HTTP header; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
+        ],
+    ),
+    Case(
+        "an address without a port",
+        "http: {listen: 127.0.0.1}\n",
+        &["1:16: http.listen: not an address with a port; expected an IP address and a port, `127.0.0.1:8480`"],
+    ),
+    Case(
+        "a doorbell without id and with wrong wishes",
+        concat!(
+            "doorbells:\n",
+            "  - transport: webrtc\n",
+            "    quality: 4k\n",
+            "    talk_limit_s: 5\n",
+            "    unlock: self\n",
+        ),
+        &[
+            "2:5: doorbells[0].id: missing; expected 1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it",
+            "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `old` or `new`",
+            "3:14: doorbells[0].quality: not a quality; expected `hd` or `sd`",
+            "4:19: doorbells[0].talk_limit_s: out of range; expected a number of seconds from 10 to 3600",
+            "5:5: doorbells[0].unlock: this version does not know this key; it knows here: id, name, address, transport, quality, talk_limit_s, ring_topic, ring_payload",
+        ],
+    ),
+    Case(
+        "the same doorbell twice",
+        "doorbells: [{id: wyze_a}, {id: wyze_a}]\n",
+        &["1:32: doorbells[1].id: an entry before this one has the same; expected each doorbell once"],
+    ),
+    Case(
+        "an id of foreign letters",
+        "doorbells: [{id: Wyze/1}]\n",
+        &[
+            "1:18: doorbells[0].id: not an id; expected 1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it",
+        ],
+    ),
+    Case(
+        "an alias",
+        concat!("http: &a {listen: 127.0.0.1:1}\n", "media: *a\n",),
+        &["1:7: an anchor (`&name`); write the value without it"],
+    ),
+    Case(
+        "a tag of Home Assistant",
+        concat!("mqtt:\n", "  url: !secret mqtt_url\n",),
+        &["2:8: `!secret` works in Home Assistant's own files only; write the value itself here"],
+    ),
+    Case(
+        "a second document",
+        concat!("http: {}\n", "---\n", "media: {}\n",),
+        &["2:1: a second document begins here; expected one"],
+    ),
+    Case(
+        "a section as a key",
+        concat!("? {a: b}\n", ": c\n",),
+        &["1:3: this is not a key; expected one word before the colon"],
+    ),
+    Case("brackets without end", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", &["1:18: nested too deeply"]),
+];
+
+#[test]
+fn every_mistake_is_shown_with_its_place_and_its_remedy() {
+    for Case(name, text, expected) in CASES {
+        let errors = config::parse(text, "doorstep.yaml").expect_err(name).to_string();
+        let expected: Vec<String> = expected.iter().map(|line| format!("doorstep.yaml:{line}")).collect();
+        assert_eq!(errors.lines().collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+#[test]
+fn no_value_is_ever_shown() {
+    for Case(name, text, _) in CASES {
+        let errors = config::parse(text, "doorstep.yaml").expect_err(name);
+        let shown = format!("{errors} {errors:?}");
+        assert!(!shown.contains("hunter2"), "{name}: {shown}");
+    }
+}
+
+#[test]
+fn a_configuration_prints_no_secret() {
+    let shown = format!("{:?}", config::parse(WHOLE, "doorstep.yaml").unwrap());
+    for secret in ["p@ss", "4f6b0c", "D03F27A1B2C3", "ABCDEFGHIJ", "01234567890", "#secret"] {
+        assert!(!shown.contains(secret), "{secret} stands in {shown}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("doorstep.yaml");
+    let error = config::load(&missing).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: cannot be read: No such file or directory (os error 2)", missing.display()));
+
+    fs::write(&missing, b"http: {}\n# \xff\n").unwrap();
+    let error = config::load(&missing).unwrap_err().to_string();
+    assert_eq!(error, format!("{}:2:3: this is not text in UTF-8", missing.display()));
+
+    fs::write(&missing, WHOLE).unwrap();
+    assert_eq!(config::load(&missing).unwrap().wyze.len(), 1);
+}
+
+#[test]
+fn nonsense_is_a_mistake_and_never_a_panic() {
+    let defaults = Config::default();
+    assert!(defaults.wyze.is_empty());
+    for cut in (0..WHOLE.len()).filter(|cut| WHOLE.is_char_boundary(*cut)) {
+        drop(config::parse(&WHOLE[..cut], "doorstep.yaml"));
+        let mut text = WHOLE.to_owned();
+        text.insert(cut, '\u{1}');
+        drop(config::parse(&text, "doorstep.yaml"));
+    }
+}

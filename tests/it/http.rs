@@ -1,0 +1,418 @@
+//! What docs/http-api.md promises to programs, and what it keeps from strangers.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorstep::doorbell::ActionError;
+use doorstep::doorbell::vendor::Retry;
+use doorstep::model::{DeviceId, DeviceInfo, Link};
+use doorstep::secret::Token;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::support::fake_vendor::{FakeVendor, OnTalk};
+use crate::support::house::{House, PATIENCE};
+
+const TALK: &str = "/api/doorbells/fake_1/talk";
+const STREAM: &str = "/api/doorbells/fake_1/stream";
+const ON: &str = r#"{"on":true}"#;
+const OFF: &str = r#"{"on":false}"#;
+const TOKEN: &str = "correct horse battery staple";
+const BEARER: (&str, &str) = ("authorization", "Bearer correct horse battery staple");
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test]
+async fn a_doorbell_is_told_with_everything_there_is_to_know() {
+    let house = House::open().await;
+    house.vendor.ring("r1");
+    let mut state = house.doorbell.state();
+    state.wait_for(|state| state.last_ring.is_some()).await.unwrap();
+    let doorbell = house.get("/api/doorbells/fake_1").await.json();
+    assert_eq!(house.get("/api/doorbells").await.json(), Value::from(vec![doorbell.clone()]));
+    for (key, value) in [
+        ("id", Value::from("fake_1")),
+        ("name", "Front Door".into()),
+        ("vendor", "fake".into()),
+        ("model", "FAKE1".into()),
+        ("capabilities", vec!["ring", "motion", "stream", "talk"].into()),
+        ("link", "ready".into()),
+        ("why", Value::Null),
+        ("viewers", 0.into()),
+        ("talking", false.into()),
+        ("stream", false.into()),
+        ("whep", "whep/fake_1".into()),
+    ] {
+        assert_eq!(doorbell[key], value, "{key}");
+    }
+    assert_eq!(doorbell["last_ring"]["event_id"], "r1");
+    assert_eq!(doorbell["rings"][0], doorbell["last_ring"]);
+    let unknown = house.get("/api/doorbells/nobody").await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.error().contains("no such doorbell"), "{}", unknown.error());
+}
+
+#[tokio::test]
+async fn the_talk_switch_opens_and_closes_the_speaker() {
+    let house = House::open().await;
+    let on = house.post(TALK, ON).await;
+    assert_eq!((on.status, &on.json()["talking"]), (200, &true.into()));
+    house.vendor.until("an open speaker", |seen| seen.speaker_open).await;
+    assert_eq!(house.post(TALK, OFF).await.status, 200);
+    house.vendor.until("a closed speaker", |seen| !seen.speaker_open).await;
+}
+
+#[tokio::test]
+async fn a_refused_talk_names_the_doorbell_and_what_to_do() {
+    let house = House::open().await;
+    let talker = house.doorbell.start_talk(1).await.unwrap();
+    let busy = house.post(TALK, ON).await;
+    assert_eq!(busy.status, 409);
+    assert_eq!(busy.error(), "Front Door: somebody else is talking. Wait until they have finished, then try again.");
+    drop(talker);
+    house.vendor.until("a closed speaker", |seen| !seen.speaker_open).await;
+
+    house.vendor.on_talk(OnTalk::Refuses(ActionError::Refused { why: "its speaker is broken".into() }));
+    let refused = house.post(TALK, ON).await;
+    assert_eq!(refused.status, 502);
+    assert!(refused.error().starts_with("Front Door: "), "{}", refused.error());
+
+    house.vendor.end_life(Err(FakeVendor::error("it is unplugged", Retry::WaitForUser)));
+    house.doorbell.state().wait_for(|state| matches!(state.link, Link::NeedsAttention { .. })).await.unwrap();
+    let offline = house.post(TALK, ON).await;
+    assert_eq!(offline.status, 503);
+    assert!(offline.error().contains("it is unplugged"), "{}", offline.error());
+    let doorbell = house.get("/api/doorbells/fake_1").await.json();
+    assert_eq!((&doorbell["link"], &doorbell["why"]), (&"needs_attention".into(), &"it is unplugged".into()));
+}
+
+#[tokio::test]
+async fn the_stream_switch_keeps_the_camera_up() {
+    let house = House::open().await;
+    let on = house.post(STREAM, ON).await;
+    assert_eq!((on.status, &on.json()["stream"]), (200, &true.into()));
+    house.doorbell.state().wait_for(|state| state.link == Link::Streaming).await.unwrap();
+    assert_eq!(house.post(STREAM, OFF).await.json()["stream"], false);
+    house.doorbell.state().wait_for(|state| state.link == Link::Ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_doorbell_cannot_do_is_not_there() {
+    let house = House::with(FakeVendor::with([]), None, Router::new()).await;
+    for path in [TALK, STREAM] {
+        let reply = house.post(path, ON).await;
+        assert_eq!(reply.status, 404, "{path}");
+        assert!(reply.error().starts_with("Front Door: this doorbell cannot do that"), "{}", reply.error());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_body_is_refused_with_a_sentence() {
+    let house = House::open().await;
+    for body in ["", "{", "true", "{}", r#"{"on":"yes"}"#, r#"{"on":true,"off":true}"#] {
+        let reply = house.post(TALK, body).await;
+        assert!((400..=422).contains(&reply.status), "{body:?} was answered with {}", reply.status);
+        assert!(!reply.error().is_empty());
+    }
+    let deep = "[".repeat(100_000);
+    assert!((400..=422).contains(&house.post(TALK, &deep).await.status));
+    assert_eq!(house.post(TALK, &" ".repeat(256 * 1024 + 1)).await.status, 413);
+    assert_eq!(house.vendor.seen().talks_asked, 0);
+}
+
+#[tokio::test]
+async fn an_offer_may_be_64_kib_and_no_more() {
+    let whep = Router::new().route("/whep/{id}", post(async |body: String| body.len().to_string()));
+    let house = House::with(FakeVendor::new(), None, whep).await;
+    let offer = |len| "v".repeat(len).into_bytes();
+    let sdp = [("content-type", "application/sdp")];
+    assert_eq!(house.send("POST", "/whep/fake_1", &sdp, &offer(64 * 1024)).await.status, 200);
+    assert_eq!(house.send("POST", "/whep/fake_1", &sdp, &offer(64 * 1024 + 1)).await.status, 413);
+}
+
+#[tokio::test]
+async fn health_is_public_and_tells_no_name_and_no_id() {
+    let house = House::locked(TOKEN).await;
+    let reply = house.get("/health").await;
+    assert_eq!(reply.status, 200);
+    let health = reply.json();
+    assert_eq!((&health["status"], &health["mqtt"]), (&"ok".into(), &"connected".into()));
+    assert_eq!(health["doorbells"]["ready"], 1);
+    assert!(!reply.body.contains("Front Door") && !reply.body.contains("fake_1"), "{}", reply.body);
+    house.mqtt.send(Some(false)).unwrap();
+    let health = house.get("/health").await.json();
+    assert_eq!((&health["status"], &health["mqtt"]), (&"degraded".into(), &"disconnected".into()));
+    house.mqtt.send(None).unwrap();
+    assert_eq!(house.get("/health").await.json()["status"], "ok", "no broker is no trouble");
+}
+
+#[tokio::test]
+async fn metrics_count_by_id_and_never_by_name() {
+    let house = House::open().await;
+    house.vendor.ring("r1");
+    house.doorbell.state().wait_for(|state| state.last_ring.is_some()).await.unwrap();
+    let reply = house.get("/metrics").await;
+    assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    for line in [
+        "doorstep_build_info{version=\"1.2.3\"} 1",
+        "doorstep_mqtt_connected 1",
+        "doorstep_doorbell_link{id=\"fake_1\",link=\"ready\"} 1",
+        "doorstep_doorbell_link{id=\"fake_1\",link=\"offline\"} 0",
+        "doorstep_doorbell_viewers{id=\"fake_1\"} 0",
+        "doorstep_doorbell_talking{id=\"fake_1\"} 0",
+        "doorstep_rings_total{id=\"fake_1\"} 1",
+        "doorstep_hub_frames_total{id=\"fake_1\"} 0",
+        "doorstep_hub_bytes_total{id=\"fake_1\"} 0",
+        "doorstep_hub_lagged_total{id=\"fake_1\"} 0",
+        "# TYPE doorstep_viewer_packets_total counter",
+        "doorstep_viewer_packets_total 7",
+    ] {
+        assert!(reply.body.lines().any(|known| known == line), "{line} is missing in:\n{}", reply.body);
+    }
+    assert!(!reply.body.contains("Front Door"));
+}
+
+// Events.
+
+type Listener = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn listen(house: &House, headers: &[(&'static str, String)]) -> Result<Listener, Error> {
+    let mut request = format!("ws://{}/api/events", house.address).into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
+    }
+    timeout(PATIENCE, connect_async(request)).await.expect("no answer").map(|(listener, _)| listener)
+}
+
+/// The next message that satisfies `wanted`.
+async fn news(listener: &mut Listener, wanted: impl Fn(&Value) -> bool) -> Value {
+    let search = async {
+        loop {
+            if let Message::Text(text) = listener.next().await.expect("the end").expect("a message") {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                if wanted(&message) {
+                    return message;
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, search).await.expect("it was not told")
+}
+
+fn refusal(result: Result<Listener, Error>) -> u16 {
+    match result {
+        Err(Error::Http(reply)) => reply.status().as_u16(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("the connection was let in"),
+    }
+}
+
+#[tokio::test]
+async fn a_listener_is_told_everything_first_and_then_what_happens() {
+    let house = House::open().await;
+    let mut listener = listen(&house, &[]).await.unwrap();
+    let first = news(&mut listener, |_| true).await;
+    assert_eq!((&first["type"], &first["mqtt"]), (&"snapshot".into(), &"connected".into()));
+    assert_eq!((&first["version"], &first["doorbells"][0]["id"]), (&"1.2.3".into(), &"fake_1".into()));
+    assert!(first["demo_hint"].as_str().unwrap().contains("ring"));
+
+    house.vendor.ring("r1");
+    let ring = news(&mut listener, |message| message["type"] == "ring").await;
+    assert_eq!((&ring["id"], &ring["event_id"], &ring["source"]), (&"fake_1".into(), &"r1".into(), &"cloud".into()));
+    house.doorbell.switch_stream(true);
+    news(&mut listener, |message| message["type"] == "state" && message["doorbell"]["link"] == "streaming").await;
+    house.mqtt.send(Some(false)).unwrap();
+    news(&mut listener, |message| message["type"] == "mqtt" && message["mqtt"] == "disconnected").await;
+}
+
+#[tokio::test]
+async fn a_listener_learns_of_doorbells_that_come_and_go() {
+    let house = House::open().await;
+    let mut listener = listen(&house, &[]).await.unwrap();
+    let count = |n: usize| {
+        move |message: &Value| message["type"] == "snapshot" && message["doorbells"].as_array().unwrap().len() == n
+    };
+    news(&mut listener, count(1)).await;
+    let second =
+        DeviceInfo { id: DeviceId::parse("fake_2").unwrap(), name: "Garden".into(), ..house.doorbell.info().clone() };
+    let vendor = FakeVendor::of(second);
+    house.doorbells.insert(vendor.doorbell(&house.stop));
+    news(&mut listener, count(2)).await;
+    vendor.lives(1).await;
+    vendor.ring("g1");
+    news(&mut listener, |message| message["type"] == "ring" && message["id"] == "fake_2").await;
+    house.doorbells.remove(&DeviceId::parse("fake_2").unwrap());
+    news(&mut listener, count(1)).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_talks_too_much_is_dropped() {
+    let house = House::open().await;
+    let mut listener = listen(&house, &[]).await.unwrap();
+    listener.send(Message::text("x".repeat(64 * 1024))).await.unwrap();
+    let end = async { while let Some(Ok(_)) = listener.next().await {} };
+    timeout(PATIENCE, end).await.expect("it was kept");
+}
+
+#[tokio::test]
+async fn there_is_room_for_64_listeners_and_one_leaves_room_for_another() {
+    let house = House::open().await;
+    let mut listeners = Vec::new();
+    for _ in 0..64 {
+        listeners.push(listen(&house, &[]).await.unwrap());
+    }
+    assert_eq!(refusal(listen(&house, &[]).await), 503);
+    drop(listeners.pop());
+    let again = async {
+        while listen(&house, &[]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("the place stayed taken");
+}
+
+#[tokio::test]
+async fn stopping_takes_less_than_a_second_whoever_listens() {
+    let mut house = House::open().await;
+    let mut listener = listen(&house, &[]).await.unwrap();
+    news(&mut listener, |message| message["type"] == "snapshot").await;
+    // Somebody who never finishes a request.
+    let mut stuck = TcpStream::connect(house.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stuck, b"POST /api/doorbells/fake_1/talk HTTP/1.1\r\n").await.unwrap();
+    house.stop.cancel();
+    timeout(Duration::from_secs(1), &mut house.serving).await.expect("over a second").unwrap().unwrap();
+    let goodbye = async {
+        loop {
+            if let Some(Ok(Message::Close(Some(frame)))) = listener.next().await {
+                return frame;
+            }
+        }
+    };
+    assert_eq!(u16::from(timeout(PATIENCE, goodbye).await.expect("no goodbye").code), 1001);
+}
+
+// Strangers.
+
+#[tokio::test]
+async fn the_token_opens_requests_and_events() {
+    let house = House::locked(TOKEN).await;
+    assert_eq!(house.get("/api/doorbells").await.status, 401);
+    assert_eq!(house.send("GET", "/api/doorbells", &[BEARER], b"").await.status, 200);
+    assert_eq!(
+        house.get("/api/doorbells?token=correct horse battery staple".replace(' ', "%20").as_str()).await.status,
+        401
+    );
+    assert_eq!(refusal(listen(&house, &[]).await), 401);
+    assert!(listen(&house, &[("authorization", BEARER.1.into())]).await.is_ok());
+    // As a browser has to do it.
+    let protocols = format!("doorstep, bearer.{}", URL_SAFE_NO_PAD.encode(TOKEN));
+    let mut listener = listen(&house, &[("sec-websocket-protocol", protocols)]).await.unwrap();
+    news(&mut listener, |message| message["type"] == "snapshot").await;
+}
+
+#[tokio::test]
+async fn the_eleventh_wrong_token_of_a_minute_has_to_wait() {
+    let house = House::locked(TOKEN).await;
+    for _ in 0..10 {
+        let wrong = house.send("GET", "/api/doorbells", &[("authorization", "Bearer guess")], b"").await;
+        assert_eq!(wrong.status, 401);
+    }
+    let waits = house.send("GET", "/api/doorbells", &[BEARER], b"").await;
+    assert_eq!(waits.status, 429);
+    let wait: u64 = waits.header("retry-after").unwrap().parse().unwrap();
+    assert!((50..=60).contains(&wait), "{wait}");
+    assert_eq!(house.get("/health").await.status, 200, "the public side must not suffer");
+}
+
+#[tokio::test]
+async fn without_the_token_the_page_asks_for_it() {
+    let house = House::locked(TOKEN).await;
+    let page = house.get("/").await;
+    assert_eq!(page.status, 401);
+    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert!(page.body.contains("sign-in-form"));
+    let guess = house.send("GET", "/", &[("authorization", "Bearer guess")], b"").await;
+    assert_eq!((guess.status, guess.header("www-authenticate")), (401, Some("Bearer")));
+}
+
+/// Row 43 of the fault matrix: pages of other sites.
+#[tokio::test]
+async fn other_sites_can_neither_read_nor_act() {
+    let house = House::open().await;
+    let own = format!("http://{}", house.address);
+    let origin = |origin| [JSON, ("origin", origin)];
+    for (method, path, body) in
+        [("GET", "/", ""), ("GET", "/api/doorbells", ""), ("POST", TALK, ON), ("POST", STREAM, ON)]
+    {
+        for evil in ["http://evil.example", "null", "http://127.0.0.1:1", "https://evil.example:8480"] {
+            let reply = house.send(method, path, &origin(evil), body.as_bytes()).await;
+            assert_eq!(reply.status, 403, "{method} {path} from {evil}");
+            assert_eq!(reply.header("access-control-allow-origin"), None);
+        }
+        for evil in ["evil.example", "evil.example:8480", "127.0.0.1.nip.io", "localhost.evil.example"] {
+            let reply = house.send(method, path, &[JSON, ("host", evil)], body.as_bytes()).await;
+            assert_eq!(reply.status, 403, "{method} {path} as {evil}");
+        }
+    }
+    for form in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"] {
+        let reply = house.send("POST", TALK, &[("content-type", form)], ON.as_bytes()).await;
+        assert_eq!(reply.status, 415, "{form}");
+    }
+    assert_eq!(house.send("POST", TALK, &[], ON.as_bytes()).await.status, 415, "no type at all");
+    assert_eq!(refusal(listen(&house, &[("origin", "http://evil.example".into())]).await), 403);
+    assert_eq!(refusal(listen(&house, &[("host", "evil.example".into())]).await), 403);
+    assert_eq!(house.vendor.seen().talks_asked, 0, "a refused request had an effect");
+    assert!(!house.doorbell.state().borrow().stream_switch, "a refused request had an effect");
+
+    let proxied = [("host", "door.example"), ("origin", "https://door.example"), JSON];
+    assert_eq!(house.send("POST", STREAM, &proxied, OFF.as_bytes()).await.status, 200, "a configured name");
+    assert_eq!(house.send("POST", STREAM, &origin(&own), ON.as_bytes()).await.status, 200, "the page's own request");
+    assert!(listen(&house, &[("origin", own)]).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_reply_wears_the_security_headers() {
+    let house = House::locked(TOKEN).await;
+    for (path, status) in [("/", 401), ("/health", 200), ("/assets/app.js", 200), ("/nothing", 401), ("/metrics", 401)]
+    {
+        let reply = house.get(path).await;
+        assert_eq!(reply.status, status, "{path}");
+        let csp = reply.header("content-security-policy").unwrap();
+        assert!(csp.starts_with("default-src 'self'") && !csp.contains("unsafe"), "{path}: {csp}");
+        assert!(csp.contains("frame-ancestors 'self'"), "{path}: {csp}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{path}");
+        let kept = if path.starts_with("/assets/") { "no-cache" } else { "no-store" };
+        assert_eq!(reply.header("cache-control"), Some(kept), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whep_stands_behind_the_same_guards() {
+    let whep = Router::new().route("/whep/{id}", post(async || "answer"));
+    let house = House::with(FakeVendor::new(), Some(Token::new(TOKEN)), whep).await;
+    let sdp = ("content-type", "application/sdp");
+    assert_eq!(house.send("POST", "/whep/fake_1", &[sdp], b"v=0").await.status, 401);
+    assert_eq!(house.send("POST", "/whep/fake_1", &[sdp, BEARER], b"v=0").await.status, 200);
+    let foreign = [sdp, BEARER, ("origin", "http://evil.example")];
+    assert_eq!(house.send("POST", "/whep/fake_1", &foreign, b"v=0").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_page_that_is_known_is_not_sent_again() {
+    let house = House::open().await;
+    for path in ["/", "/assets/app.js", "/assets/style.css"] {
+        let etag = house.get(path).await.header("etag").unwrap().to_owned();
+        let again = house.send("GET", path, &[("if-none-match", &etag)], b"").await;
+        assert_eq!((again.status, again.body.as_str()), (304, ""), "{path}");
+        assert_eq!(house.send("GET", path, &[("if-none-match", "\"old\"")], b"").await.status, 200);
+    }
+}

@@ -1,0 +1,133 @@
+//! go2rtc (MIT, github.com/AlexxIT/go2rtc), 1.9.14 or newer for its native Wyze source.
+//!
+//! Taken from `$GO2RTC`, else from `PATH`. It listens on loopback only and knows no STUN server.
+
+mod wyze;
+
+use std::env;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::doorstep::PATIENCE;
+
+pub(crate) fn tests() -> Vec<Trial> {
+    wyze::tests()
+}
+
+/// Why these tests cannot run here.
+pub(crate) fn missing() -> Option<String> {
+    if installed().is_none() {
+        return Some("the go2rtc tests: no go2rtc in `PATH`, and `$GO2RTC` names no file".into());
+    }
+    in_path("ffmpeg").is_none().then(|| "the go2rtc tests: no ffmpeg in `PATH` to watch its streams".into())
+}
+
+fn installed() -> Option<PathBuf> {
+    match env::var_os("GO2RTC") {
+        Some(path) => Some(path.into()).filter(|path: &PathBuf| path.is_file()),
+        None => in_path("go2rtc"),
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// A running go2rtc with the given streams. Killed when dropped.
+pub(crate) struct Go2rtc {
+    _process: Child,
+    api: SocketAddr,
+    rtsp: SocketAddr,
+}
+
+impl Go2rtc {
+    pub(crate) async fn start(streams: &[(&str, &str)]) -> Self {
+        let (api, rtsp) = (free_address(), free_address());
+        let streams: serde_json::Map<_, _> =
+            streams.iter().map(|&(name, url)| (name.to_owned(), Value::from(url))).collect();
+        let config = json!({
+            "app": {"modules": ["api", "ws", "http", "rtsp", "webrtc", "wyze"]},
+            "api": {"listen": api.to_string()},
+            "rtsp": {"listen": rtsp.to_string()},
+            // Without a port of its own its WebRTC client uses these filters too, and so loopback candidates.
+            "webrtc": {"listen": "", "ice_servers": [], "filters": {"loopback": true, "interfaces": ["lo"]}},
+            "log": {"level": "info", "output": "stderr", "format": "text"},
+            "streams": streams,
+        });
+        let program = installed().expect("go2rtc is installed");
+        let process = Command::new(program).args(["-config", &config.to_string()]).kill_on_drop(true).spawn().unwrap();
+        let go2rtc = Self { _process: process, api, rtsp };
+        until("go2rtc's API", async || TcpStream::connect(api).await.is_ok() && TcpStream::connect(rtsp).await.is_ok())
+            .await;
+        go2rtc
+    }
+
+    pub(crate) fn rtsp_url(&self, stream: &str) -> String {
+        format!("rtsp://{}/{stream}", self.rtsp)
+    }
+
+    /// What the source of a stream offers and takes, in go2rtc's words: `video, recvonly, H264 High 4.1`.
+    /// Dials the source when nobody watches it.
+    pub(crate) async fn medias(&self, stream: &str) -> Vec<String> {
+        let path = format!("/api/streams?src={stream}&video=all&audio=all&microphone=all");
+        let (status, body) = self.request("GET", &path).await;
+        assert_eq!(status, 200, "{stream}: {body}");
+        let stream: Value = serde_json::from_str(&body).unwrap();
+        let medias = stream["producers"][0]["medias"].as_array().unwrap_or_else(|| panic!("no medias in {body}"));
+        medias.iter().map(|media| media.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until somebody watches the stream, so that go2rtc's session with its source is up.
+    pub(crate) async fn watched(&self, stream: &str) {
+        until("viewer", async || {
+            let (_, body) = self.request("GET", &format!("/api/streams?src={stream}")).await;
+            let stream: Value = serde_json::from_str(&body).unwrap();
+            stream["consumers"].as_array().is_some_and(|consumers| !consumers.is_empty())
+        })
+        .await;
+    }
+
+    /// Plays a sound into the speaker of a stream's source.
+    pub(crate) async fn say(&self, stream: &str, sound_url: &str) {
+        let sound: String = url::form_urlencoded::byte_serialize(sound_url.as_bytes()).collect();
+        let (status, body) = self.request("POST", &format!("/api/streams?dst={stream}&src={sound}")).await;
+        assert_eq!(status, 200, "talking to {stream}: {body}");
+    }
+
+    /// Status and body. HTTP/1.0, so that the body ends with the connection.
+    async fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let exchange = async {
+            let mut connection = TcpStream::connect(self.api).await.unwrap();
+            let request = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.api);
+            connection.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            connection.read_to_string(&mut response).await.unwrap();
+            response
+        };
+        let response = timeout(PATIENCE, exchange).await.unwrap_or_else(|_| panic!("{method} {path}: no answer"));
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+}
+
+/// go2rtc does not say which port it got when it is given 0.
+fn free_address() -> SocketAddr {
+    TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().local_addr().unwrap()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {what} within {PATIENCE:?}"));
+}

@@ -1,0 +1,39 @@
+//! Other people's programs against ours.
+//!
+//! A peer that is not installed is named on standard error, and its tests count as skipped
+//! (`--ignored` runs them all the same, to fail with what is missing).
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod doorstep;
+mod ffmpeg;
+mod go2rtc;
+mod wav;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let missing = go2rtc::missing();
+    if let Some(what) = &missing {
+        report_skipped(what);
+    }
+    let trials = go2rtc::tests().into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+#[expect(clippy::print_stderr, reason = "the list of tests has standard output for itself")]
+fn report_skipped(what: &str) {
+    eprintln!("SKIPPED: {what}");
+}
+
+/// A test by the name of its promise; a panic is its failure.
+fn promise<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial {
+    Trial::test(name, || {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(test());
+        Ok(())
+    })
+}

@@ -16,4 +16,5 @@ mod page;
 mod store;
 mod support;
 mod tutk_camera;
+mod tutk_session;
 mod tutk_vectors;

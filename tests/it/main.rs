@@ -4,6 +4,7 @@
 
 mod broker;
 mod config;
+mod corpus;
 mod doorbell;
 mod floors;
 mod http;

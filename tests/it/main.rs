@@ -6,6 +6,7 @@
 mod broker;
 mod browser_whep;
 mod config;
+mod corpus;
 mod doorbell;
 mod floors;
 mod http;

@@ -477,7 +477,8 @@ impl Viewer {
 
     fn speak(&mut self, packets: Vec<Bytes>) {
         let Some((format, mic)) = &self.mic else { return };
-        for payload in packets {
+        // A packet may be padding alone.
+        for payload in packets.into_iter().filter(|payload| !payload.is_empty()) {
             // Full: whoever takes the microphone is late already, and older speech is of no use to anybody.
             let _ = mic.try_send(MicPacket { format: *format, payload });
         }

@@ -50,8 +50,12 @@ impl House {
     }
 
     async fn join_with(&self, manners: Manners, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
+        self.join_at(&self.hub, manners, mic).await
+    }
+
+    async fn join_at(&self, hub: &MediaHub, manners: Manners, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
         let viewer = Viewer::new(manners).await;
-        let answered = self.viewers.answer(&viewer.offer, self.hub.subscribe(), mic).await.unwrap();
+        let answered = self.viewers.answer(&viewer.offer, hub.subscribe(), mic).await.unwrap();
         let leave = Arc::new(Notify::new());
         let (seen, task) = viewer.play(&answered.sdp, leave.clone());
         Joined { id: answered.viewer, sdp: answered.sdp, seen, leave, task }
@@ -312,16 +316,19 @@ async fn a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_on
     let house = House::new().await;
     house.published.clone().wait_for(|count| *count >= 10).await.unwrap();
     let mut all = Vec::new();
-    for _ in 0..10 {
-        all.push(house.join(Manners::default()).await);
-    }
     let mut took = Vec::new();
-    for viewer in &mut all {
+    for _ in 0..10 {
+        let mut viewer = house.join(Manners::default()).await;
         let seen = viewer.sees("a picture", |seen| !seen.pictures().is_empty()).await;
         took.push(seen.first_packet.unwrap());
+        all.push(viewer);
     }
     took.sort();
-    println!("first packet after the offer: median {:?}, slowest {:?}", took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "from the offer to the first packet: median {:?}, slowest {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
     let unborn = Viewer::new(Manners::default()).await;
     let mut waiting = 0;
     let full = loop {
@@ -336,20 +343,30 @@ async fn a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_on
     all.iter().for_each(|viewer| viewer.task.abort());
 }
 
+const H264: fn(bool) -> FrameKind = |keyframe| FrameKind::Video { codec: VideoCodec::H264, keyframe };
+
 #[tokio::test]
-async fn the_camera_is_asked_for_a_keyframe_only_when_the_cache_has_none() {
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
+async fn a_viewer_that_finds_no_keyframe_in_the_cache_gets_one_from_the_camera() {
     let house = House::new().await;
     let camera = MediaHub::new();
-    let slice = |keyframe| FrameKind::Video { codec: VideoCodec::H264, keyframe };
-    camera.publish(slice(false), Duration::ZERO, picture(1));
-    let viewer = Viewer::new(Manners::default()).await;
-    let answered = house.viewers.answer(&viewer.offer, camera.subscribe(), None).await.unwrap();
-    let (mut seen, task) = viewer.play(&answered.sdp, Arc::default());
-    timeout(PATIENCE, camera.keyframe_wanted()).await.expect("a viewer without a picture asks the camera");
-    camera.publish(slice(true), FRAME, picture(0));
-    let shown = timeout(PATIENCE, seen.wait_for(|seen| !seen.pictures().is_empty())).await;
-    assert!(shown.is_ok_and(|seen| seen.is_ok()), "the keyframe is shown");
-    task.abort();
+    camera.publish(H264(false), Duration::ZERO, picture(1));
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    timeout(PATIENCE, camera.keyframe_wanted()).await.expect("the camera is asked");
+    camera.publish(H264(true), FRAME, picture(0));
+    viewer.sees("the keyframe", |seen| !seen.pictures().is_empty()).await;
+    viewer.task.abort();
+}
+
+#[tokio::test]
+async fn keyframe_requests_are_answered_from_the_cache_while_it_is_fresh_and_then_by_the_camera() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    camera.publish(H264(true), Duration::ZERO, picture(0));
+    let mut viewer = house.join_at(&camera, Manners { asks: true, ..Default::default() }, None).await;
+    let seen = viewer.sees("the keyframe again", |seen| seen.pictures().len() >= 2).await;
+    assert_eq!(numbers(&seen), [0, 0]);
+    let counters = house.viewers.counters();
+    assert!(counters.keyframe_requests_from_cache >= 1, "{counters:?}");
+    timeout(PATIENCE, camera.keyframe_wanted()).await.expect("when it has grown old the camera is asked");
+    viewer.task.abort();
 }

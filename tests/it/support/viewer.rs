@@ -20,6 +20,8 @@ use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
@@ -39,7 +41,7 @@ const MIC_SSRC: u32 = 4_711;
 pub(crate) struct Seen {
     pub(crate) connected: bool,
     pub(crate) closed: bool,
-    /// When the first RTP packet came, since the offer was made.
+    /// When the first RTP packet came, since the offer was ready.
     pub(crate) first_packet: Option<Duration>,
     /// Video by extended sequence number: timestamp, marker, payload.
     pub(crate) video: BTreeMap<u64, (u32, bool, Bytes)>,
@@ -113,6 +115,8 @@ pub(crate) struct Manners {
     pub(crate) transport: Transport,
     /// Sends a silent PCMU packet each 20 ms.
     pub(crate) speaks: bool,
+    /// Asks for a keyframe each 100 ms, by PLI and by FIR in turn.
+    pub(crate) asks: bool,
     /// In percent of the video packets that arrive; drawn from `seed`.
     pub(crate) loss: u64,
     pub(crate) seed: u64,
@@ -120,7 +124,7 @@ pub(crate) struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { transport: Transport::Udp, speaks: false, loss: 0, seed: 1 }
+        Self { transport: Transport::Udp, speaks: false, asks: false, loss: 0, seed: 1 }
     }
 }
 
@@ -132,6 +136,7 @@ pub(crate) struct Viewer {
     local: SocketAddr,
     mic: Option<RTCRtpSenderId>,
     manners: Manners,
+    /// When the offer was ready to be posted.
     born: Instant,
 }
 
@@ -160,7 +165,7 @@ impl Viewer {
         engine.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() }).unwrap();
         engine.add_local_candidate(RTCIceCandidateInit::default()).unwrap();
         let offer = engine.local_description().unwrap().sdp;
-        Self { offer, engine, socket, local, mic, manners, born: now }
+        Self { offer, engine, socket, local, mic, manners, born: clock::now().into_std() }
     }
 
     /// Plays until `leave` is notified, or the other side closes, or the task is aborted, which is to vanish.
@@ -226,6 +231,7 @@ struct Playing {
     ice: bool,
     early: Vec<TaggedBytesMut>,
     spoken: u16,
+    asked: u8,
     random: u64,
     newest: Option<u64>,
 }
@@ -233,7 +239,18 @@ struct Playing {
 impl Playing {
     fn new(viewer: Viewer, seen: watch::Sender<Seen>) -> Self {
         let random = viewer.manners.seed;
-        Self { viewer, seen, tcp: None, inbound: vec![], ice: false, early: vec![], spoken: 0, random, newest: None }
+        Self {
+            viewer,
+            seen,
+            tcp: None,
+            inbound: vec![],
+            ice: false,
+            early: vec![],
+            spoken: 0,
+            asked: 0,
+            random,
+            newest: None,
+        }
     }
 
     async fn run(mut self, answer: RTCSessionDescription, leave: Arc<Notify>) {
@@ -241,6 +258,7 @@ impl Playing {
         self.viewer.engine.set_remote_description(now, answer).unwrap();
         let _ = self.viewer.engine.handle_timeout(now);
         let mut mic = tokio::time::interval(Duration::from_millis(20));
+        let mut ask = tokio::time::interval(Duration::from_millis(100));
         let mut buffer = [0; 2_048];
         while !self.seen.borrow().closed {
             self.drain().await;
@@ -255,6 +273,7 @@ impl Playing {
                 }
                 Some(true) = read_some(tcp, inbound) => self.receive_frames(),
                 () = leave.notified() => return self.leave().await,
+                _ = ask.tick(), if viewer.manners.asks => self.ask(),
                 _ = mic.tick(), if viewer.mic.is_some() => self.speak(),
             }
         }
@@ -324,6 +343,18 @@ impl Playing {
         let mic = self.viewer.mic.unwrap();
         let mut sender = self.viewer.engine.rtp_sender(mic).unwrap();
         let _ = sender.write_rtp(clock::now().into_std(), packet);
+    }
+
+    fn ask(&mut self) {
+        let engine = &mut self.viewer.engine;
+        let Some(receiver) = engine.get_receivers().next() else { return };
+        let Some(mut receiver) = engine.rtp_receiver(receiver) else { return };
+        self.asked += 1;
+        let fir =
+            FullIntraRequest { fir: vec![FirEntry { ssrc: 1, sequence_number: self.asked }], ..Default::default() };
+        let request: Box<dyn rtc::rtcp::Packet> =
+            if self.asked.is_multiple_of(2) { Box::new(fir) } else { Box::new(PictureLossIndication::default()) };
+        receiver.write_rtcp(clock::now().into_std(), vec![request]).unwrap();
     }
 
     async fn drain(&mut self) {

@@ -119,7 +119,8 @@ impl Peer {
         let audio = plan.audio.iter().find(|accepted| accepted.to_viewer);
         let audio = audio.map(|accepted| add_audio(&mut engine, accepted));
         let (video, audio) = (video.transpose().map_err(refused)?, audio.transpose().map_err(refused)?);
-        negotiate(now, &mut engine, &offer.reduced(plan), addresses).map_err(refused)?;
+        let reduced = offer.reduced(plan);
+        negotiate(now, &mut engine, &reduced, addresses).map_err(refused)?;
         let sdp = engine.local_description().map(|description| description.sdp).unwrap_or_default();
         let (Some(ufrag), Some(password)) = (value(&sdp, "a=ice-ufrag:"), value(&sdp, "a=ice-pwd:")) else {
             return Err(AnswerError::BadOffer("The offer cannot be answered: it has no transport.".to_owned()));
@@ -134,7 +135,7 @@ impl Peer {
             asked,
             video,
             audio,
-            remote_candidates: 0,
+            remote_candidates: reduced.matches("a=candidate:").count(),
             pair_selected: false,
             connected: false,
             dead: false,

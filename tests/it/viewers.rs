@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "seeds and figures belong to the report")]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +30,13 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::bound_to(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    async fn bound_to(bind: IpAddr) -> Self {
         let stop = CancellationToken::new();
         let settings = Settings {
-            bind: Ipv4Addr::LOCALHOST.into(),
+            bind,
             port: 0,
             addresses: vec![],
             loopback: true,
@@ -243,7 +247,22 @@ async fn a_viewer_without_udp_is_served_over_tcp() {
 }
 
 #[tokio::test]
-async fn a_port_that_says_nothing_sensible_over_tcp_is_shown_out() {
+async fn a_port_on_all_addresses_serves_viewers_of_ipv4() {
+    let mut all: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into()];
+    match std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => all.push(Ipv6Addr::UNSPECIFIED.into()),
+        Err(_) => println!("SKIPPED: this machine has no IPv6"),
+    }
+    for (bind, transport) in all.into_iter().flat_map(|bind| [(bind, Transport::Udp), (bind, Transport::Tcp)]) {
+        let house = House::bound_to(bind).await;
+        let mut viewer = house.join(Manners { transport, ..Default::default() }).await;
+        viewer.sees("ten pictures", |seen| seen.pictures().len() >= 10).await;
+        viewer.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_sensible_over_tcp_is_shown_out() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let house = House::new().await;
     for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 4, 1, 2, 3, 4], &[0, 0]] {
@@ -297,15 +316,27 @@ fn forged_check(username: &str, signed: bool) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_microphone_comes_through() {
+    comes_through(Manners { speaks: true, ..Default::default() }, &["sendonly", "sendrecv"]).await;
+}
+
+#[tokio::test]
+async fn a_microphone_in_a_section_of_its_own_comes_through() {
+    let apart = Manners { speaks: true, apart: true, ..Default::default() };
+    comes_through(apart, &["sendonly", "sendonly", "recvonly"]).await;
+}
+
+async fn comes_through(manners: Manners, directions: &[&str]) {
     let house = House::new().await;
     let (mic, mut packets) = mpsc::channel(50);
-    let mut viewer = house.join_with(Manners { speaks: true, ..Default::default() }, Some(mic)).await;
-    assert!(viewer.sdp.contains("a=sendrecv"), "{}", viewer.sdp);
+    let mut viewer = house.join_with(manners, Some(mic)).await;
+    let answered = viewer.sdp.lines().filter_map(|line| line.strip_prefix("a="));
+    let answered: Vec<_> = answered.filter(|line| matches!(*line, "sendonly" | "sendrecv" | "recvonly")).collect();
+    assert_eq!(answered, directions, "{}", viewer.sdp);
     for _ in 0..25 {
         let packet = timeout(PATIENCE, packets.recv()).await.expect("a packet in time").expect("the viewer is there");
         assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: Bytes::from_static(&[0xff; 160]) });
     }
-    viewer.sees("the picture as well", |seen| !seen.pictures().is_empty()).await;
+    viewer.sees("picture and sound as well", |seen| !seen.pictures().is_empty() && !seen.audio.is_empty()).await;
     house.viewers.close(viewer.id).await;
     let closed = async { while packets.recv().await.is_some() {} };
     timeout(PATIENCE, closed).await.expect("the microphone ends with its viewer");

@@ -115,6 +115,8 @@ pub(crate) struct Manners {
     pub(crate) transport: Transport,
     /// Sends a silent PCMU packet each 20 ms.
     pub(crate) speaks: bool,
+    /// Its microphone has a section of its own, as in go2rtc's page.
+    pub(crate) apart: bool,
     /// Asks for a keyframe each 100 ms, by PLI and by FIR in turn.
     pub(crate) asks: bool,
     /// In percent of the video packets that arrive; drawn from `seed`.
@@ -124,7 +126,7 @@ pub(crate) struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { transport: Transport::Udp, speaks: false, asks: false, loss: 0, seed: 1 }
+        Self { transport: Transport::Udp, speaks: false, apart: false, asks: false, loss: 0, seed: 1 }
     }
 }
 
@@ -152,10 +154,10 @@ impl Viewer {
             send_encodings: vec![],
         };
         engine.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive.clone())).unwrap();
-        let mic = manners.speaks.then(|| engine.add_track(microphone()).unwrap());
-        if mic.is_none() {
+        if manners.apart || !manners.speaks {
             engine.add_transceiver_from_kind(RtpCodecKind::Audio, Some(receive)).unwrap();
         }
+        let mic = manners.speaks.then(|| add_microphone(&mut engine, manners.apart));
         let offer = engine.create_offer(None).unwrap();
         engine.set_local_description(now, offer).unwrap();
         let candidate = match manners.transport {
@@ -212,6 +214,16 @@ fn pcmu() -> RTCRtpCodec {
         sdp_fmtp_line: String::new(),
         rtcp_feedback: vec![],
     }
+}
+
+fn add_microphone(engine: &mut RTCPeerConnection, apart: bool) -> RTCRtpSenderId {
+    if !apart {
+        return engine.add_track(microphone()).unwrap();
+    }
+    let direction = RTCRtpTransceiverDirection::Sendonly;
+    let init = RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] };
+    engine.add_transceiver_from_track(microphone(), Some(init)).unwrap();
+    engine.get_senders().last().unwrap()
 }
 
 fn microphone() -> MediaStreamTrack {

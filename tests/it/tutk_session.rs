@@ -67,6 +67,7 @@ impl Pair {
             mac: settings.mac.clone(),
             model: settings.model.clone(),
             address: CAMERA,
+            transport: None,
             quality: Quality::Hd,
             random: SessionRandom::from_bytes(Dice::new(seed).bytes()),
             unix_time: 1_700_000_000,
@@ -300,7 +301,7 @@ struct Report {
 
 fn session_under(loss: f64, seed: u64) -> Result<Report, String> {
     const WATCHED: Duration = Duration::from_secs(5);
-    let protocol = if seed % 2 == 0 { Protocol::New } else { Protocol::Old };
+    let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
     let mut pair = Pair::new(settings(protocol), Weather::lossy(loss), seed);
     if !pair.wait_for(30 * SECOND, |event| matches!(event, Event::LoggedIn { .. })) {
         return Err(format!("seed {seed}, {protocol:?}: {:?} after {:?}", pair.ended, pair.passed()));

@@ -6,3 +6,4 @@ pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod mosquitto;
 pub(crate) mod tcp_proxy;
+pub(crate) mod tutk_hand;

@@ -25,6 +25,7 @@ const REMEMBERED: usize = 16;
 /// What a refused login says; the reference only knows what success looks like.
 const REFUSED_RESPONSE_TYPE: u8 = 0;
 const REFUSED_CONNECTION: &str = "2";
+const ACCEPTED_CONNECTION: &str = "1";
 
 /// What the conversation asks of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub(super) struct Av {
     /// What the challenge hides.
     plain: [u8; 16],
     resolution: ResolutionCommand,
+    /// K10003 for who is let in.
     result: AuthResult,
     login_1: Option<AvLogin>,
     seq: AvSeq,
@@ -74,7 +76,6 @@ pub(super) struct Av {
 impl Av {
     /// `plain` is what the challenge hides; `refuses` makes it refuse a right login.
     pub(super) fn new(now: Instant, settings: &Settings, enr: Enr, plain: [u8; 16], refuses: bool) -> Self {
-        let connection_res = if refuses { REFUSED_CONNECTION } else { "1" };
         Self {
             phase: Phase::Login,
             enr,
@@ -87,7 +88,7 @@ impl Av {
             plain,
             resolution: ResolutionCommand::of_model(&settings.model),
             result: AuthResult {
-                connection_res: Some(connection_res.into()),
+                connection_res: Some(ACCEPTED_CONNECTION.into()),
                 firmware: Some(FIRMWARE.into()),
                 model: Some(settings.model.clone()),
                 mac: Some(settings.mac.clone()),

@@ -8,4 +8,5 @@ pub(crate) mod house;
 pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod tcp_proxy;
+pub(crate) mod tutk_hand;
 pub(crate) mod viewer;

@@ -22,3 +22,7 @@ pub mod http;
 pub mod mqtt;
 pub mod sim;
 pub mod vendor;
+// floor 5
+pub mod app;
+// floor 6
+pub mod cli;

@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for DeviceId {
 }
 
 /// What is known of a doorbell before it is ever connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
     pub id: DeviceId,
     /// As its owner named it. Untrusted text: it may hold anything.
@@ -81,6 +81,18 @@ pub enum Capability {
     Motion,
     Stream,
     Talk,
+}
+
+impl Capability {
+    /// The word for it in lists.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Motion => "motion",
+            Self::Stream => "stream",
+            Self::Talk => "talk",
+        }
+    }
 }
 
 /// Something that happened. A late listener may miss it.

@@ -170,6 +170,7 @@ fn setup(address: SocketAddr) -> Setup {
         mac: MAC.to_owned(),
         model: "HL_DB2".to_owned(),
         address,
+        transport: None,
         quality: Quality::Hd,
         random: SessionRandom::from_bytes([7; 16]),
         unix_time: 1_700_000_000,

@@ -53,6 +53,8 @@ pub struct Http {
     /// The direct listener. An address beyond loopback needs a token.
     pub listen: SocketAddr,
     pub token: Option<Token>,
+    /// Host names of a reverse proxy in front, besides the machine's own name and its addresses.
+    pub names: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -133,7 +135,7 @@ pub enum Quality {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, names: Vec::new() }
     }
 }
 
@@ -210,7 +212,7 @@ fn read_http(http: &mut Section<'_>) -> Option<Http> {
             "others can reach this address; expected `http.token` beside it, 32 or more random characters",
         );
     }
-    Some(Http { listen, token: token.flatten() })
+    Some(Http { listen, token: token.flatten(), names: http.texts("names", &values::HOST_NAME) })
 }
 
 fn read_media(media: &mut Section<'_>) -> Option<Media> {

@@ -29,6 +29,8 @@ pub(super) const LISTEN: Kind<SocketAddr> =
 pub(super) const TOKEN: Kind<Option<Token>> =
     Kind { expected: "32 or more random characters (`openssl rand -hex 32` makes some)", parse: token };
 
+pub(super) const HOST_NAME: Kind<String> = Kind { expected: "a host name, `doorstep.example.com`", parse: host_name };
+
 pub(super) const PORT: Kind<NonZeroU16> =
     Kind { expected: "a port number from 1 to 65535", parse: |text| number(text, 1..=65_535).and_then(port) };
 
@@ -153,6 +155,13 @@ fn topic(text: &str) -> Result<String, Reason> {
         return Err("a topic that cannot be published to");
     }
     Ok(topic.to_owned())
+}
+
+fn host_name(text: &str) -> Result<String, Reason> {
+    match url::Host::parse(text) {
+        Ok(url::Host::Domain(name)) if !name.contains('*') => Ok(name),
+        _ => Err("not the name of one host"),
+    }
 }
 
 fn listen(text: &str) -> Result<SocketAddr, Reason> {

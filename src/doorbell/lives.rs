@@ -116,9 +116,11 @@ impl Lives {
             Ok(Err(error)) => self.after_error(&error, lived),
             Err(panic) => {
                 let wait = self.backoff.next(lived, jitter());
-                tracing::error!(%panic, retry_in_s = wait.as_secs_f32(), "the device task failed; this is a bug");
-                self.shared
-                    .between_lives(Link::Offline, Some("an internal error, see the log; it is being tried again"));
+                let what = "an internal error, see the log; it is being tried again";
+                if self.is_new(what) {
+                    tracing::error!(%panic, retry_in_s = wait.as_secs_f32(), "the device task failed; this is a bug");
+                }
+                self.shared.between_lives(Link::Offline, Some(what));
                 Next::In(wait)
             }
         }
@@ -134,13 +136,19 @@ impl Lives {
             }
             Retry::Reauthenticate | Retry::WaitForUser => return self.wait_for_user(error),
         };
-        if self.failure.as_ref() != Some(&error.what) {
+        if self.is_new(&error.what) {
             let cause = error.source.as_ref().map(tracing::field::display);
             tracing::warn!(why = error.what, cause, retry_in_s = wait.as_secs_f32(), "the doorbell failed");
-            self.failure = Some(error.what.clone());
         }
         self.shared.between_lives(Link::Offline, Some(&error.what));
         Next::In(wait)
+    }
+
+    /// Whether a failure begins, or its reason has changed: only then it is worth a line.
+    fn is_new(&mut self, what: &str) -> bool {
+        let known = self.failure.as_deref() == Some(what);
+        self.failure = Some(what.to_owned());
+        !known
     }
 
     fn wait_for_user(&self, error: &VendorError) -> Next {
@@ -150,7 +158,12 @@ impl Lives {
     }
 
     fn recovered(&mut self) {
-        self.failure = None;
+        let over = self.failure.take();
+        // What the device itself has said since then stands.
+        self.shared.state.send_if_modified(|state| {
+            let ours = state.last_error == over;
+            state.last_error.take_if(|_| ours).is_some()
+        });
         tracing::info!("the doorbell works again");
     }
 }

@@ -9,12 +9,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::clock;
 use crate::doorbell::{ActionError, Doorbell, Registry, TalkGrant};
+use crate::media::talkback::Talkback;
 use crate::model::{Capability, DeviceId};
 use crate::rtc::{AnswerError, Answered, MicPacket, Viewers};
 
@@ -135,15 +135,15 @@ async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<Mic
     while packets.recv().await.is_some() {
         match doorbell.start_talk(viewer).await {
             Ok(grant) => {
-                debug!(viewer, "a microphone has the speaker");
+                debug!("a microphone has the speaker");
                 // What was said before the camera was ready would only make all that follows late.
                 while packets.try_recv().is_ok() {}
-                if let Over::TakenAway = talk(&grant, &mut packets).await {
+                if let Over::TakenAway = talk(grant, &mut packets).await {
                     pause(&mut packets).await;
                 }
             }
             Err(error) => {
-                debug!(viewer, %error, "a microphone does not get the speaker");
+                debug!(%error, "a microphone does not get the speaker");
                 let patience = if matches!(error, ActionError::Unsupported(_)) { SILENCE } else { ASK_AGAIN };
                 discard(&mut packets, clock::now() + patience).await;
             }
@@ -159,14 +159,23 @@ enum Over {
     TakenAway,
 }
 
-async fn talk(grant: &TalkGrant, packets: &mut mpsc::Receiver<MicPacket>) -> Over {
+async fn talk(grant: TalkGrant, packets: &mut mpsc::Receiver<MicPacket>) -> Over {
+    let mut talkback = None;
     while let Ok(Some(packet)) = timeout(SILENCE, packets.recv()).await {
-        if packet.format == grant.format
-            && let Err(TrySendError::Closed(_)) = grant.audio.try_send(packet.payload)
-        {
+        let talkback = match &mut talkback {
+            Some(talkback) => talkback,
+            none => match Talkback::new(packet.format, grant.format, grant.audio.clone()) {
+                Ok(made) => none.insert(made),
+                Err(error) => {
+                    warn!(%error, "a microphone cannot be played by this camera");
+                    return Over::TakenAway;
+                }
+            },
+        };
+        talkback.push(&packet.payload);
+        if talkback.is_closed() {
             return Over::TakenAway;
         }
-        // A full queue drops the piece: the camera plays in real time, and so must we.
     }
     Over::Silent
 }

@@ -16,7 +16,7 @@ use super::{AudioCodec, AudioFormat};
 pub(super) const OPUS_RATES: [u32; 5] = [8_000, 12_000, 16_000, 24_000, 48_000];
 
 /// Turns the payloads of one codec into samples.
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     G711(Law),
     Pcm,
     Opus { decoder: Box<ropus::Decoder>, samples: Vec<i16> },
@@ -26,7 +26,7 @@ pub(super) enum Decoder {
 impl Decoder {
     /// `None` when the codec's library does not take this rate or number of channels. An Opus decoder
     /// yields the rate and channels it is opened with, whatever the sender had.
-    pub(super) fn new(format: AudioFormat) -> Option<Self> {
+    pub(crate) fn new(format: AudioFormat) -> Option<Self> {
         Some(match format.codec {
             AudioCodec::Pcmu => Self::G711(Law::Mu),
             AudioCodec::Pcma => Self::G711(Law::A),
@@ -42,7 +42,7 @@ impl Decoder {
     }
 
     /// The samples of one payload; none when it is broken.
-    pub(super) fn decode(&mut self, payload: &[u8], samples: &mut Vec<i16>) {
+    pub(crate) fn decode(&mut self, payload: &[u8], samples: &mut Vec<i16>) {
         match self {
             Self::G711(law) => samples.extend(payload.iter().map(|&code| law.decode(code))),
             Self::Pcm => samples.extend(payload.as_chunks().0.iter().map(|&pair| i16::from_le_bytes(pair))),
@@ -65,7 +65,7 @@ impl Decoder {
 }
 
 /// Turns 20 ms of samples into one payload.
-pub(super) enum Encoder {
+pub(crate) enum Encoder {
     G711(Law),
     Pcm,
     Opus(Box<ropus::Encoder>),
@@ -76,7 +76,7 @@ impl Encoder {
     const OPUS_PACKET: usize = 1_276;
 
     /// `None` when there is no encoder for it.
-    pub(super) fn new(format: AudioFormat) -> Option<Self> {
+    pub(crate) fn new(format: AudioFormat) -> Option<Self> {
         Some(match format.codec {
             AudioCodec::Pcmu => Self::G711(Law::Mu),
             AudioCodec::Pcma => Self::G711(Law::A),
@@ -91,7 +91,7 @@ impl Encoder {
     }
 
     /// `None` when the codec refuses the samples.
-    pub(super) fn encode(&mut self, samples: &[i16]) -> Option<Bytes> {
+    pub(crate) fn encode(&mut self, samples: &[i16]) -> Option<Bytes> {
         match self {
             Self::G711(law) => Some(samples.iter().map(|&sample| law.encode(sample)).collect()),
             Self::Pcm => {

@@ -1,6 +1,6 @@
 //! Pictures and sound on their way from a camera to people, and speech on its way back.
 
-mod codec;
+pub(crate) mod codec;
 pub mod convert;
 pub mod g711;
 mod gop;

@@ -17,10 +17,10 @@ const MAX_PAYLOAD: usize = 1_024;
 
 /// What a payload asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) on: bool,
+struct Order {
+    on: bool,
     /// Whatever the sender wants to see again in the answer: text of at most 64 bytes, a number, or null.
-    pub(super) id: Value,
+    id: Value,
 }
 
 impl Order {
@@ -51,7 +51,7 @@ fn is_echoed(id: &Value) -> bool {
 
 /// Why a command was not even tried, in words for whoever sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+enum Refusal {
     #[error("retained commands are refused and erased; publish without the retain flag")]
     Retained,
     #[error(r#"the payload must be ON, OFF or {{"state":"ON"}}"#)]
@@ -118,9 +118,9 @@ pub(super) struct Queue(mpsc::Sender<(Switch, Order)>);
 
 /// The other end of a [`Queue`]: carries commands out one after the other, so that ON then OFF ends in off.
 pub(super) struct Worker {
-    pub(super) doorbell: Doorbell,
-    pub(super) topics: Topics,
-    pub(super) publisher: Publisher,
+    doorbell: Doorbell,
+    topics: Topics,
+    publisher: Publisher,
     orders: mpsc::Receiver<(Switch, Order)>,
 }
 

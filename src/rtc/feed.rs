@@ -11,6 +11,7 @@ use super::packetize::packetize;
 use super::playout::Picture;
 use super::timeline::Timeline;
 use crate::clock;
+use crate::media::convert::Converter;
 use crate::media::{AudioCodec, AudioFormat, Frame, FrameKind, FrameStream, MediaHub};
 
 /// What a feed hands to the loop.
@@ -136,16 +137,18 @@ struct Gone;
 struct SoundTrack {
     from: AudioFormat,
     to: AudioFormat,
+    /// `None` where there is no way from one to the other: then there is no sound.
+    converter: Option<Converter>,
     next: Option<u64>,
 }
 
 impl SoundTrack {
     fn new(from: AudioFormat, to: AudioFormat) -> Self {
-        Self { from, to, next: None }
+        Self { from, to, converter: Converter::new(from, to).ok(), next: None }
     }
 
-    fn convert(&mut self, data: &Bytes, at: u64) -> Vec<Sound> {
-        let pieces = if self.from == self.to { split(self.to, data) } else { Vec::new() };
+    fn convert(&mut self, data: &[u8], at: u64) -> Vec<Sound> {
+        let pieces = self.converter.as_mut().map(|converter| converter.push(data)).unwrap_or_default();
         pieces.into_iter().map(|payload| self.stamp(payload, at)).collect()
     }
 
@@ -157,17 +160,6 @@ impl SoundTrack {
         let ticks = self.next.filter(|next| next.abs_diff(by_clock) <= limit).unwrap_or(by_clock);
         self.next = Some(ticks + samples(self.to, &payload));
         Sound { format: self.to, ticks, payload }
-    }
-}
-
-/// 20 ms a packet, as telephones and browsers expect of G.711; an Opus packet is what it is.
-fn split(format: AudioFormat, data: &Bytes) -> Vec<Bytes> {
-    match format.codec {
-        AudioCodec::Pcmu | AudioCodec::Pcma => {
-            let piece = (format.rate_hz / 50) as usize;
-            (0..data.len()).step_by(piece).map(|at| data.slice(at..data.len().min(at + piece))).collect()
-        }
-        AudioCodec::Opus | AudioCodec::Pcm | AudioCodec::Aac => vec![data.clone()],
     }
 }
 
@@ -212,9 +204,9 @@ mod tests {
         let mut track = SoundTrack::new(AudioFormat::PCMU, AudioFormat::PCMU);
         let data = Bytes::from(vec![0xff; 400]);
         let first = track.convert(&data, 1_000_000);
-        assert_eq!(first.iter().map(|sound| sound.payload.len()).collect::<Vec<_>>(), [160, 160, 80]);
-        assert_eq!(first.iter().map(|sound| sound.ticks).collect::<Vec<_>>(), [8_000, 8_160, 8_320]);
-        assert_eq!(track.convert(&data, 1_070_000)[0].ticks, 8_400, "jitter of the camera's clock is not passed on");
+        assert_eq!(first.iter().map(|sound| sound.payload.len()).collect::<Vec<_>>(), [160, 160]);
+        assert_eq!(first.iter().map(|sound| sound.ticks).collect::<Vec<_>>(), [8_000, 8_160]);
+        assert_eq!(track.convert(&data, 1_070_000)[0].ticks, 8_320, "jitter of the camera's clock is not passed on");
         assert_eq!(track.convert(&data, 3_000_000)[0].ticks, 24_000, "a gap is");
     }
 }

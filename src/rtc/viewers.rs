@@ -19,6 +19,7 @@ use super::switchboard::{Command, Newcomer, Switchboard};
 use super::tcp;
 use super::udp::Udp;
 use crate::clock;
+use crate::media::convert::browser_format;
 use crate::media::{AudioFormat, Formats, Subscription};
 
 /// At a time. The hundred of the largest household, and some that are just leaving.
@@ -82,6 +83,30 @@ pub struct Counters {
     pub tcp_connections: u64,
     /// Addresses that are known to be some viewer's.
     pub sources: u64,
+}
+
+impl Counters {
+    /// By name, for metrics; a name that ends in `_total` only grows.
+    pub fn named(&self) -> [(&'static str, u64); 16] {
+        [
+            ("viewers", self.viewers),
+            ("viewers_joined_total", self.joined),
+            ("viewers_never_connected_total", self.never_connected),
+            ("streams", self.streams),
+            ("datagrams_sent_total", self.datagrams_sent),
+            ("bytes_sent_total", self.bytes_sent),
+            ("send_calls_total", self.send_calls),
+            ("send_errors_total", self.send_errors),
+            ("datagrams_received_total", self.datagrams_received),
+            ("datagrams_refused_total", self.datagrams_refused),
+            ("keyframe_requests_total", self.keyframe_requests),
+            ("keyframe_requests_from_cache_total", self.keyframe_requests_from_cache),
+            ("packets_dropped_total", self.packets_dropped),
+            ("microphone_packets_total", self.microphone_packets),
+            ("tcp_connections", self.tcp_connections),
+            ("viewer_sources", self.sources),
+        ]
+    }
 }
 
 /// Every viewer, on one port. Cheap to clone.
@@ -149,6 +174,7 @@ impl Viewers {
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
         let newcomer = Newcomer { viewer, peer, stream, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
+        // The loop has ended: the service is stopping and takes nobody any more.
         accepted.map_err(|_| AnswerError::Full)?;
         Ok(Answered { viewer, sdp })
     }
@@ -180,11 +206,12 @@ impl Viewers {
 fn choose(offer: &Offer, formats: Formats, talk: bool) -> Result<Plan, AnswerError> {
     let mut audio = Vec::new();
     if let Some(format) = formats.audio {
-        audio.extend([format, AudioFormat::OPUS, AudioFormat::PCMU]);
+        audio.extend([browser_format(format), AudioFormat::OPUS, AudioFormat::PCMU]);
     }
     offer.choose(formats.video, &audio, talk)
 }
 
+/// A machine without randomness can take no viewer.
 fn random_u64() -> Result<u64, AnswerError> {
     getrandom::u64().map_err(|_| AnswerError::Full)
 }

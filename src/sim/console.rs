@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::{Kind, TutkCameraOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use crate::media::{AudioCodec, VideoCodec};
+use crate::secret::Enr;
 
 /// Runs a virtual device until `quit` or `stop`.
 ///
@@ -57,30 +58,43 @@ struct Announcement<'a> {
 
 async fn run_tutk_camera(
     options: TutkCameraOptions,
-    mut lines: mpsc::Receiver<String>,
+    lines: mpsc::Receiver<String>,
     output: &mut impl Write,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let stop = stop.child_token();
-    let _stop_with_us = stop.clone().drop_guard();
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let stop = stop.child_token();
     let camera = tutk_camera::start(options.settings(u64::from_le_bytes(seed)), stop.clone()).await?;
+    let outcome = attend(&camera, lines, output, &stop).await;
+    stop.cancel();
+    camera.stopped().await;
+    outcome
+}
+
+/// Passes commands in and events out, until `quit`.
+async fn attend(
+    camera: &RunningCamera,
+    mut lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let mut events = camera.events();
-    announce(&camera, output)?;
+    let mut enr = camera.settings.enr_under(camera.settings.fault);
+    announce(camera, &enr, output)?;
     let mut stdin_open = true;
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             line = lines.recv(), if stdin_open => match line {
                 Some(line) if line.trim() == "quit" => return Ok(()),
-                Some(line) => obey(&camera, &line, output).await?,
+                Some(line) => obey(camera, &line, output).await?,
                 // A device started without a terminal goes on.
                 None => stdin_open = false,
             },
             event = events.recv() => match event {
-                Ok(event) => report(&event, &camera, output)?,
-                Err(broadcast::error::RecvError::Lagged(missed)) => write_line(output, &Missed { event: "missed", missed })?,
+                Ok(event) => report(&event, camera, &mut enr, output)?,
+                Err(broadcast::error::RecvError::Lagged(count)) => write_line(output, &Missed { event: "missed", count })?,
                 Err(broadcast::error::RecvError::Closed) => return Err(io::Error::other("the virtual camera stopped")),
             },
         }
@@ -91,10 +105,10 @@ async fn run_tutk_camera(
 #[derive(Serialize)]
 struct Missed {
     event: &'static str,
-    missed: u64,
+    count: u64,
 }
 
-/// What a client needs from now on.
+/// What a client needs from now on: one fault replaces the ENR until the next.
 #[derive(Serialize)]
 struct Credentials<'a> {
     event: &'static str,
@@ -122,7 +136,10 @@ async fn obey(camera: &RunningCamera, line: &str, output: &mut impl Write) -> io
 }
 
 /// One command; `None` for an empty line.
-fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
+///
+/// # Errors
+/// With the commands there are.
+pub fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
     Ok(Some(match line.split_once(' ').unwrap_or((line, "")) {
         ("", _) => return Ok(None),
         ("ring", "") => CameraCommand::Ring,
@@ -135,18 +152,20 @@ fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
     }))
 }
 
-fn report(event: &CameraEvent, camera: &RunningCamera, output: &mut impl Write) -> io::Result<()> {
+fn report(event: &CameraEvent, camera: &RunningCamera, enr: &mut Enr, output: &mut impl Write) -> io::Result<()> {
     write_line(output, event)?;
     let CameraEvent::Fault { name } = event else { return Ok(()) };
-    // One fault replaces the ENR until the next.
-    let enr = camera.settings.enr_under(name.parse().ok());
-    let go2rtc = camera.settings.go2rtc_url(camera.address, &enr);
+    let now = camera.settings.enr_under(name.parse().ok());
+    if now.expose() == enr.expose() {
+        return Ok(());
+    }
+    *enr = now;
+    let go2rtc = camera.settings.go2rtc_url(camera.address, enr);
     write_line(output, &Credentials { event: "credentials", enr: enr.expose(), go2rtc })
 }
 
-fn announce(camera: &RunningCamera, output: &mut impl Write) -> io::Result<()> {
+fn announce(camera: &RunningCamera, enr: &Enr, output: &mut impl Write) -> io::Result<()> {
     let settings = &camera.settings;
-    let enr = settings.enr_under(settings.fault);
     let announcement = Announcement {
         kind: "tutk-camera",
         listen: camera.address,
@@ -157,7 +176,7 @@ fn announce(camera: &RunningCamera, output: &mut impl Write) -> io::Result<()> {
         protocol: settings.protocol,
         codec: settings.codec,
         audio: settings.audio.map(|format| format.codec),
-        go2rtc: settings.go2rtc_url(camera.address, &enr),
+        go2rtc: settings.go2rtc_url(camera.address, enr),
     };
     write_line(output, &announcement)
 }
@@ -166,4 +185,93 @@ fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()>
     let line = serde_json::to_string(value).map_err(io::Error::other)?;
     writeln!(output, "{line}")?;
     output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        kind: Kind,
+    }
+
+    /// What the console prints when these lines are typed.
+    async fn typed(arguments: &str, commands: &[&str]) -> Vec<Value> {
+        let (sender, lines) = mpsc::channel(16);
+        for command in commands {
+            sender.send((*command).to_owned()).await.unwrap();
+        }
+        let kind = Cli::try_parse_from(arguments.split(' ')).unwrap().kind;
+        let mut output = Vec::new();
+        let stop = CancellationToken::new();
+        let limit = std::time::Duration::from_secs(20);
+        tokio::time::timeout(limit, run(kind, lines, &mut output, stop)).await.expect("it quits").unwrap();
+        let text = String::from_utf8(output).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+    }
+
+    #[tokio::test]
+    async fn the_first_line_holds_all_that_a_client_needs() {
+        let lines = typed("sim tutk-camera --uid HSBJYB5HSETGCDWD111A --audio none", &["quit"]).await;
+        let first = lines[0].as_object().unwrap();
+        for key in ["kind", "listen", "uid", "enr", "mac", "model", "protocol", "codec", "audio", "go2rtc"] {
+            assert!(first.contains_key(key), "{key} is missing in {first:?}");
+        }
+        assert_eq!(first["kind"], "tutk-camera");
+        assert_eq!(first["uid"], "HSBJYB5HSETGCDWD111A");
+        assert_eq!(first["protocol"], "new");
+        assert_eq!(first["audio"], Value::Null);
+        let listen = first["listen"].as_str().unwrap();
+        assert!(
+            first["go2rtc"].as_str().unwrap().starts_with(&format!("wyze://{listen}?uid=HSBJYB5HSETGCDWD111A&enr="))
+        );
+    }
+
+    #[tokio::test]
+    async fn commands_become_events_and_mistakes_are_named() {
+        let told = |lines: &[Value], event: &str| lines.iter().filter(|line| line["event"] == event).count();
+        let (sender, lines) = mpsc::channel(16);
+        let (mut output, stop) = (Shared::default(), CancellationToken::new());
+        let kind = Cli::try_parse_from(["sim", "tutk-camera"]).unwrap().kind;
+        let seen = output.clone();
+        let console = tokio::spawn(async move { run(kind, lines, &mut output, stop).await });
+        for command in ["ring", "motion", "fault swap", "fault frieze", "", "jump", "fault enr-with-nul", "offline"] {
+            sender.send(command.to_owned()).await.unwrap();
+        }
+        while told(&seen.lines(), "offline") == 0 {
+            tokio::task::yield_now().await;
+        }
+        let lines = seen.lines();
+        for (event, count) in [("ring", 1), ("motion", 1), ("fault", 2), ("bad_command", 2), ("credentials", 1)] {
+            assert_eq!(told(&lines, event), count, "{event} in {lines:?}");
+        }
+        sender.send("quit".into()).await.unwrap();
+        console.await.unwrap().unwrap();
+    }
+
+    /// Output that can be read while it is written.
+    #[derive(Clone, Default)]
+    struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Shared {
+        fn lines(&self) -> Vec<Value> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        }
+    }
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }

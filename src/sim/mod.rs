@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod clip;
 pub mod console;
+mod ear;
 pub mod lossy_link;
 pub mod options;
 pub mod sound;

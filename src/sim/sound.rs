@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::media::g711::Law;
+use crate::media::codec::Encoder;
 use crate::media::{AudioCodec, AudioFormat};
 
 /// 125 frames of 1,024 samples at 16 kHz with ADTS headers: exactly 8 s, made by `tools/make-clip`.
 const AAC: &[u8] = include_bytes!("assets/porch.aac");
 const AAC_PACKET: Duration = Duration::from_millis(64);
-const AAC_RATE_HZ: u32 = 16_000;
+const AAC_FORMAT: AudioFormat = AudioFormat { codec: AudioCodec::Aac, rate_hz: 16_000, channels: 1 };
 
 const PACKET: Duration = Duration::from_millis(20);
 const PACKETS_PER_SECOND: usize = 50;
@@ -44,15 +44,11 @@ impl Sound {
     const AMPLITUDE: f64 = 0.35;
 
     /// # Errors
-    /// For AAC of another rate than 16 kHz mono, and Opus of another rate than 48 kHz.
+    /// For AAC that is not 16 kHz mono, and for rates that Opus does not have.
     pub fn new(format: AudioFormat) -> Result<Self, NoSuchSound> {
         let (packets, interval) = match format.codec {
-            AudioCodec::Aac if format.rate_hz == AAC_RATE_HZ && format.channels == 1 => (adts_frames(AAC), AAC_PACKET),
-            AudioCodec::Aac => return Err(NoSuchSound(format)),
-            AudioCodec::Opus => (opus_second(format).ok_or(NoSuchSound(format))?, PACKET),
-            AudioCodec::Pcmu => (samples_second(format, |sample| [Law::Mu.encode(sample)]), PACKET),
-            AudioCodec::Pcma => (samples_second(format, |sample| [Law::A.encode(sample)]), PACKET),
-            AudioCodec::Pcm => (samples_second(format, i16::to_le_bytes), PACKET),
+            AudioCodec::Aac if format == AAC_FORMAT => (adts_frames(AAC), AAC_PACKET),
+            _ => (encoded_second(format).ok_or(NoSuchSound(format))?, PACKET),
         };
         Ok(Self { format, packets, interval })
     }
@@ -86,27 +82,13 @@ impl Sound {
     }
 }
 
-fn samples_second<const N: usize>(format: AudioFormat, encode: impl Fn(i16) -> [u8; N]) -> Vec<Bytes> {
-    let samples = Sound::second(format);
-    let packets = samples.chunks(samples.len() / PACKETS_PER_SECOND);
-    packets.map(|packet| packet.iter().flat_map(|&sample| encode(sample)).collect()).collect()
-}
-
-/// The second of two encoded seconds: an encoder's first packets differ from those that end a loop.
-fn opus_second(format: AudioFormat) -> Option<Vec<Bytes>> {
-    let channels = match format.channels {
-        1 => ropus::Channels::Mono,
-        _ => ropus::Channels::Stereo,
-    };
-    let mut encoder = ropus::Encoder::builder(format.rate_hz, channels, ropus::Application::Audio).build().ok()?;
+/// The second of two encoded seconds: an encoder's first packets differ from those that follow the end of
+/// a loop.
+fn encoded_second(format: AudioFormat) -> Option<Vec<Bytes>> {
+    let mut encoder = Encoder::new(format)?;
     let samples = Sound::second(format).repeat(2);
-    let mut packet = [0; 1_275];
-    let mut encode = |samples: &[i16]| {
-        let len = encoder.encode(samples, &mut packet).ok()?;
-        Some(Bytes::copy_from_slice(&packet[..len]))
-    };
-    let mut packets: Vec<Bytes> =
-        samples.chunks(samples.len() / PACKETS_PER_SECOND / 2).map(&mut encode).collect::<Option<_>>()?;
+    let pieces = samples.chunks(samples.len() / PACKETS_PER_SECOND / 2);
+    let mut packets = pieces.map(|piece| encoder.encode(piece)).collect::<Option<Vec<_>>>()?;
     Some(packets.split_off(PACKETS_PER_SECOND))
 }
 
@@ -121,4 +103,66 @@ fn adts_frames(stream: &'static [u8]) -> Vec<Bytes> {
         rest = after;
     }
     frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::ear::Ear;
+    use crate::sim::tone;
+
+    fn format(codec: AudioCodec, rate_hz: u32, channels: u8) -> AudioFormat {
+        AudioFormat { codec, rate_hz, channels }
+    }
+
+    #[test]
+    fn every_format_beeps_at_one_kilohertz_over_the_end_of_its_loop() {
+        let formats = [
+            AudioFormat::PCMU,
+            AudioFormat::PCMA,
+            AudioFormat::OPUS,
+            AAC_FORMAT,
+            format(AudioCodec::Pcm, 8_000, 1),
+            format(AudioCodec::Pcm, 16_000, 1),
+        ];
+        for format in formats {
+            let sound = Sound::new(format).unwrap();
+            let mut ear = Ear::new(format);
+            let second = Duration::from_secs(1).div_duration_f64(sound.interval()) as u64;
+            // The second that begins where the loop ends.
+            let seam = sound.packets.len() as u64;
+            for n in seam - 10..seam + second {
+                ear.hear(&sound.packet(n).data);
+            }
+            let heard = ear.measure().expect("the sound can be decoded");
+            let tone_hz = heard.tone_hz.expect("a beep");
+            assert!((tone_hz - Sound::TONE_HZ).abs() < 15.0, "{format:?} beeps at {tone_hz} Hz");
+            assert!((-35.0..-15.0).contains(&heard.level_db), "{format:?} has {} dB", heard.level_db);
+        }
+    }
+
+    #[test]
+    fn packets_follow_each_other_without_a_gap() {
+        for (format, count, interval_ms) in
+            [(AudioFormat::PCMU, 50, 20), (AudioFormat::OPUS, 50, 20), (AAC_FORMAT, 125, 64)]
+        {
+            let sound = Sound::new(format).unwrap();
+            assert_eq!((sound.packets.len(), sound.interval()), (count, Duration::from_millis(interval_ms)));
+            assert_eq!(sound.packet(1_000).pts, Duration::from_millis(1_000 * interval_ms));
+        }
+        assert_eq!(Sound::new(AudioFormat::PCMU).unwrap().packet(0).data.len(), 160);
+    }
+
+    #[test]
+    fn the_beep_is_short() {
+        let samples = Sound::second(AudioFormat::PCMU);
+        assert_eq!(tone::listen(&samples[960..], 8_000).tone_hz, None, "silence after 120 ms");
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_an_error() {
+        for wrong in [format(AudioCodec::Aac, 44_100, 2), format(AudioCodec::Opus, 44_100, 2)] {
+            assert_eq!(Sound::new(wrong).unwrap_err(), NoSuchSound(wrong));
+        }
+    }
 }

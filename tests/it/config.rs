@@ -11,7 +11,7 @@ mqtt:
   url: "mqtt://ha:p%40ss%2Fword@broker.local:1884"
   discovery_prefix: homeassistant
   base_topic: doorstep/
-http: {listen: "0.0.0.0:8480", token: "4f6b0c7d9e2a815346fb7cd02e918a5d"}
+http: {listen: "0.0.0.0:8480", token: "4f6b0c7d9e2a815346fb7cd02e918a5d", names: [Door.example]}
 media:
   port: 8555
   addresses: [192.168.1.10, "fd00::10"]
@@ -44,6 +44,7 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!((mqtt.discovery_prefix.as_str(), mqtt.base_topic.as_str()), ("homeassistant", "doorstep"));
     assert_eq!(config.http.listen, SocketAddr::from(([0, 0, 0, 0], 8480)));
     assert_eq!(config.http.token.unwrap().expose(), "4f6b0c7d9e2a815346fb7cd02e918a5d");
+    assert_eq!(config.http.names, ["door.example"]);
     assert_eq!(config.media.port, 8555);
     assert_eq!(config.media.addresses.len(), 2);
 
@@ -103,6 +104,11 @@ const CASES: &[Case] = &[
         "an unknown key in a section",
         concat!("media:\n", "  prot: 8555\n",),
         &["2:3: media.prot: unknown key; did you mean `port`?"],
+    ),
+    Case(
+        "a name that is an address",
+        concat!("http:\n", "  names: [door.example, \"https://door.example\"]\n",),
+        &["2:25: http.names[1]: not the name of one host; expected a host name, `doorstep.example.com`"],
     ),
     Case(
         "a key of a later version",

@@ -1,5 +1,7 @@
 //! What a doorbell promises to its faces, whatever its device does. Virtual time, no sockets.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,10 +24,36 @@ async fn until(doorbell: &Doorbell, what: &str, condition: impl FnMut(&State) ->
 }
 
 /// A doorbell whose device lives.
-async fn ready(vendor: &std::sync::Arc<FakeVendor>) -> Doorbell {
+async fn ready(vendor: &Arc<FakeVendor>) -> Doorbell {
     let doorbell = vendor.doorbell(&CancellationToken::new());
     until(&doorbell, "ready", |state| state.link == Link::Ready).await;
     doorbell
+}
+
+/// What is logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn is_talking(doorbell: &Doorbell) -> bool {
@@ -126,6 +154,30 @@ async fn a_failing_device_is_tried_again_ever_more_slowly() {
     // 1 + 2 + 4 + 8 s, each ±50 %.
     let took = begun.elapsed().as_secs_f32();
     assert!((7.5..22.6).contains(&took), "the fifth life began after {took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_logged_when_it_begins_when_its_reason_changes_and_when_it_ends() {
+    let log = Log::default();
+    let _while_this_test_runs = log.capture();
+    let vendor = FakeVendor::new();
+    for what in ["no answer", "no answer", "no answer", "wrong key", "wrong key"] {
+        vendor.then_life(Life::Fails(FakeVendor::error(what, Retry::Backoff)));
+    }
+    let doorbell = vendor.doorbell(&CancellationToken::new());
+    vendor.lives(6).await;
+    assert_eq!(doorbell.state().borrow().last_error.as_deref(), Some("wrong key"));
+    doorbell.switch_stream(true);
+    until(&doorbell, "without error", |state| state.last_error.is_none()).await;
+    vendor.end_life(Ok(()));
+    vendor.lives(7).await;
+    let logged = log.lines();
+    let of_the_failure: Vec<&str> = ["no answer", "wrong key", "works again"]
+        .into_iter()
+        .flat_map(|what| logged.iter().filter(move |line| line.contains(what)).map(move |_| what))
+        .collect();
+    assert_eq!(of_the_failure, ["no answer", "wrong key", "works again"], "{logged:#?}");
+    assert!(logged.iter().all(|line| line.contains("device{id=fake_1}")), "{logged:#?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -444,6 +496,18 @@ async fn nothing_said_to_a_dead_session_is_heard_in_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_talk_ends_with_the_life_of_the_device_even_if_it_leaves_a_task_behind() {
+    let vendor = FakeVendor::new();
+    vendor.on_talk(OnTalk::Leaks);
+    let doorbell = ready(&vendor).await;
+    doorbell.switch_talk(true).await.unwrap();
+    let begun = Instant::now();
+    vendor.end_life(Ok(()));
+    until(&doorbell, "silent", |state| !state.talking).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_speaker_that_does_not_answer_is_a_time_out_and_blocks_nobody() {
     let vendor = FakeVendor::new();
     vendor.on_talk(OnTalk::Hangs);
@@ -473,4 +537,53 @@ async fn a_doorbell_without_a_speaker_says_so() {
     assert!(matches!(doorbell.start_talk(1).await, Err(ActionError::Unsupported(_))));
     assert!(matches!(doorbell.switch_talk(true).await, Err(ActionError::Unsupported(_))));
     assert_eq!(doorbell.switch_talk(false).await, Ok(()), "letting go never fails");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_at_most_one_talks_and_nothing_stays_open() {
+    for seed in 1..=40 {
+        let mut random = Random(seed);
+        let vendor = FakeVendor::new();
+        let doorbell = ready(&vendor).await;
+        let mut grants = Vec::new();
+        for step in 0..100 {
+            match random.below(8) {
+                0 | 1 => grants.extend(doorbell.start_talk(random.below(3)).await),
+                2 if !grants.is_empty() => drop(grants.swap_remove(random.below(grants.len() as u64) as usize)),
+                3 => drop(doorbell.switch_talk(true).await),
+                4 => drop(doorbell.switch_talk(false).await),
+                5 if doorbell.state().borrow().link == Link::Ready => vendor.hang_up(),
+                6 if random.below(5) == 0 && doorbell.state().borrow().link == Link::Ready => {
+                    vendor.end_life(Ok(()));
+                }
+                _ => {
+                    for grant in &grants {
+                        let _closed_or_full = grant.audio.try_send(Bytes::from_static(b"."));
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(random.below(1_500))).await;
+            let open = grants.iter().filter(|grant| !grant.audio.is_closed()).count();
+            let talking = is_talking(&doorbell);
+            assert!(open <= 1, "seed {seed}, step {step}: {open} microphones are let through");
+            assert!(talking || open == 0, "seed {seed}, step {step}: a microphone is open without a talk");
+            assert_eq!(talking, vendor.seen().speaker_open, "seed {seed}, step {step}");
+        }
+        drop(grants);
+        doorbell.switch_talk(false).await.unwrap();
+        vendor.until("a closed speaker", |seen| !seen.speaker_open).await;
+        assert!(!is_talking(&doorbell), "seed {seed}");
+    }
+}
+
+/// Numbers that a seed determines (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % limit
+    }
 }

@@ -1,8 +1,10 @@
 //! What this project promises, one file a promise, in one binary so that it links once.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod broker;
+mod browser_whep;
 mod config;
 mod corpus;
 mod doorbell;
@@ -19,3 +21,5 @@ mod support;
 mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
+mod viewers;
+mod whep;

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::browser::{Browser, Page};
 use crate::support::fake_vendor::FakeVendor;
-use crate::support::house::{House, PATIENCE};
+use crate::support::house::{House, PATIENCE, PREFIX};
 
 const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
 
@@ -83,6 +83,19 @@ async fn the_picture_plays_and_only_a_held_button_sends_sound() {
     page.space("keyUp").await;
     silent(&page, &camera).await;
 
+    page.go("about:blank").await;
+    let viewer = tokio::time::timeout(PATIENCE, deleted.recv()).await.expect("the viewer was left behind");
+    assert_eq!(viewer.as_deref(), Some("viewer_1"));
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn while_someone_else_talks_a_press_sends_nothing_and_says_why() {
+    let browser = Browser::launch().await;
+    let (whep, camera, _deleted) = camera(&browser).await;
+    let house = House::with(FakeVendor::new(), None, whep).await;
+    let page = browser.open(&house.url()).await;
+    page.until(LIVE).await;
     let them = speak(&house.doorbell, 2);
     page.until("document.querySelector('.talk').dataset.state === 'taken'").await;
     page.mouse("mousePressed", ".talk").await;
@@ -91,11 +104,6 @@ async fn the_picture_plays_and_only_a_held_button_sends_sound() {
     page.mouse("mouseReleased", ".talk").await;
     them.abort();
     page.until("document.querySelector('.talk').dataset.state === 'idle'").await;
-
-    page.go("about:blank").await;
-    let viewer = tokio::time::timeout(PATIENCE, deleted.recv()).await.expect("the viewer was left behind");
-    assert_eq!(viewer.as_deref(), Some("viewer_1"));
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
 impl Page {
@@ -198,6 +206,25 @@ async fn a_locked_house_opens_with_its_token_and_never_puts_it_into_an_address()
     assert!(!addresses.as_str().unwrap().contains("s3cret"), "{addresses}");
     page.go(&house.url()).await;
     page.until(LIVE).await;
+}
+
+#[tokio::test]
+async fn the_page_works_below_any_prefix() {
+    let browser = Browser::launch().await;
+    let (whep, _, mut deleted) = camera(&browser).await;
+    let house = House::with(FakeVendor::new(), Some(Token::new("key")), whep).await;
+    let page = browser.open(&format!("http://{}{PREFIX}", house.address)).await;
+    page.until("!document.getElementById('sign-in').hidden").await;
+    page.value("document.getElementById('token').value = 'key'").await;
+    page.value("document.getElementById('sign-in-form').requestSubmit()").await;
+    page.until(LIVE).await;
+    page.until("document.getElementById('broker').textContent.includes('connected')").await;
+    let asked = "performance.getEntriesByType('resource').map((e) => new URL(e.name).pathname)";
+    let addresses = page.value(asked).await;
+    let addresses = addresses.as_array().unwrap();
+    assert!(addresses.iter().all(|path| path.as_str().unwrap().starts_with(PREFIX)), "{addresses:?}");
+    page.go("about:blank").await;
+    tokio::time::timeout(PATIENCE, deleted.recv()).await.expect("the viewer was left behind");
 }
 
 #[tokio::test]

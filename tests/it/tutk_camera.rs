@@ -20,6 +20,7 @@ use doorstep::proto::tutk::keys::{AuthKey, Psk, SessionId};
 use doorstep::proto::tutk::login::{Ack, AvLogin, AvLoginResponse, LoginHead};
 use doorstep::proto::tutk::talk::{SoundFormat, TalkStream};
 use doorstep::proto::{Lane, Output, Session};
+use doorstep::sim::lossy_link::Dice;
 use doorstep::sim::tutk_camera::{
     CameraCommand, CameraEvent, CameraSession, ChallengeStatus, Fault, Protocol, Settings,
 };
@@ -73,8 +74,9 @@ impl Wire {
     fn wrap(&mut self, channel: Channel, payload: Vec<u8>) -> Vec<u8> {
         let session_id = self.session_id;
         if self.protocol == Protocol::Old {
-            self.sequence += 1;
-            iotc::Packet::DataTx(Data { sequence: self.sequence - 1, session_id, channel, payload }).encode()
+            let sequence = self.sequence;
+            self.sequence = sequence.wrapping_add(1);
+            iotc::Packet::DataTx(Data { sequence, session_id, channel, payload }).encode()
         } else {
             let direction = Direction::Request;
             let dtls = cc51::Dtls { direction, channel, ticket: self.ticket, session_id, payload };
@@ -734,4 +736,47 @@ fn ring_and_motion_are_events() {
     rig.order(CameraCommand::Ring);
     rig.order(CameraCommand::Motion);
     assert_eq!(rig.events, [CameraEvent::Ring, CameraEvent::Motion]);
+}
+
+#[test]
+fn noise_and_damaged_packets_do_not_disturb_a_session() {
+    for protocol in [Protocol::Old, Protocol::New] {
+        let mut rig = Rig::streaming(settings(protocol), protocol);
+        assert!(rig.start_talk());
+        let mut dice = Dice::new(5);
+        let back = rig.client.back.as_mut().unwrap();
+        back.send(&[0; 40]).unwrap();
+        let good = rig.client.outgoing().pop().unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut damaged = good.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            rig.deliver(&damaged);
+            rig.deliver(&dice.bytes::<64>());
+            rig.deliver(&good[..bit / 8]);
+        }
+        rig.take_media();
+        rig.run(SECOND);
+        assert_eq!(rig.ended(), None);
+        assert!(pictures(&rig.take_media()).len() > 15, "the pictures stopped");
+    }
+}
+
+#[test]
+fn damaged_messages_inside_dtls_do_not_disturb_a_session() {
+    let mut rig = Rig::streaming(settings(Protocol::New), Protocol::New);
+    let frame = rig.client.frame(ControlChannel { media: MediaType::Audio, enable: true }.command()).encode();
+    let [login, _] = AvLogin::pair("wrong", [1; 4]).map(|login| login.encode());
+    let ack = Ack { av_seq: u32::MAX, rx_start: 0, rx_end: 0, count: 0, clock_ms: 0 }.encode();
+    for message in [frame, login, ack] {
+        for bit in 0..message.len() * 8 {
+            let mut damaged = message.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            rig.client.main.send(&damaged).unwrap();
+            rig.pump();
+        }
+    }
+    rig.take_media();
+    rig.run(SECOND);
+    assert_eq!(rig.ended(), None);
+    assert!(pictures(&rig.take_media()).len() > 15, "the pictures stopped");
 }

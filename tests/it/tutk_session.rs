@@ -67,6 +67,7 @@ impl Pair {
             mac: settings.mac.clone(),
             model: settings.model.clone(),
             address: CAMERA,
+            transport: None,
             quality: Quality::Hd,
             random: SessionRandom::from_bytes(Dice::new(seed).bytes()),
             unix_time: 1_700_000_000,

@@ -126,7 +126,10 @@ events.addEventListener('found', () => {
   part('lost').hidden = true;
 });
 events.addEventListener('lost', () => {
-  lostTimer ||= setTimeout(() => { part('lost').hidden = false; }, LOST_MS);
+  lostTimer ||= setTimeout(() => {
+    part('lost').hidden = false;
+    part('broker').hidden = true;
+  }, LOST_MS);
 });
 
 document.addEventListener('visibilitychange', () => cards.forEach((card) => card.pageChanged()));

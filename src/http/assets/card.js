@@ -57,8 +57,8 @@ export class Card {
     this.update(doorbell);
   }
 
-  #observer = new IntersectionObserver(([entry]) => {
-    this.#inSight = entry.isIntersecting;
+  #observer = new IntersectionObserver((entries) => {
+    this.#inSight = entries.at(-1).isIntersecting;
     this.#play();
   }, { threshold: 0.2 });
 
@@ -280,7 +280,7 @@ export class Card {
   }
 
   #speakerSilent() {
-    if (this.#doorbell.microphone) return;
+    if (!this.#holding || this.#doorbell.microphone) return;
     const { name, last_error: why } = this.#doorbell;
     this.#note(`${name} did not open its speaker. ${why ?? 'Release the button and try again.'}`);
   }

@@ -5,7 +5,6 @@ const BASE = new URL('../', import.meta.url);
 const TOKEN_KEY = 'doorstep-token';
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 15000;
-// The service sends a heartbeat that scripts cannot see; a connection is judged by the browser alone.
 
 /** A request that was refused, with the service's own sentence. */
 export class Refusal extends Error {
@@ -64,10 +63,12 @@ async function sentence(response) {
  * (detail: the message), `lost` and `found` for the connection itself, and `locked` when the token is asked for.
  */
 export class Events extends EventTarget {
+  #wanted = false;
   #socket = null;
   #tries = 0;
 
   open() {
+    this.#wanted = true;
     const address = new URL('api/events', BASE);
     address.protocol = address.protocol.replace('http', 'ws');
     const socket = new WebSocket(address, token() ? ['doorstep', `bearer.${base64url(token())}`] : []);
@@ -88,6 +89,7 @@ export class Events extends EventTarget {
   }
 
   close() {
+    this.#wanted = false;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();
@@ -97,8 +99,10 @@ export class Events extends EventTarget {
     this.#socket = null;
     this.#tell('lost');
     // A WebSocket does not say why it was refused; a plain request does.
-    if (!opened && (await refusedForToken())) return this.#tell('locked');
-    setTimeout(() => this.#socket ?? this.open(), backoff(this.#tries++));
+    const locked = !opened && (await refusedForToken());
+    if (!this.#wanted) return;
+    if (locked) return this.#tell('locked');
+    setTimeout(() => this.#wanted && (this.#socket ?? this.open()), backoff(this.#tries++));
   }
 
   #tell(type, detail) {

@@ -6,7 +6,6 @@ mod acks;
 mod av;
 mod checks;
 mod client;
-mod ear;
 mod fault;
 mod frame_info;
 mod identity;
@@ -22,6 +21,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use fault::Fault;
@@ -97,12 +97,20 @@ pub struct RunningCamera {
     pub settings: Settings,
     pub commands: mpsc::Sender<CameraCommand>,
     events: broadcast::Sender<CameraEvent>,
+    task: JoinHandle<()>,
 }
 
 impl RunningCamera {
     /// What happens from now on. A listener that falls 256 events behind loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<CameraEvent> {
         self.events.subscribe()
+    }
+
+    /// Waits until a camera that was told to stop has said goodbye to its client.
+    pub async fn stopped(self) {
+        drop(self.commands);
+        // A panic has been reported where it happened.
+        let _ = self.task.await;
     }
 }
 
@@ -119,7 +127,7 @@ pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<Ru
     let (commands, mut inbox) = mpsc::channel(16);
     let events = broadcast::Sender::new(256);
     let happened = events.clone();
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let tell = |event| {
             // Nobody listening is fine.
             let _ = happened.send(event);
@@ -128,7 +136,7 @@ pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<Ru
             tracing::error!(%error, "the virtual camera's socket failed; restart it");
         }
     });
-    Ok(RunningCamera { address, settings, commands, events })
+    Ok(RunningCamera { address, settings, commands, events, task })
 }
 
 fn random_seed() -> io::Result<u64> {

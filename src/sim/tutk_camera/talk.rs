@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::CameraEvent;
 use super::checks::{Check, Checks};
-use super::ear::Ear;
 use super::frame_info::audio_format;
 use crate::media::AudioFormat;
 use crate::proto::tutk::dtls::DtlsEndpoint;
 use crate::proto::tutk::login::{AvLogin, AvLoginResponse};
 use crate::proto::tutk::talk::TalkFrame;
 use crate::secret::Enr;
+use crate::sim::ear::Ear;
 
 /// Handshake and login together.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);

@@ -20,6 +20,9 @@ use super::fake_vendor::FakeVendor;
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where the house is served as well, as behind a proxy that takes the prefix away.
+pub(crate) const PREFIX: &str = "/behind/a/prefix/";
+
 /// One doorbell, `fake_1`, behind the HTTP face.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
@@ -59,7 +62,9 @@ impl House {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(serve(listener, router(face, address).unwrap(), stop.clone()));
+        let face = router(face, address).unwrap();
+        let both = Router::new().nest_service(PREFIX, face.clone()).fallback_service(face);
+        let serving = tokio::spawn(serve(listener, both, stop.clone()));
         Self { address, vendor, doorbell, doorbells, mqtt, stop, serving }
     }
 

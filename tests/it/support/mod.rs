@@ -1,8 +1,11 @@
-//! What several tests use.
+//! What several tests need.
 
 pub(crate) mod browser;
+pub(crate) mod chromium;
 pub(crate) mod fake_vendor;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
+pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod tcp_proxy;
+pub(crate) mod viewer;

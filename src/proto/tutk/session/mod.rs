@@ -53,10 +53,18 @@ pub struct Setup {
     pub model: String,
     /// Where the camera listens; its answers may change the port.
     pub address: SocketAddr,
+    /// The only transport to try; without one both are, and the camera's first answer decides.
+    pub transport: Option<Transport>,
     pub quality: Quality,
     pub random: SessionRandom,
     pub unix_time: u32,
     pub dtls: DtlsFactory,
+}
+
+impl Setup {
+    fn tries(&self, transport: Transport) -> bool {
+        self.transport.is_none_or(|only| only == transport)
+    }
 }
 
 /// The numbers that a session may choose freely and should not repeat.

@@ -74,7 +74,11 @@ impl Search {
     fn requests(&self, setup: &Setup) -> Vec<Vec<u8>> {
         let session_id = setup.random.session_id;
         match self.step {
-            Step::Discovery => vec![disco(setup, Stage::Broadcast(self.auth_key)), self.discovery(0, 0, session_id)],
+            Step::Discovery => {
+                let old = setup.tries(Transport::Old).then(|| disco(setup, Stage::Broadcast(self.auth_key)));
+                let new = setup.tries(Transport::New).then(|| self.discovery(0, 0, session_id));
+                old.into_iter().chain(new).collect()
+            }
             Step::Session => {
                 let request = SessionRequest { uid: setup.uid, session_id, unix_time: setup.unix_time };
                 vec![iotc::Packet::SessionRequest(request).encode()]

@@ -1,0 +1,163 @@
+//! `doorstep demo`: virtual doorbells, a broker and the service against them, on loopback only.
+
+mod cast;
+mod console;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use tokio_util::sync::CancellationToken;
+
+use super::{Settings, report, start, until_stopped};
+use crate::config::{self, Config};
+use cast::VirtualDoorbell;
+use console::Console;
+
+/// Options of `doorstep demo`.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Where the page is served; the next free port when this one is taken
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480")]
+    http: SocketAddr,
+    /// An MQTT broker to use instead of the embedded one
+    #[arg(long, value_name = "URL")]
+    mqtt: Option<String>,
+    /// UDP and TCP port of the viewers; the next free one when it is taken
+    #[arg(long, value_name = "N", default_value_t = 8555)]
+    media_port: u16,
+    /// The folder for what must survive a restart [default: one that is deleted at the end]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Only doorbells of these kinds
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    only: Vec<Kind>,
+}
+
+/// The virtual doorbells a demo can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A Wyze doorbell with the older LAN protocol
+    TutkOld,
+    /// A Wyze doorbell with the newer LAN protocol
+    TutkNew,
+}
+
+/// Runs the demo until a signal or `quit`.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let _stop_with_us = stop.clone().drop_guard();
+    let (broker, _embedded) = broker(options.mqtt)?;
+    let kinds = if options.only.is_empty() { Kind::value_variants() } else { &options.only };
+    let mut cast = Vec::new();
+    for kind in kinds {
+        cast.push(VirtualDoorbell::start(*kind, stop.clone()).await.context("starting a virtual doorbell")?);
+    }
+    let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast)?;
+    let data = DataFolder::new(options.data)?;
+
+    let console = Console::new(config.mqtt.as_ref().context("the demo has a broker")?, cast);
+    let settings = Settings { config, data: data.path().to_owned(), demo: true };
+    let running = start(settings).await?;
+    let ids = console.ids().join(" ");
+    report(&format!("demo ready: page http://{}/ · broker {broker} · doorbells {ids}", running.page));
+    until_stopped(running, console.run(stop.clone())).await
+}
+
+/// The broker's URL, and the embedded one when it is that.
+fn broker(url: Option<String>) -> anyhow::Result<(String, Option<embedded::Broker>)> {
+    match url {
+        Some(url) => Ok((url, None)),
+        None => embedded::start().map(|(url, broker)| (url, Some(broker))),
+    }
+}
+
+#[cfg(feature = "demo-broker")]
+mod embedded {
+    use anyhow::Context;
+
+    use crate::sim::broker::{self, RunningBroker};
+
+    pub(super) type Broker = RunningBroker;
+
+    pub(super) fn start() -> anyhow::Result<(String, Broker)> {
+        let broker = broker::start(([127, 0, 0, 1], 1883).into()).context("starting the embedded broker")?;
+        if broker.address.port() != 1883 {
+            tracing::warn!(address = %broker.address, "port 1883 is taken, the broker is elsewhere");
+        }
+        Ok((format!("mqtt://{}", broker.address), broker))
+    }
+}
+
+#[cfg(not(feature = "demo-broker"))]
+mod embedded {
+    pub(super) enum Broker {}
+
+    pub(super) fn start() -> anyhow::Result<(String, Broker)> {
+        anyhow::bail!("this build has no broker of its own; name one with `--mqtt mqtt://HOST:PORT`")
+    }
+}
+
+/// The configuration that somebody with these doorbells would have written.
+fn configuration(broker: &str, page: SocketAddr, media_port: u16, cast: &[VirtualDoorbell]) -> anyhow::Result<Config> {
+    let cameras: String = cast.iter().map(VirtualDoorbell::camera_yaml).collect();
+    let doorbells: String = cast.iter().map(VirtualDoorbell::doorbell_yaml).collect();
+    let text = format!(
+        "mqtt: {{url: \"{broker}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
+         wyze:\n  - cameras:\n{cameras}doorbells:\n{doorbells}"
+    );
+    Ok(config::parse(&text, "demo")?)
+}
+
+/// `wanted` or the next port that is free. Only loopback: the demo has no token.
+fn free_page(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if !wanted.ip().is_loopback() {
+        bail!("the demo serves loopback only: `--http` wants an address like 127.0.0.1:8480");
+    }
+    let port = free_port(wanted.port(), |port| TcpListener::bind((wanted.ip(), port)).is_ok())?;
+    Ok((wanted.ip(), port).into())
+}
+
+fn free_media(wanted: u16) -> anyhow::Result<u16> {
+    let ip = Ipv4Addr::LOCALHOST;
+    free_port(wanted, |port| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok())
+}
+
+fn free_port(wanted: u16, is_free: impl Fn(u16) -> bool) -> anyhow::Result<u16> {
+    let mut candidates = (0..100).map(|step| wanted.saturating_add(step));
+    let port = candidates.find(|port| is_free(*port)).with_context(|| format!("no free port from {wanted} on"))?;
+    if port != wanted {
+        tracing::warn!(wanted, port, "the port is taken, using the next free one");
+    }
+    Ok(port)
+}
+
+/// Where the service keeps its things; deleted with this value unless the owner named it.
+struct DataFolder {
+    path: PathBuf,
+    ours: bool,
+}
+
+impl DataFolder {
+    fn new(named: Option<PathBuf>) -> anyhow::Result<Self> {
+        if let Some(path) = named {
+            return Ok(Self { path, ours: false });
+        }
+        let random = getrandom::u64().context("reading randomness")?;
+        Ok(Self { path: std::env::temp_dir().join(format!("doorstep-demo-{random:016x}")), ours: true })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        if self.ours {
+            // Nothing in it is of use to anybody; failing to delete it is not worth a word.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

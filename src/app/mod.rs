@@ -1,0 +1,354 @@
+//! Wiring: configuration → vendors → doorbells → faces; what starts first, and what stops first.
+
+pub mod demo;
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config};
+use crate::doorbell::{self, Doorbell, Registry};
+use crate::http::{self, whep};
+use crate::model::{DeviceInfo, Link};
+use crate::mqtt::{self, Mqtt};
+use crate::rtc::{self, Viewers};
+use crate::store::Store;
+use crate::vendor;
+
+/// How long ending talks and camera sessions may take; then whoever has not ended is left.
+const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
+/// What the MQTT face needs to publish `offline` and be told that it arrived.
+const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long `check` waits for one doorbell.
+const CHECK_WITHIN: Duration = Duration::from_secs(15);
+
+/// Where in the store things are.
+mod key {
+    pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
+    pub(super) const CLIENT_ID: &str = "mqtt_client_id";
+    pub(super) const RETAINED: &str = "mqtt_retained_topics";
+    pub(super) const ALL: [&str; 3] = [CERTIFICATE, CLIENT_ID, RETAINED];
+}
+
+/// What the service is started with.
+pub struct Settings {
+    pub config: Config,
+    /// The folder for what must survive a restart.
+    pub data: PathBuf,
+    /// Whether the doorbells are virtual; the page says so.
+    pub demo: bool,
+}
+
+/// The service, running.
+pub struct Running {
+    pub page: SocketAddr,
+    pub media_port: u16,
+    pub doorbells: Registry,
+    faces: CancellationToken,
+    devices: CancellationToken,
+    broker: CancellationToken,
+    media: CancellationToken,
+    mqtt: Option<Mqtt>,
+    http: JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts everything. What can fail for good (a taken port, a broken store) fails here.
+pub async fn start(settings: Settings) -> anyhow::Result<Running> {
+    let Settings { config, data, demo } = settings;
+    let store = Store::open(&data).context("opening the data folder")?;
+    let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
+    let (broker, media) = (CancellationToken::new(), CancellationToken::new());
+
+    let listener = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| format!("listening on {} for the page (`http.listen`)", config.http.listen))?;
+    let page = listener.local_addr().context("reading the page's address")?;
+    let viewers = start_viewers(&config, &store, page, media.clone()).await?;
+
+    let doorbells = Registry::default();
+    spawn_doorbells(&config, &doorbells, &devices).await;
+    let mqtt = match &config.mqtt {
+        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &broker)?),
+        None => None,
+    };
+
+    let face = http::Face {
+        doorbells: doorbells.clone(),
+        mqtt_connected: mqtt_health(mqtt.as_ref()),
+        whep: whep::router(doorbells.clone(), viewers.clone()),
+        viewer_counters: counters(&viewers),
+        version: env!("CARGO_PKG_VERSION"),
+        token: config.http.token.clone(),
+        names: config.http.names.clone(),
+        demo,
+    };
+    let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
+    info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
+    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, mqtt, http })
+}
+
+impl Running {
+    /// Stops in the order that leaves nothing open: no new work, talks and camera sessions ended,
+    /// `offline` published and acknowledged, viewers closed.
+    pub async fn stop(self) {
+        self.faces.cancel();
+        self.devices.cancel();
+        let ended = futures_util::future::join_all(
+            self.doorbells.all().into_iter().map(|doorbell| async move { doorbell.stopped().await }),
+        );
+        if tokio::time::timeout(DEVICES_END_WITHIN, ended).await.is_err() {
+            warn!("a camera session did not end in time");
+        }
+        self.broker.cancel();
+        if let Some(mqtt) = self.mqtt
+            && tokio::time::timeout(MQTT_ENDS_WITHIN, mqtt.closed()).await.is_err()
+        {
+            warn!("the broker did not confirm that Doorstep is offline");
+        }
+        self.media.cancel();
+        info!("stopped");
+    }
+
+    /// Resolves when the service cannot go on by itself.
+    async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.http).await {
+            Ok(Ok(())) => anyhow!("the page's listener ended"),
+            Ok(Err(error)) => anyhow::Error::from(error).context("serving the page"),
+            Err(error) => anyhow::Error::from(error).context("serving the page"),
+        }
+    }
+}
+
+/// `doorstep run`: until a signal asks to stop.
+pub async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    let running = start(Settings { config, data, demo: false }).await?;
+    until_stopped(running, std::future::pending()).await
+}
+
+/// Runs until a signal or `asked`, then stops in order; a second signal stops at once.
+async fn until_stopped(mut running: Running, asked: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let outcome = tokio::select! {
+        signal = asked_to_stop() => signal,
+        () = asked => Ok(()),
+        error = running.failed() => Err(error),
+    };
+    tokio::select! {
+        () = running.stop() => outcome,
+        second = asked_to_stop() => second.and_then(|()| bail!("stopped at once by a second signal")),
+    }
+}
+
+/// Resolves when SIGTERM or SIGINT arrives.
+pub async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn start_viewers(
+    config: &Config,
+    store: &Store,
+    page: SocketAddr,
+    stop: CancellationToken,
+) -> anyhow::Result<Viewers> {
+    let certificate = certificate(store)?;
+    let loopback = page.ip().is_loopback();
+    let bind = if loopback && config.media.addresses.is_empty() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    let settings = rtc::Settings {
+        bind: bind.into(),
+        port: config.media.port,
+        addresses: config.media.addresses.clone(),
+        loopback,
+        certificate,
+    };
+    let port = config.media.port;
+    Viewers::start(settings, stop).await.with_context(|| format!("opening port {port} for viewers (`media.port`)"))
+}
+
+/// The certificate that viewers see, the same in every run.
+fn certificate(store: &Store) -> anyhow::Result<rtc::Certificate> {
+    if let Some(pem) = store.get::<String>(key::CERTIFICATE) {
+        match rtc::Certificate::from_pem(&pem) {
+            Ok(certificate) => return Ok(certificate),
+            Err(error) => warn!(%error, "the stored certificate is unusable, making a new one"),
+        }
+    }
+    let certificate = rtc::Certificate::generate().context("making a certificate for viewers")?;
+    store.put(key::CERTIFICATE, &certificate.to_pem()?).context("keeping the certificate for viewers")?;
+    Ok(certificate)
+}
+
+async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &CancellationToken) {
+    for vendor in vendor::all(config) {
+        match vendor.discover().await {
+            Ok(found) => {
+                for info in found {
+                    let options = options(config, &info);
+                    doorbells.insert(Doorbell::spawn(vendor.clone(), info, options, stop.child_token()));
+                }
+            }
+            Err(error) => error!(vendor = vendor.name(), %error, "no doorbells from this account"),
+        }
+    }
+}
+
+fn options(config: &Config, info: &DeviceInfo) -> doorbell::Options {
+    let wanted = config.doorbells.iter().find(|doorbell| doorbell.id == info.id);
+    let mut options =
+        doorbell::Options { name: wanted.and_then(|doorbell| doorbell.name.clone()), ..Default::default() };
+    if let Some(seconds) = wanted.and_then(|doorbell| doorbell.talk_limit_s) {
+        options.talk_limit = Duration::from_secs(seconds);
+    }
+    options
+}
+
+fn start_mqtt(
+    broker: &config::Mqtt,
+    config: &Config,
+    store: &Store,
+    doorbells: &Registry,
+    stop: &CancellationToken,
+) -> anyhow::Result<Mqtt> {
+    let buttons = config.doorbells.iter().filter_map(|doorbell| {
+        let topic = doorbell.ring_topic.clone()?;
+        Some(mqtt::Button { topic, payload: doorbell.ring_payload.clone(), doorbell: doorbell.id.clone() })
+    });
+    let settings = mqtt::Settings {
+        broker: broker.clone(),
+        client_id: client_id(store)?,
+        version: env!("CARGO_PKG_VERSION"),
+        buttons: buttons.collect(),
+        page_url: None,
+    };
+    let mqtt = mqtt::start(settings, doorbells.clone(), stop.clone());
+    tokio::spawn(remember_retained(mqtt.retained_topics(), store.clone()));
+    Ok(mqtt)
+}
+
+/// The same in every run of this installation.
+fn client_id(store: &Store) -> anyhow::Result<String> {
+    if let Some(id) = store.get(key::CLIENT_ID) {
+        return Ok(id);
+    }
+    let id = format!("doorstep-{:016x}", getrandom::u64().context("reading randomness")?);
+    store.put(key::CLIENT_ID, &id).context("keeping the MQTT client id")?;
+    Ok(id)
+}
+
+/// Keeps the list that `doorstep forget` clears.
+async fn remember_retained(mut topics: watch::Receiver<BTreeSet<String>>, store: Store) {
+    let mut all: BTreeSet<String> = store.get(key::RETAINED).unwrap_or_default();
+    loop {
+        all.extend(topics.borrow_and_update().iter().cloned());
+        if let Err(error) = store.put(key::RETAINED, &all) {
+            warn!(%error, "the list of retained topics was not kept");
+        }
+        if topics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
+    let Some(mqtt) = mqtt else { return watch::channel(None).1 };
+    let (health, shown) = watch::channel(Some(false));
+    let mut connected = mqtt.connected();
+    tokio::spawn(async move {
+        loop {
+            health.send_replace(Some(*connected.borrow_and_update()));
+            if connected.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    shown
+}
+
+/// `doorstep check`: reaches for every doorbell once.
+pub async fn check(config: Config) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let doorbells = Registry::default();
+    spawn_doorbells(&config, &doorbells, &stop).await;
+    let mut wrong = 0;
+    for doorbell in doorbells.all() {
+        let name = doorbell.info().name.clone();
+        match reached(&doorbell).await {
+            Ok(()) => report(&format!("{name}: reached")),
+            Err(why) => {
+                wrong += 1;
+                report(&format!("{name}: {why}"));
+            }
+        }
+    }
+    stop.cancel();
+    futures_util::future::join_all(doorbells.all().into_iter().map(|doorbell| async move { doorbell.stopped().await }))
+        .await;
+    if wrong > 0 {
+        bail!("{wrong} of {} doorbells could not be reached", doorbells.all().len())
+    }
+    Ok(())
+}
+
+async fn reached(doorbell: &Doorbell) -> Result<(), String> {
+    let mut state = doorbell.state();
+    let settled = state.wait_for(|state| state.link == Link::Ready || state.last_error.is_some());
+    match tokio::time::timeout(CHECK_WITHIN, settled).await {
+        Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
+        _ => Err("no answer".to_owned()),
+    }
+}
+
+/// `doorstep devices`: what the accounts hold.
+pub async fn devices(config: &Config, json: bool) -> anyhow::Result<()> {
+    let mut found = Vec::new();
+    for vendor in vendor::all(config) {
+        found.extend(vendor.discover().await?);
+    }
+    if json {
+        report(&serde_json::to_string_pretty(&found).context("writing JSON")?);
+        return Ok(());
+    }
+    for info in found {
+        let can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
+        report(&format!("{}  {}  {} {}  {}", info.id, info.name, info.vendor, info.model, can.join(" ")));
+    }
+    Ok(())
+}
+
+/// `doorstep forget`: clears what was retained at the broker, then what was stored.
+pub async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
+    let store = Store::open(&data).context("opening the data folder")?;
+    let topics: Vec<String> = store.get(key::RETAINED).unwrap_or_default();
+    if let Some(broker) = &config.mqtt {
+        let cleared = mqtt::forget(broker, &topics).await.context("clearing retained topics")?;
+        report(&format!("{cleared} retained topics cleared"));
+    }
+    key::ALL.iter().for_each(|key| store.remove(key));
+    report("stored data deleted");
+    Ok(())
+}
+
+/// A line of results, for standard output.
+#[expect(clippy::print_stdout, reason = "results go to standard output")]
+pub fn report(line: &str) {
+    println!("{line}");
+}
+
+fn counters(viewers: &Viewers) -> Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync> {
+    let viewers = viewers.clone();
+    Arc::new(move || viewers.counters().named().map(|(name, value)| (name, value as f64)).into())
+}

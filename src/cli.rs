@@ -1,0 +1,173 @@
+//! The command line: arguments, logging, exit codes.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::{self, demo};
+use crate::config::{self, Config};
+use crate::sim;
+
+/// Asked to stop and stopped cleanly is `SUCCESS`; the other two as INTERFACES §1 has them.
+const FATAL: u8 = 1;
+const WRONG_CONFIGURATION: u8 = 2;
+/// What a home owner would want to know. The WebRTC engine tells of every viewer's every step, and the demo's
+/// broker calls each closed connection an error.
+const DEFAULT_LOG: &str = "warn,doorstep=info,rtc=error,rumqttd=off";
+
+#[derive(Debug, Parser)]
+#[command(name = "doorstep", version, about = "Doorbells over MQTT and WebRTC, with a way back to the speaker")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look on standard error; `DOORSTEP_LOG` sets what is logged (`info`, `doorstep=debug`, …)
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    Run(Configured),
+    /// Try everything out: virtual doorbells, a broker and the service, on loopback only
+    Demo(demo::Options),
+    /// Read the configuration, print every mistake, and reach for each doorbell once
+    Check {
+        #[command(flatten)]
+        configured: Configured,
+        /// Read the configuration only
+        #[arg(long)]
+        offline: bool,
+    },
+    /// List the doorbells that were found
+    Devices {
+        #[command(flatten)]
+        configured: Configured,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete stored tokens and clear every retained MQTT topic ever published
+    Forget(Configured),
+    /// Run one virtual device alone, for other programs to talk to
+    #[command(subcommand)]
+    Sim(sim::options::Kind),
+}
+
+/// Where a configured installation keeps its things.
+#[derive(Debug, clap::Args)]
+struct Configured {
+    /// The configuration file [default: /data/options.json in the add-on, doorstep.yaml elsewhere]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder for what must survive a restart [default: /data in the add-on, doorstep-data elsewhere]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Configured {
+    fn config(&self) -> PathBuf {
+        let default = if in_add_on() { "/data/options.json" } else { "doorstep.yaml" };
+        self.config.clone().unwrap_or_else(|| default.into())
+    }
+
+    fn data(&self) -> PathBuf {
+        let default = if in_add_on() { "/data" } else { "doorstep-data" };
+        self.data.clone().unwrap_or_else(|| default.into())
+    }
+
+    fn load(&self) -> Result<Config, ExitCode> {
+        config::load(&self.config()).map_err(|errors| {
+            complain(&errors);
+            ExitCode::from(WRONG_CONFIGURATION)
+        })
+    }
+}
+
+fn in_add_on() -> bool {
+    std::env::var_os("SUPERVISOR_TOKEN").is_some()
+}
+
+/// Runs the command line to its end.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.log_format);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fatal(&anyhow::Error::from(error).context("starting the runtime")),
+    };
+    let code = runtime.block_on(execute(cli.command));
+    // A blocked read of standard input must not keep the process alive.
+    runtime.shutdown_background();
+    code
+}
+
+async fn execute(command: Command) -> ExitCode {
+    let outcome = match command {
+        Command::Run(configured) => match configured.load() {
+            Ok(config) => app::run(config, configured.data()).await,
+            Err(code) => return code,
+        },
+        Command::Demo(options) => demo::run(options).await,
+        Command::Check { configured, offline } => match configured.load() {
+            Ok(_) if offline => {
+                app::report("the configuration is right");
+                Ok(())
+            }
+            Ok(config) => app::check(config).await,
+            Err(code) => return code,
+        },
+        Command::Devices { configured, json } => match configured.load() {
+            Ok(config) => app::devices(&config, json).await,
+            Err(code) => return code,
+        },
+        Command::Forget(configured) => match configured.load() {
+            Ok(config) => app::forget(&config, configured.data()).await,
+            Err(code) => return code,
+        },
+        Command::Sim(kind) => simulate(kind).await,
+    };
+    outcome.map_or_else(|error| fatal(&error), |()| ExitCode::SUCCESS)
+}
+
+/// `doorstep sim`: one virtual device on standard input and output.
+async fn simulate(kind: sim::options::Kind) -> anyhow::Result<()> {
+    let lines = sim::console::stdin_lines();
+    let mut output = std::io::stdout();
+    let device = sim::console::run(kind, lines, &mut output, CancellationToken::new());
+    tokio::select! {
+        ended = device => ended.context("the virtual device stopped"),
+        signal = app::asked_to_stop() => signal,
+    }
+}
+
+fn fatal(error: &anyhow::Error) -> ExitCode {
+    complain(&format_args!("{error:#}"));
+    ExitCode::from(FATAL)
+}
+
+/// Tells the person at the terminal.
+#[expect(clippy::print_stderr, reason = "this is the command line's voice")]
+fn complain(what: &impl std::fmt::Display) {
+    eprintln!("{what}");
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("DOORSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,104 @@
+//! Wyze. For now the cameras whose keys the owner typed into the configuration, reached over the LAN.
+
+mod tutk;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, DoorbellOverride, Quality, TutkProtocol};
+use crate::doorbell::vendor::{BoxFuture, Retry};
+use crate::doorbell::{DevicePort, Vendor, VendorError};
+use crate::model::{Capability, DeviceId, DeviceInfo};
+
+const VENDOR: &str = "wyze";
+
+/// One Wyze account.
+pub struct Wyze {
+    cameras: Vec<Camera>,
+}
+
+/// A camera as its owner configured it.
+struct Camera {
+    info: DeviceInfo,
+    keys: config::WyzeCamera,
+    address: SocketAddr,
+    protocol: TutkProtocol,
+    quality: Quality,
+}
+
+impl Wyze {
+    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride]) -> Self {
+        let cameras = account.cameras.iter().map(|keys| Camera::new(keys, overrides)).collect();
+        Self { cameras }
+    }
+
+    fn camera(&self, id: &DeviceId) -> Option<&Camera> {
+        self.cameras.iter().find(|camera| camera.info.id == *id)
+    }
+}
+
+impl Camera {
+    fn new(keys: &config::WyzeCamera, overrides: &[DoorbellOverride]) -> Self {
+        let id = keys.id();
+        let wanted = overrides.iter().find(|doorbell| doorbell.id == id);
+        let rings = wanted.is_some_and(|doorbell| doorbell.ring_topic.is_some());
+        let info = DeviceInfo {
+            name: keys.name.clone(),
+            vendor: VENDOR,
+            model: keys.model.clone(),
+            firmware: None,
+            capabilities: capabilities(rings),
+            id,
+        };
+        Self {
+            info,
+            address: wanted.and_then(|doorbell| doorbell.address).unwrap_or(keys.address),
+            protocol: wanted.map(|doorbell| doorbell.transport).unwrap_or_default(),
+            quality: wanted.map(|doorbell| doorbell.quality).unwrap_or_default(),
+            keys: keys.clone(),
+        }
+    }
+}
+
+/// A TUTK session carries no ring, so a camera rings only when its button is wired to a topic.
+fn capabilities(rings: bool) -> BTreeSet<Capability> {
+    let mut capabilities = BTreeSet::from([Capability::Stream, Capability::Talk]);
+    if rings {
+        capabilities.insert(Capability::Ring);
+    }
+    capabilities
+}
+
+impl Vendor for Wyze {
+    fn name(&self) -> &'static str {
+        VENDOR
+    }
+
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<DeviceInfo>, VendorError>> {
+        let found = self.cameras.iter().map(|camera| camera.info.clone()).collect();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn run_device(
+        self: Arc<Self>,
+        port: DevicePort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            let camera = self.camera(&port.info.id).ok_or_else(|| not_configured(&port.info))?;
+            tutk::live(camera, port, stop).await
+        })
+    }
+}
+
+fn not_configured(info: &DeviceInfo) -> VendorError {
+    VendorError {
+        vendor: VENDOR,
+        what: format!("`{}` is no longer configured", info.id),
+        retry: Retry::WaitForUser,
+        source: None,
+    }
+}

@@ -1,0 +1,161 @@
+//! A TUTK camera on the LAN, from the doorbell's side: when to connect to it, and for how long.
+
+mod conductor;
+mod publisher;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Camera, VENDOR};
+use crate::clock;
+use crate::config;
+use crate::doorbell::vendor::Retry;
+use crate::doorbell::{DevicePort, Request, VendorError};
+use crate::model::Link;
+use crate::net::drive::{DriveError, drive};
+use crate::net::link::UdpLink;
+use crate::proto::tutk::dtls;
+use crate::proto::tutk::keys::Uid;
+use crate::proto::tutk::session::{ClientSession, Quality, SessionError, SessionRandom, Setup, Transport};
+use conductor::{Conductor, Stay};
+use publisher::Publisher;
+
+/// How often a camera that nobody watches is asked whether it is still there.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// Commands to a session, and its events. The session takes commands before packets and the conductor does
+/// nothing but pass things on, so neither fills up; if one did, commands would wait and events be dropped.
+const QUEUE: usize = 64;
+
+/// One life of a camera: reached once to learn that its keys are right, then connected whenever somebody
+/// wants to see or to talk. Ends with the first failure.
+pub(super) async fn live(camera: &Camera, mut port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+    visit(camera, &mut port, &stop, Stay::UntilLoggedIn, None).await?;
+    while !stop.is_cancelled() {
+        let media = port.media.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            request = port.requests.recv() => match request {
+                Some(request) => visit(camera, &mut port, &stop, Stay::WhileWanted, Some(request)).await?,
+                None => return Ok(()),
+            },
+            () = media.watched() => visit(camera, &mut port, &stop, Stay::WhileWanted, None).await?,
+            () = tokio::time::sleep(CHECK_EVERY) => visit(camera, &mut port, &stop, Stay::UntilFound, None).await?,
+        }
+    }
+    Ok(())
+}
+
+/// One camera session, from the search for the camera to the farewell.
+async fn visit(
+    camera: &Camera,
+    port: &mut DevicePort,
+    stop: &CancellationToken,
+    stay: Stay,
+    request: Option<Request>,
+) -> Result<(), VendorError> {
+    let mut link =
+        UdpLink::bind(local_address(camera.address)).await.map_err(|error| cannot_try("opening a socket", error))?;
+    let session = ClientSession::new(setup(camera)?, clock::now().into_std());
+    let (commands, mut inbox) = mpsc::channel(QUEUE);
+    let (events, outbox) = mpsc::channel(QUEUE);
+    let mut publisher = Publisher::new(port.media.clone(), port.state.clone(), events);
+    if stay == Stay::WhileWanted {
+        port.state.send_modify(|state| state.link = Link::Connecting);
+    }
+    let driven = drive(session, &mut link, &mut inbox, stop, |event| publisher.take(event));
+    let conducted = async {
+        // The conductor's end closes the command channel, and with that the session says farewell.
+        Conductor::new(port, commands, outbox, stay).run(request).await;
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        outcome = driven => outcome,
+        never = conducted => never,
+    };
+    port.media.reset();
+    outcome.map_err(|error| failure(camera, error))?;
+    port.state.send_modify(|state| {
+        state.link = Link::Ready;
+        state.transport = None;
+        state.last_error = None;
+    });
+    Ok(())
+}
+
+fn setup(camera: &Camera) -> Result<Setup, VendorError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| cannot_try("reading randomness", error))?;
+    let since_1970 = clock::unix_now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Setup {
+        uid: Uid::parse(camera.keys.uid.as_str()).map_err(|error| cannot_try("reading the UID", error))?,
+        enr: camera.keys.enr.expose().to_owned(),
+        mac: camera.keys.mac.as_str().to_owned(),
+        model: camera.keys.model.clone(),
+        address: camera.address,
+        transport: match camera.protocol {
+            config::TutkProtocol::Auto => None,
+            config::TutkProtocol::Old => Some(Transport::Old),
+            config::TutkProtocol::New => Some(Transport::New),
+        },
+        quality: match camera.quality {
+            config::Quality::Hd => Quality::Hd,
+            config::Quality::Sd => Quality::Sd,
+        },
+        random: SessionRandom::from_bytes(random),
+        // Seconds of 32 bits, as the session request has them.
+        unix_time: since_1970.as_secs() as u32,
+        dtls: dtls::openssl(),
+    })
+}
+
+/// Any port of the family the camera's address has.
+fn local_address(camera: SocketAddr) -> SocketAddr {
+    match camera {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+/// What the end of a session means for the doorbell's owner, and for the next life.
+fn failure(camera: &Camera, error: DriveError<SessionError>) -> VendorError {
+    let error = match error {
+        DriveError::Session(error) => error,
+        DriveError::Socket(error) => return cannot_try("using the socket", error),
+    };
+    let address = camera.address;
+    let (what, retry) = match &error {
+        SessionError::NotFound => (
+            format!(
+                "the camera does not answer at {address}. Check that it has power, that it is on this network, \
+                 and that its `address` and `uid` are right"
+            ),
+            Retry::Backoff,
+        ),
+        // Wrong keys stay wrong: tried once more, then left to the owner.
+        SessionError::WrongKey => (
+            "the camera refused the key. Check its `enr`, which changes when the camera is set up anew, \
+             then restart Doorstep"
+                .to_owned(),
+            Retry::Reauthenticate,
+        ),
+        SessionError::LoginRefused { .. } | SessionError::AuthRefused { .. } => (
+            format!("{error}. Close other programs that watch this camera, and check its `enr`"),
+            Retry::Reauthenticate,
+        ),
+        _ => (error.to_string(), Retry::Backoff),
+    };
+    VendorError { vendor: VENDOR, what, retry, source: Some(error.into()) }
+}
+
+/// Something of this machine, not of the camera.
+fn cannot_try(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> VendorError {
+    VendorError {
+        vendor: VENDOR,
+        what: format!("{what} failed: {error}"),
+        retry: Retry::Backoff,
+        source: Some(error.into()),
+    }
+}

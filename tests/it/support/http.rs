@@ -1,0 +1,51 @@
+//! HTTP/1.1 by hand, so that status, headers and body are seen as they go over the wire.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    headers: String,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.headers.lines().filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// Serves on a free loopback port until the test ends.
+pub(crate) async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, content_type: &str, body: &str) -> Reply {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\
+         content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // A refused body may find the other end closed.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut raw = Vec::new();
+    let whole = timeout(Duration::from_secs(30), stream.read_to_end(&mut raw)).await;
+    whole.expect("an answer within 30 s").unwrap_or_default();
+    let text = String::from_utf8(raw).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+    let (status_line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
+    let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { status, headers: headers.to_owned(), body: body.to_owned() }
+}

@@ -327,6 +327,7 @@ fn session_under(loss: f64, seed: u64) -> Result<Report, String> {
 /// format with retransmission, which nobody has described: what is lost on the way stays lost. What can
 /// be kept is that no frame is lost whose packets all came (`reassembly`), and that a stream never stands
 /// still.
+#[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
 fn sessions_come_up_and_stay_up(percent: u32, limit: Duration) {
     let reports: Vec<_> = (0..100).map(|seed| session_under(f64::from(percent) / 100.0, seed)).collect();
     let (up, failed): (Vec<_>, Vec<_>) = reports.into_iter().partition(Result::is_ok);
@@ -374,7 +375,7 @@ fn sessions_come_up_within_12_s_at_20_percent_loss() {
 #[test]
 fn overtaken_and_doubled_datagrams_change_no_byte_of_the_stream() {
     let weather = Weather { reorder: 0.25, duplicate: 0.1, ..Weather::lossy(0.0) };
-    for seed in 0..20 {
+    for seed in 0..20_u64 {
         let mut pair = Pair::new(settings(Protocol::New), weather, seed);
         assert!(pair.run(20 * SECOND, |pair| pair.pictures() >= 100), "seed {seed}: {:?}", pair.ended);
         let clip = Clip::h264();
@@ -596,8 +597,8 @@ fn a_stranger_is_not_listened_to() {
 
 #[test]
 fn noise_in_any_phase_does_no_harm() {
-    for seed in 0..20 {
-        let protocol = if seed % 2 == 0 { Protocol::New } else { Protocol::Old };
+    for seed in 0..20_u64 {
+        let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
         let mut pair = Pair::fair(settings(protocol));
         let mut dice = Dice::new(seed);
         for _ in 0..400 {

@@ -29,6 +29,8 @@ use crate::vendor;
 const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
 /// What the MQTT face needs to publish `offline` and be told that it arrived.
 const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
+/// Viewers are told at once.
+const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
 /// How long `check` waits for one doorbell.
 const CHECK_WITHIN: Duration = Duration::from_secs(15);
 
@@ -58,6 +60,7 @@ pub struct Running {
     devices: CancellationToken,
     broker: CancellationToken,
     media: CancellationToken,
+    viewers: Viewers,
     mqtt: Option<Mqtt>,
     http: JoinHandle<std::io::Result<()>>,
 }
@@ -94,7 +97,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     };
     let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
     info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
-    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, mqtt, http })
+    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, viewers, mqtt, http })
 }
 
 impl Running {
@@ -116,6 +119,9 @@ impl Running {
             warn!("the broker did not confirm that Doorstep is offline");
         }
         self.media.cancel();
+        if tokio::time::timeout(VIEWERS_END_WITHIN, self.viewers.ended()).await.is_err() {
+            warn!("some viewers were left without a word");
+        }
         info!("stopped");
     }
 

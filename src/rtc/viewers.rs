@@ -191,6 +191,11 @@ impl Viewers {
         self.ask(|reply| Command::Close { viewer, reply }).await
     }
 
+    /// Resolves when, after the stop, every viewer has been told that it is over.
+    pub async fn ended(&self) {
+        self.0.commands.closed().await;
+    }
+
     /// As of the loop's last turn.
     pub fn counters(&self) -> Counters {
         *self.0.counters.borrow()

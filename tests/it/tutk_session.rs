@@ -59,6 +59,10 @@ struct Pair {
 
 impl Pair {
     fn new(settings: Settings, weather: Weather, seed: u64) -> Self {
+        Self::trying(None, settings, weather, seed)
+    }
+
+    fn trying(transport: Option<Transport>, settings: Settings, weather: Weather, seed: u64) -> Self {
         let now = clock::now().into_std();
         let enr = settings.enr_under(settings.fault).expose().to_owned();
         let setup = Setup {
@@ -67,7 +71,7 @@ impl Pair {
             mac: settings.mac.clone(),
             model: settings.model.clone(),
             address: CAMERA,
-            transport: None,
+            transport,
             quality: Quality::Hd,
             random: SessionRandom::from_bytes(Dice::new(seed).bytes()),
             unix_time: 1_700_000_000,
@@ -288,6 +292,17 @@ fn video_of_either_codec_and_sound_of_every_kind_comes_with_its_format() {
             let has_adts = frame.data.starts_with(&[0xFF, 0xF1]) && codec == CodecId::AacWyze;
             assert!(!has_adts, "an ADTS header was left on");
         }
+    }
+}
+
+#[test]
+fn a_transport_that_was_ruled_out_is_not_tried() {
+    for (only, spoken) in [(Transport::Old, Protocol::New), (Transport::New, Protocol::Old)] {
+        let mut other = Pair::trying(Some(only), settings(spoken), Weather::default(), 1);
+        other.run(6 * SECOND, |pair| pair.ended.is_some());
+        assert_eq!(other.ended, Some(SessionError::NotFound), "{only:?} only");
+        let mut both = Pair::trying(Some(only), faulty(spoken, Fault::BothFamilies), Weather::default(), 1);
+        assert!(both.wait_for(5 * SECOND, |event| *event == Event::Found { transport: only }), "{only:?} only");
     }
 }
 

@@ -12,6 +12,7 @@ use doorstep::model::{DeviceId, DeviceInfo, Link};
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -286,9 +287,9 @@ async fn stopping_takes_less_than_a_second_whoever_listens() {
     news(&mut listener, |message| message["type"] == "snapshot").await;
     // Somebody who never finishes a request.
     let mut stuck = TcpStream::connect(house.address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut stuck, b"POST /api/doorbells/fake_1/talk HTTP/1.1\r\n").await.unwrap();
+    stuck.write_all(b"POST /api/doorbells/fake_1/talk HTTP/1.1\r\n").await.unwrap();
     house.stop.cancel();
-    timeout(Duration::from_secs(1), &mut house.serving).await.expect("over a second").unwrap().unwrap();
+    timeout(Duration::from_secs(1), &mut house.serving).await.expect("over a second").unwrap();
     let goodbye = async {
         loop {
             if let Some(Ok(Message::Close(Some(frame)))) = listener.next().await {

@@ -263,6 +263,18 @@ async fn a_listener_that_talks_too_much_is_dropped() {
     timeout(PATIENCE, end).await.expect("it was kept");
 }
 
+/// Its announced length would be reserved in memory.
+#[tokio::test]
+async fn a_listener_that_announces_a_long_message_is_dropped_before_it_comes() {
+    let house = House::open().await;
+    let mut listener = listen(&house, &[]).await.unwrap();
+    // A masked text frame of 15 MiB, without its content.
+    let head = [&[0x81, 0xff][..], &(15_u64 << 20).to_be_bytes(), &[0; 4]].concat();
+    listener.get_mut().write_all(&head).await.unwrap();
+    let end = async { while let Some(Ok(_)) = listener.next().await {} };
+    timeout(PATIENCE, end).await.expect("it was kept");
+}
+
 #[tokio::test]
 async fn there_is_room_for_64_listeners_and_one_leaves_room_for_another() {
     let house = House::open().await;

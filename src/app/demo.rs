@@ -57,7 +57,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast)?;
     let data = DataFolder::new(options.data)?;
 
-    let console = Console::new(config.mqtt.as_ref().context("the demo has a broker")?, cast);
+    let mqtt = config.mqtt.as_ref().context("the demo has a broker")?;
+    // Without the password that it may have.
+    let broker = mqtt.url.to_string();
+    let console = Console::new(mqtt, cast);
     let settings = Settings { config, data: data.path().to_owned(), demo: true };
     let running = start(settings).await?;
     let ids = console.ids().join(" ");
@@ -104,8 +107,9 @@ fn configuration(broker: &str, page: SocketAddr, media_port: u16, cast: &[Virtua
     let cameras: String = cast.iter().map(VirtualDoorbell::camera_yaml).collect();
     let doorbells: String = cast.iter().map(VirtualDoorbell::doorbell_yaml).collect();
     let text = format!(
-        "mqtt: {{url: \"{broker}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
-         wyze:\n  - cameras:\n{cameras}doorbells:\n{doorbells}"
+        "mqtt: {{url: {}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
+         wyze:\n  - cameras:\n{cameras}doorbells:\n{doorbells}",
+        serde_json::json!(broker)
     );
     Ok(config::parse(&text, "demo")?)
 }

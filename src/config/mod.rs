@@ -9,8 +9,9 @@ mod tree;
 mod values;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 pub use mistake::{ConfigErrors, Mistake, Position};
@@ -46,6 +47,17 @@ pub struct MqttUrl {
     pub port: u16,
     pub tls: bool,
     pub login: Option<(String, Password)>,
+}
+
+/// Without user and password: `mqtts://host:8883`.
+impl fmt::Display for MqttUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        match self.host.parse::<Ipv6Addr>() {
+            Ok(host) => write!(f, "{scheme}://[{host}]:{}", self.port),
+            Err(_) => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -442,6 +442,16 @@ fn a_configuration_prints_no_secret() {
 }
 
 #[test]
+fn a_brokers_address_is_shown_without_its_login() {
+    for (written, shown) in [
+        ("mqtt://ha:hunter2@broker.local", "mqtt://broker.local:1883"),
+        ("ssl://ha:hunter2@[::1]:9", "mqtts://[::1]:9"),
+    ] {
+        assert_eq!(config::MqttUrl::parse(written).unwrap().to_string(), shown);
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("doorstep.yaml");

@@ -39,6 +39,11 @@ pub struct Mqtt {
     pub base_topic: String,
 }
 
+impl Mqtt {
+    const DISCOVERY_PREFIX: &str = "homeassistant";
+    const BASE_TOPIC: &str = "doorstep";
+}
+
 /// A broker's address, taken apart so that its password is a secret from here on.
 #[derive(Debug, Clone)]
 pub struct MqttUrl {
@@ -194,12 +199,14 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let mut macs = HashSet::new();
     let mut ids = HashSet::new();
+    let mqtt = file.section("mqtt", read_mqtt);
+    let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     Some(Config {
-        mqtt: file.section("mqtt", read_mqtt),
+        mqtt,
         http: file.section("http", read_http).unwrap_or_default(),
         media: file.section("media", read_media).unwrap_or_default(),
         wyze: file.sections("wyze", |account| read_wyze(account, &mut macs)),
-        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids)),
+        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids, &own_topics)),
     })
 }
 
@@ -207,11 +214,14 @@ fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
     let url = mqtt.required("url", &values::BROKER);
     let discovery_prefix = mqtt.optional("discovery_prefix", &values::TOPIC);
     let base_topic = mqtt.optional("base_topic", &values::TOPIC);
-    Some(Mqtt {
-        url: url?,
-        discovery_prefix: discovery_prefix.unwrap_or_else(|| "homeassistant".to_owned()),
-        base_topic: base_topic.unwrap_or_else(|| "doorstep".to_owned()),
-    })
+    let discovery_prefix = discovery_prefix.unwrap_or_else(|| Mqtt::DISCOVERY_PREFIX.to_owned());
+    let base_topic = base_topic.unwrap_or_else(|| Mqtt::BASE_TOPIC.to_owned());
+    if base_topic == discovery_prefix {
+        // Its `status` would be Home Assistant's own, which is answered with everything there is, itself included.
+        let written = if mqtt.has("base_topic") { "base_topic" } else { "discovery_prefix" };
+        mqtt.report_value(written, "`base_topic` and `discovery_prefix` are the same; expected two topics");
+    }
+    Some(Mqtt { url: url?, discovery_prefix, base_topic })
 }
 
 fn read_http(http: &mut Section<'_>) -> Option<Http> {
@@ -249,7 +259,12 @@ fn read_camera(camera: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<Wyze
     Some(WyzeCamera { name: name?, model: model?, mac: mac?, uid: uid?, enr: enr?, address: address? })
 }
 
-fn read_doorbell(doorbell: &mut Section<'_>, ids: &mut HashSet<DeviceId>) -> Option<DoorbellOverride> {
+/// `own_topics` is how every topic of ours begins.
+fn read_doorbell(
+    doorbell: &mut Section<'_>,
+    ids: &mut HashSet<DeviceId>,
+    own_topics: &str,
+) -> Option<DoorbellOverride> {
     let id = doorbell.required("id", &values::DEVICE_ID);
     if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
@@ -260,11 +275,19 @@ fn read_doorbell(doorbell: &mut Section<'_>, ids: &mut HashSet<DeviceId>) -> Opt
         transport: doorbell.optional("transport", &values::PROTOCOL).unwrap_or_default(),
         quality: doorbell.optional("quality", &values::QUALITY).unwrap_or_default(),
         talk_limit_s: doorbell.optional("talk_limit_s", &values::TALK_LIMIT_S),
-        ring_topic: doorbell.optional("ring_topic", &values::TOPIC),
+        ring_topic: read_ring_topic(doorbell, own_topics),
         ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
         // Last, so that the mistakes of an entry without an id are found as well.
         id: id?,
     })
+}
+
+fn read_ring_topic(doorbell: &mut Section<'_>, own_topics: &str) -> Option<String> {
+    let topic = doorbell.optional("ring_topic", &values::TOPIC)?;
+    if topic.starts_with(own_topics) {
+        doorbell.report_value("ring_topic", "Doorstep's own topic; expected the one that the button publishes to");
+    }
+    Some(topic)
 }
 
 /// The place right behind `text`.

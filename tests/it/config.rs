@@ -403,6 +403,28 @@ const CASES: &[Case] = &[
         &["2:8: `!secret` works in Home Assistant's own files only; write the value itself here"],
     ),
     Case(
+        "one topic for two things",
+        concat!(
+            "mqtt: {url: mqtt://h, base_topic: homeassistant}\n",
+            "doorbells: [{id: a, ring_topic: homeassistant/a/ring}, {id: b, ring_topic: homeassistant2}]\n"
+        ),
+        &[
+            "1:35: mqtt.base_topic: `base_topic` and `discovery_prefix` are the same; expected two topics",
+            "2:33: doorbells[0].ring_topic: Doorstep's own topic; expected the one that the button publishes to",
+        ],
+    ),
+    Case(
+        "the default topic for two things",
+        concat!(
+            "mqtt: {url: mqtt://h, discovery_prefix: doorstep}\n",
+            "doorbells: [{id: a, ring_topic: doorstep/a/ring}]\n"
+        ),
+        &[
+            "1:41: mqtt.discovery_prefix: `base_topic` and `discovery_prefix` are the same; expected two topics",
+            "2:33: doorbells[0].ring_topic: Doorstep's own topic; expected the one that the button publishes to",
+        ],
+    ),
+    Case(
         "a second document",
         concat!("http: {}\n", "---\n", "media: {}\n",),
         &["2:1: a second document begins here; expected one"],

@@ -319,7 +319,9 @@ async fn what_is_no_command_is_answered_and_changes_nothing() {
     }
     broker.publish("doorstep/fake_1/talk/set", "", &[]);
     assert_eq!(witness.until_fence().await, [], "answered what was never asked");
-    assert_eq!(house.mqtt.counters().commands_refused, 8);
+    let counters = house.mqtt.counters()();
+    assert_eq!(counters.commands_refused, 8);
+    assert!(counters.named().contains(&("mqtt_commands_refused_total", 8)), "not in `/metrics`");
     assert_eq!(house.vendor.seen().talks_asked, 0);
 }
 
@@ -371,7 +373,7 @@ async fn a_retained_command_is_refused_and_erased() {
     assert!(!more.iter().any(|heard| heard.topic.ends_with("/set") || heard.topic.ends_with("/result")), "{more:?}");
     assert_eq!(broker.retained("doorstep/+/+/set").await, []);
     let seen = house.vendor.seen();
-    assert_eq!((seen.talks_asked, house.mqtt.counters().commands_refused), (0, 2));
+    assert_eq!((seen.talks_asked, house.mqtt.counters()().commands_refused), (0, 2));
 }
 
 #[tokio::test]
@@ -523,7 +525,7 @@ async fn no_ring_is_lost_when_the_connection_is_cut() {
         }
     }
     assert!(seen_offline, "the last will never came");
-    assert_eq!(house.mqtt.counters().events_dropped, 0);
+    assert_eq!(house.mqtt.counters()().events_dropped, 0);
     house.connected().await;
     witness.until_fence().await;
     assert_eq!(broker.retained("doorstep/status").await, [heard("doorstep/status", true, "online")]);

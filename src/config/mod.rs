@@ -172,7 +172,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let bytes = fs::read(path).map_err(|error| unreadable(None, format!("cannot be read: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
-        unreadable(Some(end_of(&good)), "this is not text in UTF-8".to_owned())
+        unreadable(Some(Position::behind(&good)), "this is not text in UTF-8".to_owned())
     })?;
     parse(text, &file)
 }
@@ -288,10 +288,4 @@ fn read_ring_topic(doorbell: &mut Section<'_>, own_topics: &str) -> Option<Strin
         doorbell.report_value("ring_topic", "Doorstep's own topic; expected the one that the button publishes to");
     }
     Some(topic)
-}
-
-/// The place right behind `text`.
-fn end_of(text: &str) -> Position {
-    let last_line = text.rsplit('\n').next().unwrap_or_default();
-    Position { line: text.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
 }

@@ -434,6 +434,16 @@ const CASES: &[Case] = &[
         concat!("? {a: b}\n", ": c\n",),
         &["1:3: this is not a key; expected one word before the colon"],
     ),
+    Case(
+        "a last line without a colon",
+        concat!("http: {}\n", "media\n", "\n", "\n"),
+        &["2:6: a colon is missing before this place; expected `key: value`"],
+    ),
+    Case(
+        "a brace without end",
+        concat!("http: {}\n", "media: {port: 1\n", "\n"),
+        &["2:16: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'"],
+    ),
     Case("brackets without end", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", &["1:18: nested too deeply"]),
 ];
 

@@ -104,10 +104,10 @@ pub(super) async fn one(
 }
 
 /// The body of both switches.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Switch {
-    on: bool,
+pub struct Switch {
+    pub on: bool,
 }
 
 pub(super) async fn talk(

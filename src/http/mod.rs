@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::doorbell::Registry;
 use crate::secret::Token;
 
+pub use api::Switch;
 pub use error::ApiError;
 pub use serve::serve;
 

@@ -32,6 +32,7 @@ use publisher::Publisher;
 use report::Reporter;
 use topics::Topics;
 
+pub use commands::{Order, Refusal};
 pub use errands::{ButtonClient, MqttError, forget};
 pub use publisher::Counters;
 

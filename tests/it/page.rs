@@ -50,7 +50,10 @@ fn no_camera() -> (Router, Arc<Mutex<usize>>) {
     let counter = asked.clone();
     let refuse = async move || {
         *counter.lock().unwrap() += 1;
-        (StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"Front Door: the camera sleeps. Check `power`."}"#)
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            r#"{"error":"Front Door: the camera sleeps. Check `power`, and that nobody has put it where no radio reaches it, then wait."}"#,
+        )
     };
     (Router::new().route("/whep/{id}", post(refuse)), asked)
 }
@@ -233,6 +236,9 @@ async fn what_is_wrong_is_said_and_who_cannot_help_is_not_asked_again() {
     let page = browser.open(&house.url()).await;
     page.until("document.querySelector('.veil-reason').textContent.startsWith('Front Door: the camera sleeps.')").await;
     page.until("document.querySelector('.veil-reason code').textContent === 'power'").await;
+    page.narrow().await;
+    let bottom = |selector| format!("document.querySelector('{selector}').getBoundingClientRect().bottom");
+    page.until(&format!("0 < {0} && {0} < {1} && innerWidth === 320", bottom(".again"), bottom(".stage"))).await;
     page.mouse("mousePressed", ".talk").await;
     page.mouse("mouseReleased", ".talk").await;
     page.until("document.querySelector('.note').textContent.startsWith('Wait for the picture')").await;
@@ -241,6 +247,9 @@ async fn what_is_wrong_is_said_and_who_cannot_help_is_not_asked_again() {
     page.until("document.querySelector('.veil-title').textContent === 'Needs attention'").await;
     page.until("document.querySelector('.veil-reason').textContent === 'The key is wrong.'").await;
     page.until("document.querySelector('.again').hidden").await;
+    page.mouse("mousePressed", ".talk").await;
+    page.mouse("mouseReleased", ".talk").await;
+    page.until("document.querySelector('.note').textContent.startsWith('Nobody would hear you')").await;
     assert!(*asked.lock().unwrap() > 0);
 }
 

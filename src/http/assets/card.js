@@ -130,7 +130,8 @@ export class Card {
   }
 
   #playerChanged() {
-    if (this.#player.phase !== 'live') this.#release();
+    if (this.#player.phase === 'live') this.#note('');
+    else this.#release();
     this.#showLink();
     this.#showVeil();
     this.#showTalk();
@@ -241,6 +242,7 @@ export class Card {
 
   async #hold() {
     if (this.#holding) return;
+    if (this.#doorbell.link === 'needs_attention') return this.#note('Nobody would hear you: the doorbell needs attention first.');
     if (this.#player.phase !== 'live') return this.#note('Wait for the picture, then hold to talk.');
     if (this.#taken()) return this.#note('Someone else is talking. Wait until they have finished.');
     this.#holding = true;

@@ -149,6 +149,12 @@ impl Page {
         until(&expression, async || (self.value(&expression).await == true).then_some(())).await;
     }
 
+    /// As narrow as the smallest phone.
+    pub(crate) async fn narrow(&self) {
+        let phone = json!({ "width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", phone).await;
+    }
+
     /// Presses or releases the mouse button in the middle of the element.
     pub(crate) async fn mouse(&self, kind: &str, selector: &str) {
         let middle = format!(

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use doorstep::config;
 use doorstep::doorbell::{ActionError, Doorbell, Options};
 use doorstep::media::{AudioCodec, AudioFormat};
 use doorstep::model::{Link, State};
-use doorstep::sim::tutk_camera::{self, CameraEvent, RunningCamera, Settings};
+use doorstep::sim::tutk_camera::{self, CameraCommand, CameraEvent, Fault, RunningCamera, Settings};
 use doorstep::vendor;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -116,6 +117,28 @@ async fn a_talk_nobody_waits_for_any_more_is_called_off_at_the_camera() {
         _ => None,
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_session_that_fails_takes_leave_of_the_camera() {
+    let mut door = Door::with_sound(Some(AudioFormat::PCMU)).await;
+    let grant = door.doorbell.start_talk(1).await.unwrap();
+    let speaking = tokio::spawn(async move {
+        // Until the line is closed from the other side.
+        while grant.audio.send(Bytes::from_static(&[0xff; 160])).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    // It hears everything and says nothing more.
+    door.camera.commands.send(CameraCommand::Fault(Some(Fault::Freeze))).await.unwrap();
+    door.happens("the end of the talk", talk_ended).await;
+    let why = door.happens("the end of the session", |event| match event {
+        CameraEvent::SessionEnded { why } => Some(*why),
+        _ => None,
+    });
+    assert_eq!(why.await, "the client closed it", "the camera was left with an open session");
+    speaking.await.unwrap();
+    assert!(!door.doorbell.state().borrow().talking);
 }
 
 #[tokio::test]

@@ -120,6 +120,13 @@ async fn a_talk_nobody_waits_for_any_more_is_called_off_at_the_camera() {
 }
 
 #[tokio::test]
+async fn a_doorbell_that_is_only_talked_to_is_shown_as_streaming() {
+    let door = Door::with_sound(Some(AudioFormat::PCMU)).await;
+    door.doorbell.switch_talk(true).await.unwrap();
+    door.until("streaming", |state| state.link == Link::Streaming).await;
+}
+
+#[tokio::test]
 async fn a_session_that_fails_takes_leave_of_the_camera() {
     let mut door = Door::with_sound(Some(AudioFormat::PCMU)).await;
     let grant = door.doorbell.start_talk(1).await.unwrap();

@@ -30,7 +30,7 @@ struct Stream {
     gop: Gop,
     seq: u64,
     session: SessionClock,
-    /// Whether this session has had a keyframe: nobody can decode what comes before.
+    /// Whether this session has had a keyframe of its present codec: nobody can decode what comes before.
     decodable: bool,
     /// When the first picture of this session came.
     pictures_since: Option<Instant>,
@@ -75,10 +75,13 @@ impl MediaHub {
         if kind.is_video() {
             stream.pictures_since.get_or_insert_with(clock::now);
         }
-        self.0.formats.send_if_modified(|formats| match kind {
+        let new_format = self.0.formats.send_if_modified(|formats| match kind {
             FrameKind::Video { codec, .. } => formats.video.replace(codec) != Some(codec),
             FrameKind::Audio(format) => formats.audio.replace(format) != Some(format),
         });
+        if new_format && kind.is_video() {
+            stream.forget_pictures();
+        }
         if let Some(frame) = stream.take_in(kind, pts, data) {
             // Under the lock, so that `listen` sees each frame either in the cache or live.
             let _nobody_listens = self.0.frames.send(frame);
@@ -88,8 +91,7 @@ impl MediaHub {
     /// Forgets cached frames, formats and keyframe requests: the camera session has ended.
     pub fn reset(&self) {
         let mut stream = self.0.stream();
-        stream.gop.clear();
-        stream.decodable = false;
+        stream.forget_pictures();
         stream.pictures_since = None;
         stream.keyframe.wanted = false;
         stream.session.end();
@@ -196,6 +198,12 @@ impl Shared {
 }
 
 impl Stream {
+    /// What comes next builds on nothing that came before.
+    fn forget_pictures(&mut self) {
+        self.gop.clear();
+        self.decodable = false;
+    }
+
     /// `None` for a picture that nobody can decode.
     fn take_in(&mut self, kind: FrameKind, pts: Duration, data: Bytes) -> Option<Arc<Frame>> {
         if kind.is_keyframe() {

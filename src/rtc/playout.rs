@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::peer::Medium;
+use crate::media::VideoCodec;
 
 /// One access unit, packetized once for all viewers of a stream.
 #[derive(Debug)]
 pub(super) struct Picture {
+    pub(super) codec: VideoCodec,
     pub(super) keyframe: bool,
     /// 90 kHz.
     pub(super) ticks: u64,
@@ -193,7 +195,7 @@ mod tests {
 
     fn picture(keyframe: bool, number: u64, packets: usize) -> Arc<Picture> {
         let payloads = (0..packets).map(|index| Bytes::from(vec![number as u8, index as u8])).collect();
-        Arc::new(Picture { keyframe, ticks: number * 3_000, payloads })
+        Arc::new(Picture { codec: VideoCodec::H264, keyframe, ticks: number * 3_000, payloads })
     }
 
     fn all(playout: &mut Playout, now: &mut Instant) -> Vec<Packet> {

@@ -421,3 +421,16 @@ async fn a_viewer_keeps_no_picture_in_memory_that_is_past() {
     timeout(PATIENCE, forgotten).await.expect("the picture that the viewer began with is still kept");
     viewer.task.abort();
 }
+
+#[tokio::test]
+async fn a_viewer_is_sent_nothing_of_another_codec_than_was_negotiated() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    camera.publish(H264(true), Duration::ZERO, picture(0));
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    viewer.sees("the keyframe", |seen| !seen.pictures().is_empty()).await;
+    let h265 = FrameKind::Video { codec: VideoCodec::H265, keyframe: true };
+    camera.publish(h265, FRAME, Bytes::from_static(b"\0\0\0\x01\x26\x01\xaf\x09"));
+    let seen = viewer.sees("the end", |seen| seen.closed).await;
+    assert_eq!(seen.pictures().len(), 1, "it was sent what it cannot decode");
+}

@@ -95,6 +95,10 @@ impl Playout {
         for picture in gop {
             timestamp = timestamp.wrapping_add(REPLAY_STEP);
             self.push(picture, timestamp);
+            if self.waits_for_keyframe {
+                // It found no room, so what follows could not be decoded.
+                return;
+            }
         }
     }
 
@@ -266,6 +270,16 @@ mod tests {
         playout.picture(&picture(false, 2, 1));
         assert!(all(&mut playout, &mut now).is_empty());
         playout.picture(&picture(true, 3, 1));
+        assert_eq!(all(&mut playout, &mut now).len(), 1);
+    }
+
+    #[test]
+    fn of_a_gop_that_finds_no_room_no_picture_is_sent_without_those_before_it() {
+        let (mut playout, mut now) = (Playout::new(0), now());
+        let gop: Vec<_> = (0..5).map(|number| picture(number == 0, number, 1_500)).collect();
+        playout.replay(now, &gop);
+        assert!(all(&mut playout, &mut now).is_empty());
+        playout.picture(&picture(true, 5, 1));
         assert_eq!(all(&mut playout, &mut now).len(), 1);
     }
 

@@ -9,10 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::clock;
 use crate::doorbell::{ActionError, Doorbell, Registry, TalkGrant};
 use crate::media::talkback::Talkback;
 use crate::model::{Capability, DeviceId};
@@ -133,11 +132,14 @@ fn refusal(status: StatusCode, sentence: &str) -> Response {
 /// Takes the speaker with the first packet and gives it back after 3 s without one; ends with the viewer.
 async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<MicPacket>) {
     while packets.recv().await.is_some() {
-        match doorbell.start_talk(viewer).await {
+        // What is said before the camera is ready would only make all that follows late.
+        let granted = tokio::select! {
+            granted = doorbell.start_talk(viewer) => granted,
+            () = discard(&mut packets) => return,
+        };
+        match granted {
             Ok(grant) => {
                 debug!("a microphone has the speaker");
-                // What was said before the camera was ready would only make all that follows late.
-                while packets.try_recv().is_ok() {}
                 if let Over::TakenAway = talk(grant, &mut packets).await {
                     pause(&mut packets).await;
                 }
@@ -145,7 +147,8 @@ async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<Mic
             Err(error) => {
                 debug!(%error, "a microphone does not get the speaker");
                 let patience = if matches!(error, ActionError::Unsupported(_)) { SILENCE } else { ASK_AGAIN };
-                discard(&mut packets, clock::now() + patience).await;
+                // Neither is what is said in the meantime of use to anybody.
+                let _go_on = timeout(patience, discard(&mut packets)).await;
             }
         }
     }
@@ -185,7 +188,7 @@ async fn pause(packets: &mut mpsc::Receiver<MicPacket>) {
     while let Ok(Some(_)) = timeout(LET_GO, packets.recv()).await {}
 }
 
-/// Drops packets until then, or until the viewer is gone.
-async fn discard(packets: &mut mpsc::Receiver<MicPacket>, until: Instant) {
-    while let Ok(Some(_)) = timeout_at(until, packets.recv()).await {}
+/// Drops packets until the viewer is gone.
+async fn discard(packets: &mut mpsc::Receiver<MicPacket>) {
+    while packets.recv().await.is_some() {}
 }

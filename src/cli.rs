@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     start_logging(cli.log_format);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return fatal(&anyhow::Error::from(error).context("starting the runtime")),
+        Err(error) => return failed(&anyhow::Error::from(error).context("starting the runtime"), FATAL),
     };
     let code = runtime.block_on(execute(cli.command));
     // A blocked read of standard input must not keep the process alive.
@@ -124,7 +124,10 @@ async fn execute(command: Command) -> ExitCode {
                 app::report("the configuration is right");
                 Ok(())
             }
-            Ok(config) => app::check(config).await,
+            Ok(config) => match app::check(config).await {
+                Ok(()) => Ok(()),
+                Err(error) => return failed(&error, WRONG_CONFIGURATION),
+            },
             Err(code) => return code,
         },
         Command::Devices { configured, json } => match configured.load() {
@@ -137,7 +140,7 @@ async fn execute(command: Command) -> ExitCode {
         },
         Command::Sim(kind) => simulate(kind).await,
     };
-    outcome.map_or_else(|error| fatal(&error), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|error| failed(&error, FATAL), |()| ExitCode::SUCCESS)
 }
 
 /// `doorstep sim`: one virtual device on standard input and output.
@@ -151,9 +154,9 @@ async fn simulate(kind: sim::options::Kind) -> anyhow::Result<()> {
     }
 }
 
-fn fatal(error: &anyhow::Error) -> ExitCode {
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
     complain(&format_args!("{error:#}"));
-    ExitCode::from(FATAL)
+    ExitCode::from(code)
 }
 
 /// Tells the person at the terminal.

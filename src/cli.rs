@@ -125,7 +125,8 @@ async fn execute(command: Command) -> ExitCode {
                 app::report("the configuration is right");
                 Ok(())
             }
-            Ok(config) => app::check(config).await,
+            Ok(config) if app::check(config).await => Ok(()),
+            Ok(_) => return ExitCode::from(WRONG_CONFIGURATION),
             Err(code) => return code,
         },
         Command::Devices { configured, json } => match configured.load() {

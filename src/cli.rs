@@ -16,8 +16,9 @@ use crate::sim;
 /// Asked to stop and stopped cleanly is `SUCCESS`; the other two as INTERFACES §1 has them.
 const FATAL: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
-/// The demo's broker tells of every connection, and calls a closed one an error.
-const DEFAULT_LOG: &str = "info,rumqttd=off";
+/// What a home owner would want to know. The WebRTC engine tells of every viewer's every step, and the demo's
+/// broker calls each closed connection an error.
+const DEFAULT_LOG: &str = "warn,doorstep=info,rtc=error,rumqttd=off";
 
 #[derive(Debug, Parser)]
 #[command(name = "doorstep", version, about = "Doorbells over MQTT and WebRTC, with a way back to the speaker")]
@@ -104,7 +105,7 @@ pub fn main() -> ExitCode {
     start_logging(cli.log_format);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&anyhow::Error::from(error).context("starting the runtime"), FATAL),
+        Err(error) => return fatal(&anyhow::Error::from(error).context("starting the runtime")),
     };
     let code = runtime.block_on(execute(cli.command));
     // A blocked read of standard input must not keep the process alive.
@@ -124,10 +125,8 @@ async fn execute(command: Command) -> ExitCode {
                 app::report("the configuration is right");
                 Ok(())
             }
-            Ok(config) => match app::check(config).await {
-                Ok(()) => Ok(()),
-                Err(error) => return failed(&error, WRONG_CONFIGURATION),
-            },
+            Ok(config) if app::check(&config).await => Ok(()),
+            Ok(_) => return ExitCode::from(WRONG_CONFIGURATION),
             Err(code) => return code,
         },
         Command::Devices { configured, json } => match configured.load() {
@@ -140,7 +139,7 @@ async fn execute(command: Command) -> ExitCode {
         },
         Command::Sim(kind) => simulate(kind).await,
     };
-    outcome.map_or_else(|error| failed(&error, FATAL), |()| ExitCode::SUCCESS)
+    outcome.map_or_else(|error| fatal(&error), |()| ExitCode::SUCCESS)
 }
 
 /// `doorstep sim`: one virtual device on standard input and output.
@@ -154,9 +153,9 @@ async fn simulate(kind: sim::options::Kind) -> anyhow::Result<()> {
     }
 }
 
-fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+fn fatal(error: &anyhow::Error) -> ExitCode {
     complain(&format_args!("{error:#}"));
-    ExitCode::from(code)
+    ExitCode::from(FATAL)
 }
 
 /// Tells the person at the terminal.

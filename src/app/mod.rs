@@ -29,6 +29,8 @@ use crate::vendor;
 const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
 /// What the MQTT face needs to publish `offline` and be told that it arrived.
 const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
+/// Viewers are told at once.
+const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
 /// How long `check` waits for one doorbell.
 const CHECK_WITHIN: Duration = Duration::from_secs(15);
 
@@ -58,6 +60,7 @@ pub struct Running {
     devices: CancellationToken,
     broker: CancellationToken,
     media: CancellationToken,
+    viewers: Viewers,
     mqtt: Option<Mqtt>,
     http: JoinHandle<std::io::Result<()>>,
 }
@@ -94,7 +97,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     };
     let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
     info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
-    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, mqtt, http })
+    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, viewers, mqtt, http })
 }
 
 impl Running {
@@ -103,10 +106,7 @@ impl Running {
     pub async fn stop(self) {
         self.faces.cancel();
         self.devices.cancel();
-        let ended = futures_util::future::join_all(
-            self.doorbells.all().into_iter().map(|doorbell| async move { doorbell.stopped().await }),
-        );
-        if tokio::time::timeout(DEVICES_END_WITHIN, ended).await.is_err() {
+        if tokio::time::timeout(DEVICES_END_WITHIN, ended(&self.doorbells)).await.is_err() {
             warn!("a camera session did not end in time");
         }
         self.broker.cancel();
@@ -116,6 +116,9 @@ impl Running {
             warn!("the broker did not confirm that Doorstep is offline");
         }
         self.media.cancel();
+        if tokio::time::timeout(VIEWERS_END_WITHIN, self.viewers.ended()).await.is_err() {
+            warn!("some viewers were left without a word");
+        }
         info!("stopped");
     }
 
@@ -213,6 +216,12 @@ async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &Cancellat
     }
 }
 
+/// Resolves when every doorbell has stopped.
+async fn ended(doorbells: &Registry) {
+    let all = doorbells.all();
+    futures_util::future::join_all(all.iter().map(Doorbell::stopped)).await;
+}
+
 fn options(config: &Config, info: &DeviceInfo) -> doorbell::Options {
     let wanted = config.doorbells.iter().find(|doorbell| doorbell.id == info.id);
     let mut options =
@@ -285,29 +294,21 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
     shown
 }
 
-/// `doorstep check`: reaches for every doorbell once.
-pub async fn check(config: Config) -> anyhow::Result<()> {
+/// `doorstep check`: reaches for every doorbell once. Whether all of them were reached.
+pub async fn check(config: &Config) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
-    spawn_doorbells(&config, &doorbells, &stop).await;
-    let mut wrong = 0;
+    spawn_doorbells(config, &doorbells, &stop).await;
+    let mut all_reached = true;
     for doorbell in doorbells.all() {
-        let name = doorbell.info().name.clone();
-        match reached(&doorbell).await {
-            Ok(()) => report(&format!("{name}: reached")),
-            Err(why) => {
-                wrong += 1;
-                report(&format!("{name}: {why}"));
-            }
-        }
+        let outcome = reached(&doorbell).await;
+        all_reached &= outcome.is_ok();
+        let said = outcome.map_or_else(|why| why, |()| "reached".to_owned());
+        report(&format!("{}: {said}", doorbell.info().name));
     }
     stop.cancel();
-    futures_util::future::join_all(doorbells.all().into_iter().map(|doorbell| async move { doorbell.stopped().await }))
-        .await;
-    if wrong > 0 {
-        bail!("{wrong} of {} doorbells could not be reached", doorbells.all().len())
-    }
-    Ok(())
+    ended(&doorbells).await;
+    all_reached
 }
 
 async fn reached(doorbell: &Doorbell) -> Result<(), String> {

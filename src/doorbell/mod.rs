@@ -208,6 +208,8 @@ impl Shared {
     }
 
     fn press(&self, source: &'static str) {
+        // Whoever heard the button does not log under the doorbell's name.
+        let _device = tracing::info_span!("device", id = %self.info.id).entered();
         let pressed = lock(&self.rings).pressed(source);
         if let Some(ring) = pressed {
             self.tell(Event::Ring(ring));

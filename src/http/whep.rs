@@ -150,7 +150,7 @@ async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<Mic
     while packets.recv().await.is_some() {
         match doorbell.start_talk(viewer).await {
             Ok(grant) => {
-                debug!(viewer, "a microphone has the speaker");
+                debug!("a microphone has the speaker");
                 // What was said before the camera was ready would only make all that follows late.
                 while packets.try_recv().is_ok() {}
                 if let Over::TakenAway = talk(grant, &mut packets).await {
@@ -158,7 +158,7 @@ async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<Mic
                 }
             }
             Err(error) => {
-                debug!(viewer, %error, "a microphone does not get the speaker");
+                debug!(%error, "a microphone does not get the speaker");
                 let patience = if matches!(error, ActionError::Unsupported(_)) { SILENCE } else { ASK_AGAIN };
                 discard(&mut packets, clock::now() + patience).await;
             }

@@ -32,6 +32,8 @@ struct Stream {
     session: SessionClock,
     /// Whether this session has had a keyframe: nobody can decode what comes before.
     decodable: bool,
+    /// When the first picture of this session came.
+    pictures_since: Option<Instant>,
     keyframe: KeyframeRequest,
     counters: Counters,
 }
@@ -69,11 +71,14 @@ impl MediaHub {
 
     /// Hands a frame to every viewer. Never waits. `pts` counts from the beginning of the camera session.
     pub fn publish(&self, kind: FrameKind, pts: Duration, data: Bytes) {
+        let mut stream = self.0.stream();
+        if kind.is_video() {
+            stream.pictures_since.get_or_insert_with(clock::now);
+        }
         self.0.formats.send_if_modified(|formats| match kind {
             FrameKind::Video { codec, .. } => formats.video.replace(codec) != Some(codec),
             FrameKind::Audio(format) => formats.audio.replace(format) != Some(format),
         });
-        let mut stream = self.0.stream();
         if let Some(frame) = stream.take_in(kind, pts, data) {
             // Under the lock, so that `listen` sees each frame either in the cache or live.
             let _nobody_listens = self.0.frames.send(frame);
@@ -85,6 +90,7 @@ impl MediaHub {
         let mut stream = self.0.stream();
         stream.gop.clear();
         stream.decodable = false;
+        stream.pictures_since = None;
         stream.keyframe.wanted = false;
         stream.session.end();
         drop(stream);
@@ -327,11 +333,13 @@ impl Subscription {
         self.stream.next().await
     }
 
-    /// What the camera sends: waits until its video is known, and then at most 1 s more for its audio.
+    /// What the camera sends: waits for its first picture, and for its sound until 1 s after that.
     pub async fn formats(&self) -> Formats {
+        const SOUND_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
         let mut formats = self.hub().formats();
         let seen = formats.wait_for(|f| f.video.is_some()).await.map(|f| *f).unwrap_or_default();
-        let both = tokio::time::timeout(Duration::from_secs(1), formats.wait_for(|f| f.audio.is_some()));
+        let since = self.hub().0.stream().pictures_since.unwrap_or_else(clock::now);
+        let both = tokio::time::timeout_at(since + SOUND_FOLLOWS_WITHIN, formats.wait_for(|f| f.audio.is_some()));
         both.await.ok().and_then(Result::ok).map_or(seen, |f| *f)
     }
 }

@@ -3,6 +3,7 @@
 mod backoff;
 mod client;
 mod commands;
+mod complaint;
 mod discovery;
 mod errands;
 mod instance;

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use rtc::shared::{TaggedBytesMut, TransportProtocol};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::demux::{self, Kind, Stun};
 use super::feed::{Feed, Item, Media};
@@ -246,7 +246,7 @@ impl Switchboard {
         self.counters.joined += 1;
         self.want_sounds(stream);
         self.attend(id, now);
-        debug!(viewer = id, "a viewer is joining");
+        debug!(viewer = short(id), "a viewer is joining");
     }
 
     fn stream_of(&mut self, hub: &MediaHub) -> u64 {
@@ -291,7 +291,12 @@ impl Switchboard {
         self.counters.packets_dropped += viewer.playout.dropped();
         self.counters.never_connected += u64::from(!viewer.playing);
         self.want_sounds(viewer.stream);
-        info!(viewer = id, why, watched_s = (clock::now().into_std() - viewer.born).as_secs(), "a viewer is gone");
+        debug!(
+            viewer = short(id),
+            why,
+            watched_s = (clock::now().into_std() - viewer.born).as_secs(),
+            "a viewer is gone"
+        );
     }
 
     fn forget(&mut self, source: Source) {
@@ -406,7 +411,11 @@ impl Switchboard {
             heard.microphone.extend(viewer.pump(now, &mut self.outlet).microphone);
         }
         if joins {
-            info!(viewer = id, took_ms = now.duration_since(viewer.born).as_millis() as u64, "a viewer is connected");
+            debug!(
+                viewer = short(id),
+                took_ms = now.duration_since(viewer.born).as_millis() as u64,
+                "a viewer is connected"
+            );
         }
         if self.outlet.refused > refused {
             self.counters.packets_dropped += self.outlet.refused - refused;
@@ -477,11 +486,17 @@ impl Viewer {
 
     fn speak(&mut self, packets: Vec<Bytes>) {
         let Some((format, mic)) = &self.mic else { return };
-        for payload in packets {
+        // A packet may be padding alone.
+        for payload in packets.into_iter().filter(|payload| !payload.is_empty()) {
             // Full: whoever takes the microphone is late already, and older speech is of no use to anybody.
             let _ = mic.try_send(MicPacket { format: *format, payload });
         }
     }
+}
+
+/// For logs: enough to tell viewers apart, too little to close one with.
+fn short(viewer: u64) -> u16 {
+    viewer as u16
 }
 
 /// The candidate of ours that a datagram was sent to. Behind a NAT 1:1 it arrives at an address that nobody was

@@ -174,6 +174,7 @@ impl Viewers {
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
         let newcomer = Newcomer { viewer, peer, stream, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
+        // The loop has ended: the service is stopping and takes nobody any more.
         accepted.map_err(|_| AnswerError::Full)?;
         Ok(Answered { viewer, sdp })
     }
@@ -188,6 +189,11 @@ impl Viewers {
     /// Ends a viewer. Whether it was known.
     pub async fn close(&self, viewer: u64) -> bool {
         self.ask(|reply| Command::Close { viewer, reply }).await
+    }
+
+    /// Resolves when, after the stop, every viewer has been told that it is over.
+    pub async fn ended(&self) {
+        self.0.commands.closed().await;
     }
 
     /// As of the loop's last turn.
@@ -210,6 +216,7 @@ fn choose(offer: &Offer, formats: Formats, talk: bool) -> Result<Plan, AnswerErr
     offer.choose(formats.video, &audio, talk)
 }
 
+/// A machine without randomness can take no viewer.
 fn random_u64() -> Result<u64, AnswerError> {
     getrandom::u64().map_err(|_| AnswerError::Full)
 }

@@ -1,10 +1,12 @@
 //! What this project promises, one file a promise, in one binary so that it links once.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod broker;
 mod browser_whep;
 mod config;
+mod corpus;
 mod demo;
 mod doorbell;
 mod floors;

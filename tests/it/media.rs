@@ -54,6 +54,21 @@ fn seqs(frames: &[Arc<Frame>]) -> Vec<u64> {
     frames.iter().map(|frame| frame.seq).collect()
 }
 
+#[tokio::test(start_paused = true)]
+async fn only_the_first_viewer_waits_for_a_sound_that_never_comes() {
+    let hub = MediaHub::new();
+    let viewer = hub.subscribe();
+    let keyframe = FrameKind::Video { codec: VideoCodec::H264, keyframe: true };
+    hub.publish(keyframe, Duration::ZERO, Bytes::from_static(KEYFRAME));
+    for (who, patience) in [("first", Duration::from_secs(1)), ("second", Duration::ZERO)] {
+        let asked = Instant::now();
+        let formats = viewer.formats().await;
+        assert_eq!((formats.video, formats.audio), (Some(VideoCodec::H264), None));
+        let waited = asked.elapsed();
+        assert!(waited <= patience + Duration::from_millis(1), "the {who} viewer waited {waited:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_viewer_has_the_picture_at_once_and_everything_after_it() {
     let mut camera = Camera::new();

@@ -117,7 +117,7 @@ async fn no_secret_is_in_any_log_answer_or_message() {
     for camera in &mut cameras[..2] {
         let id = camera.id();
         page.is(&id, "ready").await;
-        let viewer = page.watch(&id, Manners { speaks: true, ..Manners::SILENT }).await;
+        let viewer = page.watch(&id, Manners { speaks: true, ..Manners::default() }).await;
         broker.publish(&format!("home/{id}/button"), "ON", &[]);
         for event in ["talk_started", "talk_audio"] {
             camera.tells(event).await;

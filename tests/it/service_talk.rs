@@ -11,7 +11,9 @@ use crate::support::program::Program;
 use crate::support::service::{Camera, Page, Service, configuration};
 use crate::support::viewer::Manners;
 
-const SPEAKS: Manners = Manners { speaks: true, ..Manners::SILENT };
+fn speaks() -> Manners {
+    Manners { speaks: true, ..Manners::default() }
+}
 
 fn is_started(event: &CameraEvent) -> bool {
     matches!(event, CameraEvent::TalkStarted)
@@ -50,7 +52,7 @@ async fn talk_reaches_the_camera(protocol: Protocol, format: AudioFormat) {
     let service = Service::start(Some(broker.port), &[&camera]).await;
     assert_eq!(witness.next().await.payload, "OFF");
 
-    let viewer = service.page.watch(&id, SPEAKS).await;
+    let viewer = service.page.watch(&id, speaks()).await;
     camera.tells("the talk", |events| events.iter().any(is_started)).await;
     camera
         .tells("the tone", |events| events.iter().filter(|event| is_our_tone(event, format.codec)).count() >= 2)
@@ -102,10 +104,10 @@ async fn a_second_microphone_is_refused_while_the_first_one_talks() {
     let camera = Camera::start(1, |_| {}).await;
     let id = camera.id();
     let service = Service::start(None, &[&camera]).await;
-    let first = service.page.watch(&id, SPEAKS).await;
+    let first = service.page.watch(&id, speaks()).await;
     camera.tells("the first", |events| events.iter().any(|event| is_our_tone(event, AudioCodec::Pcmu))).await;
 
-    let mut second = service.page.watch(&id, SPEAKS).await;
+    let mut second = service.page.watch(&id, speaks()).await;
     second.sees("the picture, as every viewer", |seen| seen.pictures().len() >= 20).await;
     let tones = camera.count(|event| is_our_tone(event, AudioCodec::Pcmu));
     camera
@@ -139,7 +141,7 @@ async fn sigterm_in_a_talk_leaves_nothing_open() {
     let mut program = Program::start(arguments);
     let page = Page::at(program.page().await);
 
-    let _viewer = page.watch(&id, SPEAKS).await;
+    let _viewer = page.watch(&id, speaks()).await;
     camera.tells("the talk", |events| events.iter().any(|event| is_our_tone(event, AudioCodec::Pcmu))).await;
     let asked = clock::now();
     program.terminate();

@@ -1,15 +1,15 @@
 //! Our own program as its users start it.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// How long anything on loopback may take. Generous: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+use crate::http::{free_address, request};
+use crate::wait::PATIENCE;
 
 /// A running `doorstep`, and the lines it wrote. Killed when dropped.
 pub(crate) struct Doorstep {
@@ -101,11 +101,55 @@ impl VirtualCamera {
             .await
     }
 
+    /// Begins a fault by its name.
+    pub(crate) async fn misbehave(&mut self, fault: &str) {
+        self.process.type_line(&format!("fault {fault}")).await;
+        self.event("fault", |event| event["name"] == fault).await;
+    }
+
     /// Ends the camera, which must have had no complaint about its client in all its life.
     pub(crate) async fn leave_content(mut self) {
         self.process.type_line("quit").await;
         let written = self.process.ended().await;
         let complaints: Vec<&String> = written.iter().filter(|line| line.contains(r#""ok":false"#)).collect();
         assert!(complaints.is_empty(), "the camera found its client at fault: {complaints:#?}");
+    }
+}
+
+/// `doorstep demo` with one virtual doorbell.
+pub(crate) struct Demo {
+    process: Doorstep,
+    page: SocketAddr,
+    doorbell: String,
+}
+
+impl Demo {
+    pub(crate) async fn start(kind: &str) -> Self {
+        let (page, media) = (free_address().to_string(), free_address().port().to_string());
+        let mut process = Doorstep::start(&["demo", "--only", kind, "--http", &page, "--media-port", &media]);
+        let (page, doorbell) = process
+            .wait_for("ready line", |line| {
+                let (_, page) = line.strip_prefix("demo ready: ")?.split_once("http://")?;
+                let doorbell = line.rsplit(' ').next()?;
+                Some((page.split('/').next()?.parse().ok()?, doorbell.to_owned()))
+            })
+            .await;
+        Self { process, page, doorbell }
+    }
+
+    pub(crate) fn whep_url(&self) -> String {
+        format!("http://{}/whep/{}", self.page, self.doorbell)
+    }
+
+    /// The doorbell as the API tells of it.
+    pub(crate) async fn doorbell(&self) -> Value {
+        let (status, body) = request(self.page, "GET", &format!("/api/doorbells/{}", self.doorbell)).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    pub(crate) async fn leave(mut self) {
+        self.process.type_line("quit").await;
+        self.process.ended().await;
     }
 }

@@ -7,7 +7,12 @@ use doorstep::sim::tone::{self, Heard};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::doorstep::PATIENCE;
+use crate::wait::PATIENCE;
+
+pub(crate) const LONG_ENOUGH: Duration = Duration::from_secs(5);
+/// Four seconds at the 15 pictures a second that virtual cameras send at least: a viewer's first second may go by
+/// until the next key frame.
+pub(crate) const PICTURES: usize = 60;
 
 /// What FFmpeg decoded of a stream.
 #[derive(Debug)]
@@ -17,6 +22,19 @@ pub(crate) struct Watched {
     pub(crate) distinct: usize,
     pub(crate) sound: Heard,
     pub(crate) sound_length: Duration,
+    /// What FFmpeg could not decode, in its words.
+    pub(crate) complaints: String,
+}
+
+impl Watched {
+    /// Panics unless that was [`LONG_ENOUGH`] of moving pictures and beeps, undamaged.
+    pub(crate) fn assert_alive(&self) {
+        assert!(self.complaints.is_empty(), "damaged: {self:?}");
+        assert!(self.pictures >= PICTURES, "too few pictures: {self:?}");
+        assert!(self.distinct * 2 > self.pictures, "a frozen picture: {self:?}");
+        assert!(self.sound_length * 2 > LONG_ENOUGH, "too little sound: {self:?}");
+        assert!(self.sound.tone_hz.is_some_and(|hz| (hz - 1_000.0).abs() < 50.0), "no beep: {self:?}");
+    }
 }
 
 /// Decodes `length` of the first video and audio stream of an RTSP address.
@@ -30,7 +48,8 @@ pub(crate) async fn watch(url: &str, length: Duration) -> Watched {
     ffmpeg.args(["-t", &seconds, "-map", "0:a", "-ac", "1", "-ar", "8000", "-f", "s16le"]).arg(&sound);
     let output = timeout(length + PATIENCE, ffmpeg.kill_on_drop(true).output()).await;
     let output = output.unwrap_or_else(|_| panic!("ffmpeg saw less than {length:?} of {url}")).unwrap();
-    assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{url}: {complaints}");
     let samples = samples(&std::fs::read(sound).unwrap());
     let sums = checksums(&std::fs::read_to_string(pictures).unwrap());
     Watched {
@@ -38,6 +57,7 @@ pub(crate) async fn watch(url: &str, length: Duration) -> Watched {
         distinct: sums.iter().collect::<HashSet<_>>().len(),
         sound: tone::listen(&samples, 8_000),
         sound_length: Duration::from_secs(samples.len() as u64) / 8_000,
+        complaints,
     }
 }
 

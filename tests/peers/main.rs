@@ -1,4 +1,4 @@
-//! Other people's programs against ours.
+//! Other people's programs against ours: `GO2RTC=/path/to/go2rtc cargo nextest run --test peers`.
 //!
 //! A peer that is not installed is named on standard error, and its tests count as skipped
 //! (`--ignored` runs them all the same, to fail with what is missing).
@@ -8,6 +8,8 @@
 mod doorstep;
 mod ffmpeg;
 mod go2rtc;
+mod http;
+mod wait;
 mod wav;
 
 use std::process::ExitCode;

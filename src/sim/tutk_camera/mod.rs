@@ -59,13 +59,12 @@ pub enum CameraEvent {
     SessionEnded {
         why: &'static str,
     },
-    /// A client set the resolution (K10052 or K10056).
+    /// A client set the resolution (K10052 or K10056), and got a keyframe with it.
     Resolution {
         command: u16,
         frame_size: u8,
         bitrate: u16,
     },
-    KeyframeRequested,
     TalkStarted,
     /// About once a second while audio arrives; `frames` counts from the start of the talk.
     TalkAudio {

@@ -11,4 +11,5 @@ pub(crate) mod mosquitto;
 pub(crate) mod program;
 pub(crate) mod service;
 pub(crate) mod tcp_proxy;
+pub(crate) mod tutk_hand;
 pub(crate) mod viewer;

@@ -21,6 +21,8 @@ use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
@@ -40,7 +42,7 @@ const MIC_SSRC: u32 = 4_711;
 pub(crate) struct Seen {
     pub(crate) connected: bool,
     pub(crate) closed: bool,
-    /// When the first RTP packet came, since the offer was made.
+    /// When the first RTP packet came, since the offer was ready.
     pub(crate) first_packet: Option<Duration>,
     /// Video by extended sequence number: timestamp, marker, payload.
     pub(crate) video: BTreeMap<u64, (u32, bool, Bytes)>,
@@ -114,18 +116,18 @@ pub(crate) struct Manners {
     pub(crate) transport: Transport,
     /// Sends [`speech`] each 20 ms.
     pub(crate) speaks: bool,
+    /// Its microphone has a section of its own, as in go2rtc's page.
+    pub(crate) apart: bool,
+    /// Asks for a keyframe each 100 ms, by PLI and by FIR in turn.
+    pub(crate) asks: bool,
     /// In percent of the video packets that arrive; drawn from `seed`.
     pub(crate) loss: u64,
     pub(crate) seed: u64,
 }
 
-impl Manners {
-    pub(crate) const SILENT: Self = Self { transport: Transport::Udp, speaks: false, loss: 0, seed: 1 };
-}
-
 impl Default for Manners {
     fn default() -> Self {
-        Self::SILENT
+        Self { transport: Transport::Udp, speaks: false, apart: false, asks: false, loss: 0, seed: 1 }
     }
 }
 
@@ -137,6 +139,7 @@ pub(crate) struct Viewer {
     local: SocketAddr,
     mic: Option<RTCRtpSenderId>,
     manners: Manners,
+    /// When the offer was ready to be posted.
     born: Instant,
 }
 
@@ -152,10 +155,10 @@ impl Viewer {
             send_encodings: vec![],
         };
         engine.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive.clone())).unwrap();
-        let mic = manners.speaks.then(|| engine.add_track(microphone()).unwrap());
-        if mic.is_none() {
+        if manners.apart || !manners.speaks {
             engine.add_transceiver_from_kind(RtpCodecKind::Audio, Some(receive)).unwrap();
         }
+        let mic = manners.speaks.then(|| add_microphone(&mut engine, manners.apart));
         let offer = engine.create_offer(None).unwrap();
         engine.set_local_description(now, offer).unwrap();
         let candidate = match manners.transport {
@@ -165,7 +168,7 @@ impl Viewer {
         engine.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() }).unwrap();
         engine.add_local_candidate(RTCIceCandidateInit::default()).unwrap();
         let offer = engine.local_description().unwrap().sdp;
-        Self { offer, engine, socket, local, mic, manners, born: now }
+        Self { offer, engine, socket, local, mic, manners, born: clock::now().into_std() }
     }
 
     /// Plays until `leave` is notified, or the other side closes, or the task is aborted, which is to vanish.
@@ -220,6 +223,16 @@ pub(crate) fn speech() -> Bytes {
     (0..160).map(|n| Law::Mu.encode(PERIOD[n % PERIOD.len()])).collect()
 }
 
+fn add_microphone(engine: &mut RTCPeerConnection, apart: bool) -> RTCRtpSenderId {
+    if !apart {
+        return engine.add_track(microphone()).unwrap();
+    }
+    let direction = RTCRtpTransceiverDirection::Sendonly;
+    let init = RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] };
+    engine.add_transceiver_from_track(microphone(), Some(init)).unwrap();
+    engine.get_senders().last().unwrap()
+}
+
 fn microphone() -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(MIC_SSRC), ..Default::default() },
@@ -237,6 +250,7 @@ struct Playing {
     ice: bool,
     early: Vec<TaggedBytesMut>,
     spoken: u16,
+    asked: u8,
     random: u64,
     newest: Option<u64>,
 }
@@ -244,7 +258,18 @@ struct Playing {
 impl Playing {
     fn new(viewer: Viewer, seen: watch::Sender<Seen>) -> Self {
         let random = viewer.manners.seed;
-        Self { viewer, seen, tcp: None, inbound: vec![], ice: false, early: vec![], spoken: 0, random, newest: None }
+        Self {
+            viewer,
+            seen,
+            tcp: None,
+            inbound: vec![],
+            ice: false,
+            early: vec![],
+            spoken: 0,
+            asked: 0,
+            random,
+            newest: None,
+        }
     }
 
     async fn run(mut self, answer: RTCSessionDescription, leave: Arc<Notify>) {
@@ -252,6 +277,7 @@ impl Playing {
         self.viewer.engine.set_remote_description(now, answer).unwrap();
         let _ = self.viewer.engine.handle_timeout(now);
         let mut mic = tokio::time::interval(Duration::from_millis(20));
+        let mut ask = tokio::time::interval(Duration::from_millis(100));
         let mut buffer = [0; 2_048];
         while !self.seen.borrow().closed {
             self.drain().await;
@@ -266,6 +292,7 @@ impl Playing {
                 }
                 Some(true) = read_some(tcp, inbound) => self.receive_frames(),
                 () = leave.notified() => return self.leave().await,
+                _ = ask.tick(), if viewer.manners.asks => self.ask(),
                 _ = mic.tick(), if viewer.mic.is_some() => self.speak(),
             }
         }
@@ -335,6 +362,18 @@ impl Playing {
         let mic = self.viewer.mic.unwrap();
         let mut sender = self.viewer.engine.rtp_sender(mic).unwrap();
         let _ = sender.write_rtp(clock::now().into_std(), packet);
+    }
+
+    fn ask(&mut self) {
+        let engine = &mut self.viewer.engine;
+        let Some(receiver) = engine.get_receivers().next() else { return };
+        let Some(mut receiver) = engine.rtp_receiver(receiver) else { return };
+        self.asked += 1;
+        let fir =
+            FullIntraRequest { fir: vec![FirEntry { ssrc: 1, sequence_number: self.asked }], ..Default::default() };
+        let request: Box<dyn rtc::rtcp::Packet> =
+            if self.asked.is_multiple_of(2) { Box::new(fir) } else { Box::new(PictureLossIndication::default()) };
+        receiver.write_rtcp(clock::now().into_std(), vec![request]).unwrap();
     }
 
     async fn drain(&mut self) {

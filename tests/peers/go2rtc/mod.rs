@@ -2,24 +2,23 @@
 //!
 //! Taken from `$GO2RTC`, else from `PATH`. It listens on loopback only and knows no STUN server.
 
+mod whep;
 mod wyze;
 
 use std::env;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
 
-use crate::doorstep::PATIENCE;
+use crate::http::{free_address, request};
+use crate::wait::until;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    wyze::tests()
+    wyze::tests().into_iter().chain(whep::tests()).collect()
 }
 
 /// Why these tests cannot run here.
@@ -77,18 +76,28 @@ impl Go2rtc {
     /// What the source of a stream offers and takes, in go2rtc's words: `video, recvonly, H264 High 4.1`.
     /// Dials the source when nobody watches it.
     pub(crate) async fn medias(&self, stream: &str) -> Vec<String> {
-        let path = format!("/api/streams?src={stream}&video=all&audio=all&microphone=all");
-        let (status, body) = self.request("GET", &path).await;
+        let (status, body) = self.dial(stream).await;
         assert_eq!(status, 200, "{stream}: {body}");
         let stream: Value = serde_json::from_str(&body).unwrap();
         let medias = stream["producers"][0]["medias"].as_array().unwrap_or_else(|| panic!("no medias in {body}"));
         medias.iter().map(|media| media.as_str().unwrap().to_owned()).collect()
     }
 
+    /// Why go2rtc gets nothing from the source of a stream.
+    pub(crate) async fn refusal(&self, stream: &str) -> String {
+        let (status, body) = self.dial(stream).await;
+        assert_eq!(status, 500, "{stream}: {body}");
+        body
+    }
+
+    async fn dial(&self, stream: &str) -> (u16, String) {
+        request(self.api, "GET", &format!("/api/streams?src={stream}&video=all&audio=all&microphone=all")).await
+    }
+
     /// Waits until somebody watches the stream, so that go2rtc's session with its source is up.
     pub(crate) async fn watched(&self, stream: &str) {
         until("viewer", async || {
-            let (_, body) = self.request("GET", &format!("/api/streams?src={stream}")).await;
+            let (_, body) = request(self.api, "GET", &format!("/api/streams?src={stream}")).await;
             let stream: Value = serde_json::from_str(&body).unwrap();
             stream["consumers"].as_array().is_some_and(|consumers| !consumers.is_empty())
         })
@@ -98,36 +107,7 @@ impl Go2rtc {
     /// Plays a sound into the speaker of a stream's source.
     pub(crate) async fn say(&self, stream: &str, sound_url: &str) {
         let sound: String = url::form_urlencoded::byte_serialize(sound_url.as_bytes()).collect();
-        let (status, body) = self.request("POST", &format!("/api/streams?dst={stream}&src={sound}")).await;
+        let (status, body) = request(self.api, "POST", &format!("/api/streams?dst={stream}&src={sound}")).await;
         assert_eq!(status, 200, "talking to {stream}: {body}");
     }
-
-    /// Status and body. HTTP/1.0, so that the body ends with the connection.
-    async fn request(&self, method: &str, path: &str) -> (u16, String) {
-        let exchange = async {
-            let mut connection = TcpStream::connect(self.api).await.unwrap();
-            let request = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.api);
-            connection.write_all(request.as_bytes()).await.unwrap();
-            let mut response = String::new();
-            connection.read_to_string(&mut response).await.unwrap();
-            response
-        };
-        let response = timeout(PATIENCE, exchange).await.unwrap_or_else(|_| panic!("{method} {path}: no answer"));
-        let (head, body) = response.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-}
-
-/// go2rtc does not say which port it got when it is given 0.
-fn free_address() -> SocketAddr {
-    TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().local_addr().unwrap()
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {what} within {PATIENCE:?}"));
 }

@@ -68,6 +68,10 @@ impl Publisher {
 
     fn show(&mut self, codec: VideoCodec, keyframe: bool, pts: Duration, data: Bytes) {
         self.hub.publish(FrameKind::Video { codec, keyframe }, pts, data);
+        if *self.hub.demand().borrow() == 0 {
+            // The session is only there to see whether the camera is, or for one who has just left.
+            return;
+        }
         let live = self.state.send_if_modified(|state| {
             let news = state.link != Link::Streaming;
             state.link = Link::Streaming;

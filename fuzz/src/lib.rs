@@ -1,0 +1,3 @@
+//! What the fuzz targets do with their bytes. `tests/it/corpus.rs` includes the same modules.
+
+pub mod tutk;

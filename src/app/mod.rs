@@ -122,6 +122,13 @@ impl Running {
         info!("stopped");
     }
 
+    /// Resolves when the broker has confirmed the subscriptions; at once without a broker.
+    async fn listens_to_broker(&self) {
+        let Some(mqtt) = &self.mqtt else { return };
+        let mut connected = mqtt.connected();
+        let _face_gone = connected.wait_for(|connected| *connected).await;
+    }
+
     /// Resolves when the service cannot go on by itself.
     async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.http).await {

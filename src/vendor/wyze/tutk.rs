@@ -127,10 +127,11 @@ fn failure(camera: &Camera, error: DriveError<SessionError>) -> VendorError {
     };
     let address = camera.address;
     let (what, retry) = match &error {
+        // A camera that is looked for with a wrong UID, MAC or ENR says nothing at all (reference §2, §4).
         SessionError::NotFound => (
             format!(
                 "the camera does not answer at {address}. Check that it has power, that it is on this network, \
-                 and that its `address` and `uid` are right"
+                 and that its `address`, `uid`, `mac` and `enr` are right"
             ),
             Retry::Backoff,
         ),
@@ -145,7 +146,12 @@ fn failure(camera: &Camera, error: DriveError<SessionError>) -> VendorError {
             format!("{error}. Close other programs that watch this camera, and check its `enr`"),
             Retry::Reauthenticate,
         ),
-        _ => (error.to_string(), Retry::Backoff),
+        SessionError::Silent(_) | SessionError::NoAnswer { .. } => {
+            (format!("{error}; it is being tried again. Check its power and its Wi-Fi if this goes on"), Retry::Backoff)
+        }
+        SessionError::Closed | SessionError::Dtls(_) => {
+            (format!("{error}; it is being tried again. Restart the camera if this goes on"), Retry::Backoff)
+        }
     };
     VendorError { vendor: VENDOR, what, retry, source: Some(error.into()) }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use doorstep::clock;
+use doorstep::media::g711::Law;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
@@ -113,7 +114,7 @@ pub(crate) enum Transport {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manners {
     pub(crate) transport: Transport,
-    /// Sends a silent PCMU packet each 20 ms.
+    /// Sends [`speech`] each 20 ms.
     pub(crate) speaks: bool,
     /// Its microphone has a section of its own, as in go2rtc's page.
     pub(crate) apart: bool,
@@ -214,6 +215,12 @@ fn pcmu() -> RTCRtpCodec {
         sdp_fmtp_line: String::new(),
         rtcp_feedback: vec![],
     }
+}
+
+/// 20 ms of a 1 kHz tone in PCMU, a whole number of periods.
+pub(crate) fn speech() -> Bytes {
+    const PERIOD: [i16; 8] = [0, 5_792, 8_192, 5_792, 0, -5_792, -8_192, -5_792];
+    (0..160).map(|n| Law::Mu.encode(PERIOD[n % PERIOD.len()])).collect()
 }
 
 fn add_microphone(engine: &mut RTCPeerConnection, apart: bool) -> RTCRtpSenderId {
@@ -346,7 +353,7 @@ impl Playing {
         if !self.seen.borrow().connected {
             return;
         }
-        let mut packet = rtc::rtp::Packet { payload: Bytes::from_static(&[0xff; 160]), ..Default::default() };
+        let mut packet = rtc::rtp::Packet { payload: speech(), ..Default::default() };
         packet.header.version = 2;
         packet.header.ssrc = MIC_SSRC;
         packet.header.sequence_number = self.spoken;

@@ -17,6 +17,7 @@ mod mqtt;
 mod mqtt_tls;
 mod outbox;
 mod page;
+mod readme;
 mod secrets;
 mod service;
 mod service_command;

@@ -97,7 +97,7 @@ impl Vendor for Wyze {
 fn not_configured(info: &DeviceInfo) -> VendorError {
     VendorError {
         vendor: VENDOR,
-        what: format!("`{}` is no longer configured", info.id),
+        what: format!("`{}` is no longer configured. Restart Doorstep.", info.id),
         retry: Retry::WaitForUser,
         source: None,
     }

@@ -38,7 +38,7 @@ async fn a_browser_sees_and_is_heard_by(kind: &str, codec: &str) {
     println!("{report}");
     assert_eq!((&report["ok"], &report["deleted"]), (&true.into(), &200.into()), "{report}");
     assert!(report["pictures"].as_u64() >= Some(60), "{report}");
-    assert_eq!((&report["freezes"], &report["lost"]), (&0.into(), &0.into()), "{report}");
+    assert_eq!(report["lost"], 0, "{report}");
     assert!(report["sound_energy"].as_f64() > Some(0.0), "the camera's beeps are not heard: {report}");
 
     demo.tells(&id, "the talk", |event| event["event"] == "talk_started").await;

@@ -316,7 +316,7 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
     let settled = state.wait_for(|state| state.link == Link::Ready || state.last_error.is_some());
     match tokio::time::timeout(CHECK_WITHIN, settled).await {
         Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
-        _ => Err("no answer".to_owned()),
+        _ => Err("The doorbell could not be reached in time. Try again.".to_owned()),
     }
 }
 

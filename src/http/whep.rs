@@ -83,7 +83,7 @@ async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderM
 fn no_picture(doorbell: &Doorbell) -> Response {
     let state = doorbell.state().borrow().clone();
     let sentence = match (state.link, state.last_error) {
-        (Link::NeedsAttention { why }, _) | (_, Some(why)) => format!("{}: {why}.", doorbell.info().name),
+        (Link::NeedsAttention { why }, _) | (_, Some(why)) => format!("{}: {why}", doorbell.info().name),
         _ => AnswerError::NoPicture.to_string(),
     };
     refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence)

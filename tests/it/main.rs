@@ -8,6 +8,7 @@ mod browser_whep;
 mod config;
 mod corpus;
 mod demo;
+mod demo_browser;
 mod doorbell;
 mod floors;
 mod http;

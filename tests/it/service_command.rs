@@ -37,7 +37,7 @@ async fn check_names_the_doorbell_that_cannot_be_reached_and_what_to_do() {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let ended = check(&format!("wyze:\n  - cameras:\n      - {}\n", camera.yaml(nowhere)), &[]).await;
     assert_eq!(ended.status.code(), Some(2), "{ended:?}");
-    assert!(ended.said.starts_with("Front Door: the camera does not answer at"), "{ended:?}");
+    assert!(ended.said.starts_with("Front Door: The camera does not answer at"), "{ended:?}");
     assert!(ended.said.contains("Check that it has power"), "{ended:?}");
     assert_eq!(ended.said.lines().count(), 1, "{ended:?}");
 }

@@ -312,6 +312,12 @@ pub struct Demand {
     hub: MediaHub,
 }
 
+impl Demand {
+    pub fn hub(&self) -> &MediaHub {
+        &self.hub
+    }
+}
+
 impl Drop for Demand {
     fn drop(&mut self) {
         self.hub.0.demand.send_modify(|count| *count -= 1);
@@ -325,8 +331,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub fn hub(&self) -> &MediaHub {
-        &self.demand.hub
+    /// Lets go of the frames and keeps the share. Frames that nobody takes would stay in memory as long as the
+    /// subscription: the cached GOP, and all that the hub's queue holds.
+    pub fn into_demand(self) -> Demand {
+        self.demand
     }
 
     pub async fn next(&mut self) -> Option<Arc<Frame>> {
@@ -336,9 +344,9 @@ impl Subscription {
     /// What the camera sends: waits for its first picture, and for its sound until 1 s after that.
     pub async fn formats(&self) -> Formats {
         const SOUND_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
-        let mut formats = self.hub().formats();
+        let mut formats = self.demand.hub.formats();
         let seen = formats.wait_for(|f| f.video.is_some()).await.map(|f| *f).unwrap_or_default();
-        let since = self.hub().0.stream().pictures_since.unwrap_or_else(clock::now);
+        let since = self.demand.hub.0.stream().pictures_since.unwrap_or_else(clock::now);
         let both = tokio::time::timeout_at(since + SOUND_FOLLOWS_WITHIN, formats.wait_for(|f| f.audio.is_some()));
         both.await.ok().and_then(Result::ok).map_or(seen, |f| *f)
     }

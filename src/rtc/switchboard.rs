@@ -18,7 +18,7 @@ use super::tcp::Line;
 use super::udp::{Received, Udp};
 use super::viewers::{Counters, MicPacket};
 use crate::clock;
-use crate::media::{AudioFormat, MediaHub, Subscription};
+use crate::media::{AudioFormat, Demand, MediaHub};
 
 /// From the answer to the first media; a viewer that takes longer never comes.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
@@ -42,7 +42,8 @@ pub(super) enum Command {
 pub(super) struct Newcomer {
     pub(super) viewer: u64,
     pub(super) peer: Peer,
-    pub(super) stream: Subscription,
+    /// Keeps the camera streaming.
+    pub(super) demand: Demand,
     /// What it is sent, if it takes sound.
     pub(super) sound: Option<AudioFormat>,
     pub(super) mic: Option<(AudioFormat, mpsc::Sender<MicPacket>)>,
@@ -60,8 +61,8 @@ struct Viewer {
     sources: Vec<Source>,
     born: Instant,
     playing: bool,
-    /// The demand that keeps the camera streaming, and the place among the viewers.
-    _subscription: Subscription,
+    /// What keeps the camera streaming, and the place among the viewers.
+    _demand: Demand,
     _place: OwnedSemaphorePermit,
 }
 
@@ -224,8 +225,8 @@ impl Switchboard {
     }
 
     fn add(&mut self, newcomer: Newcomer, now: Instant) {
-        let Newcomer { viewer: id, mut peer, stream: subscription, sound, mic, offset, place } = newcomer;
-        let stream = self.stream_of(subscription.hub());
+        let Newcomer { viewer: id, mut peer, demand, sound, mic, offset, place } = newcomer;
+        let stream = self.stream_of(demand.hub());
         // The engine wants to send its first checks now; waiting for its deadline would lose a race (see `Peer`).
         peer.wake(now);
         self.by_ufrag.insert(peer.ufrag.clone(), id);
@@ -239,7 +240,7 @@ impl Switchboard {
             sources: Vec::new(),
             born: now,
             playing: false,
-            _subscription: subscription,
+            _demand: demand,
             _place: place,
         };
         self.viewers.insert(id, viewer);

@@ -172,7 +172,8 @@ impl Viewers {
         let spoken = plan.audio.iter().find(|accepted| accepted.from_viewer).map(|accepted| accepted.codec);
         let mic = spoken.zip(mic);
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
-        let newcomer = Newcomer { viewer, peer, stream, sound, mic, offset, place };
+        let demand = stream.into_demand();
+        let newcomer = Newcomer { viewer, peer, demand, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
         // The loop has ended: the service is stopping and takes nobody any more.
         accepted.map_err(|_| AnswerError::Full)?;

@@ -31,3 +31,4 @@ mod tutk_session;
 mod tutk_vectors;
 mod viewers;
 mod whep;
+mod wyze;

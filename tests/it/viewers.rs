@@ -403,3 +403,21 @@ async fn keyframe_requests_are_answered_from_the_cache_while_it_is_fresh_and_the
     timeout(PATIENCE, camera.keyframe_wanted()).await.expect("when it has grown old the camera is asked");
     viewer.task.abort();
 }
+
+#[tokio::test]
+async fn a_viewer_keeps_no_picture_in_memory_that_is_past() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    let past = picture(0);
+    camera.publish(H264(true), Duration::ZERO, past.clone());
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    viewer.sees("the first keyframe", |seen| !seen.pictures().is_empty()).await;
+    camera.publish(H264(true), FRAME, picture(30));
+    let forgotten = async {
+        while !past.is_unique() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.expect("the picture that the viewer began with is still kept");
+    viewer.task.abort();
+}

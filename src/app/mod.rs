@@ -62,7 +62,7 @@ pub struct Running {
     media: CancellationToken,
     viewers: Viewers,
     mqtt: Option<Mqtt>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
@@ -132,8 +132,7 @@ impl Running {
     /// Resolves when the service cannot go on by itself.
     async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.http).await {
-            Ok(Ok(())) => anyhow!("the page's listener ended"),
-            Ok(Err(error)) => anyhow::Error::from(error).context("serving the page"),
+            Ok(()) => anyhow!("the page's listener ended"),
             Err(error) => anyhow::Error::from(error).context("serving the page"),
         }
     }

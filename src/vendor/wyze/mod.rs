@@ -90,9 +90,9 @@ impl Vendor for Wyze {
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
         Box::pin(async move {
-            let camera = self
-                .camera(&port.info.id)
-                .ok_or_else(|| left_to_owner(format!("`{}` is no longer configured. Restart Doorstep.", port.info.id)))?;
+            let camera = self.camera(&port.info.id).ok_or_else(|| {
+                left_to_owner(format!("`{}` is no longer configured. Restart Doorstep.", port.info.id))
+            })?;
             if let Some(why) = Model::of(&camera.info.model).and_then(|model| model.way.obstacle()) {
                 return Err(left_to_owner(format!("`{}` cannot be reached: {why}", camera.info.model)));
             }

@@ -62,7 +62,7 @@ pub struct Running {
     media: CancellationToken,
     viewers: Viewers,
     mqtt: Option<Mqtt>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
@@ -122,11 +122,17 @@ impl Running {
         info!("stopped");
     }
 
+    /// Resolves when the broker has confirmed the subscriptions; at once without a broker.
+    async fn listens_to_broker(&self) {
+        let Some(mqtt) = &self.mqtt else { return };
+        let mut connected = mqtt.connected();
+        let _face_gone = connected.wait_for(|connected| *connected).await;
+    }
+
     /// Resolves when the service cannot go on by itself.
     async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.http).await {
-            Ok(Ok(())) => anyhow!("the page's listener ended"),
-            Ok(Err(error)) => anyhow::Error::from(error).context("serving the page"),
+            Ok(()) => anyhow!("the page's listener ended"),
             Err(error) => anyhow::Error::from(error).context("serving the page"),
         }
     }
@@ -309,7 +315,7 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
     let settled = state.wait_for(|state| state.link == Link::Ready || state.last_error.is_some());
     match tokio::time::timeout(CHECK_WITHIN, settled).await {
         Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
-        _ => Err("no answer".to_owned()),
+        _ => Err("The doorbell could not be reached in time. Try again.".to_owned()),
     }
 }
 

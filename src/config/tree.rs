@@ -32,6 +32,19 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
+/// A key as errors show it. Somebody who forgets the space behind a colon makes a key of a secret
+/// (`{token:abc}`), so it ends where a key would have ended.
+pub(super) fn shown(key: &str) -> String {
+    let name: String =
+        key.chars().take(Entry::SHOWN).take_while(|c| c.is_alphanumeric() || "_-.".contains(*c)).collect();
+    if name == key { name } else { format!("{name}…") }
+}
+
+impl Entry {
+    /// Longer than any key there is.
+    const SHOWN: usize = 32;
+}
+
 impl Value {
     /// What it is called in messages.
     pub(super) fn kind(&self) -> &'static str {
@@ -171,7 +184,7 @@ fn refuse_marks(at: Position, anchor: usize, tag: Option<&Tag>) -> Result<(), Mi
 }
 
 fn twice(at: Position, key: &str, first: Position) -> Mistake {
-    mistake(at, &format!("`{key}` stands here a second time; the first is on line {}", first.line))
+    mistake(at, &format!("`{}` stands here a second time; the first is on line {}", shown(key), first.line))
 }
 
 fn mistake(at: Position, what: &str) -> Mistake {

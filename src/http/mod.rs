@@ -10,33 +10,28 @@ mod events;
 mod guard;
 mod metrics;
 mod page;
+mod serve;
 pub mod whep;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Extension};
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
-use axum::serve::ListenerExt;
 use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use crate::doorbell::Registry;
 use crate::secret::Token;
 
 pub use error::ApiError;
+pub use serve::serve;
 
 /// The largest request body; SDP has a smaller one of its own.
 const BODY_LIMIT: usize = 256 * 1024;
 const SDP_LIMIT: usize = 64 * 1024;
 /// How many pages may listen to events at once; one more is told so with 503.
 const LISTENERS: usize = 64;
-/// How long requests in flight have once the service stops.
-const STOP_GRACE: Duration = Duration::from_millis(900);
 
 /// What the HTTP face shows and lets people do.
 pub struct Face {
@@ -145,28 +140,11 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
         .with_state(house))
 }
 
-/// Serves until `stop`, and returns within a second of it, whatever the clients do.
-///
-/// # Errors
-/// When the listener breaks.
-pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|io| {
-        if let Err(error) = io.set_nodelay(true) {
-            debug!(%error, "a connection refuses to send small packets at once");
-        }
-    });
-    let app = router.layer(Extension(events::Stop(stop.clone()))).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
-        ended = serving => ended,
-        () = async { stop.cancelled().await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::sync::CancellationToken;
 
     fn face(token: Option<Token>) -> Face {
         Face {

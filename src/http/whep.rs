@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::doorbell::{ActionError, Doorbell, Registry, TalkGrant};
 use crate::media::talkback::Talkback;
-use crate::model::{Capability, DeviceId};
+use crate::model::{Capability, DeviceId, Link};
 use crate::rtc::{AnswerError, Answered, MicPacket, Viewers};
 
 /// An offer with every codec and candidate there is has 20 KiB.
@@ -62,6 +62,10 @@ async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderM
     if !is_sdp(&headers, "application/sdp") {
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the offer as `application/sdp`.");
     }
+    // Nothing but its owner can bring this picture back, so there is nothing to wait for.
+    if let Link::NeedsAttention { .. } = doorbell.state().borrow().link {
+        return no_picture(&doorbell);
+    }
     match call(&doorbell, &whep.viewers, &offer).await {
         Ok(answered) => {
             // Relative to the address that was asked, so that a prefix in front of it does no harm.
@@ -69,8 +73,19 @@ async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderM
             let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
             (StatusCode::CREATED, headers, answered.sdp).into_response()
         }
+        Err(AnswerError::NoPicture) => no_picture(&doorbell),
         Err(error) => refusal(status(&error), &error.to_string()),
     }
+}
+
+/// Names the doorbell and the reason, if one is known.
+fn no_picture(doorbell: &Doorbell) -> Response {
+    let state = doorbell.state().borrow().clone();
+    let sentence = match (state.link, state.last_error) {
+        (Link::NeedsAttention { why }, _) | (_, Some(why)) => format!("{}: {why}", doorbell.info().name),
+        _ => AnswerError::NoPicture.to_string(),
+    };
+    refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence)
 }
 
 /// Candidates that came late. Lenient: what is no candidate is passed over.

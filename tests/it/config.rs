@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Config, Quality, TutkProtocol};
+use doorstep::config::{self, Quality, TutkProtocol};
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -117,6 +117,21 @@ const CASES: &[Case] = &[
             "2:5: wyze[0].email: this version does not know this key; it knows here: cameras",
             "3:5: wyze[0].api_key: this version does not know this key; it knows here: cameras",
         ],
+    ),
+    Case(
+        "a secret without a space in front",
+        "http: {token:hunter2hunter2, listen: 127.0.0.1:1}\nmqtt: {url:mqtt://ha:hunter2@host, url:mqtt://ha:hunter2@host}\n",
+        &[
+            "1:8: http.token…: a space is missing behind the colon",
+            "2:7: mqtt.url: missing; expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+            "2:8: mqtt.url…: a space is missing behind the colon",
+            "2:36: `url…` stands here a second time; the first is on line 2",
+        ],
+    ),
+    Case(
+        "a secret behind another sign than a colon",
+        "http: {token=hunter2hunter2}\n",
+        &["1:8: http.token…: this version does not know this key; it knows here: listen, token, names"],
     ),
     Case(
         "a missing secret",
@@ -443,8 +458,6 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn nonsense_is_a_mistake_and_never_a_panic() {
-    let defaults = Config::default();
-    assert!(defaults.wyze.is_empty());
     for cut in (0..WHOLE.len()).filter(|cut| WHOLE.is_char_boundary(*cut)) {
         drop(config::parse(&WHOLE[..cut], "doorstep.yaml"));
         let mut text = WHOLE.to_owned();

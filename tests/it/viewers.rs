@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::viewer::{Manners, Seen, Transport, Viewer};
+use crate::support::viewer::{Manners, Seen, Transport, Viewer, speech};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FRAME: Duration = Duration::from_millis(33);
@@ -336,7 +336,7 @@ async fn comes_through(manners: Manners, directions: &[&str]) {
     assert_eq!(answered, directions, "{}", viewer.sdp);
     for _ in 0..25 {
         let packet = timeout(PATIENCE, packets.recv()).await.expect("a packet in time").expect("the viewer is there");
-        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: Bytes::from_static(&[0xff; 160]) });
+        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: speech() });
     }
     viewer.sees("picture and sound as well", |seen| !seen.pictures().is_empty() && !seen.audio.is_empty()).await;
     house.viewers.close(viewer.id).await;

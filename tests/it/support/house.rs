@@ -31,7 +31,7 @@ pub(crate) struct House {
     pub(crate) doorbells: Registry,
     pub(crate) mqtt: watch::Sender<Option<bool>>,
     pub(crate) stop: CancellationToken,
-    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) serving: JoinHandle<()>,
 }
 
 impl House {

@@ -7,12 +7,19 @@ use std::path::Path;
 use doorstep::sim::lossy_link::Dice;
 
 #[expect(unreachable_pub, reason = "the fuzz package, whose file this is, needs it")]
+#[path = "../../fuzz/src/inputs.rs"]
+mod inputs;
+
+#[expect(unreachable_pub, reason = "the fuzz package, whose file this is, needs it")]
 #[path = "../../fuzz/src/tutk.rs"]
 mod tutk;
 
 type Target = fn(&[u8]);
 
 const TARGETS: &[(&str, Target)] = &[
+    ("config", inputs::config),
+    ("http_command", inputs::http_command),
+    ("mqtt_command", inputs::mqtt_command),
     ("tutk_cc51", tutk::cc51),
     ("tutk_dtls", tutk::dtls),
     ("tutk_frame", tutk::frame),

@@ -213,6 +213,9 @@ async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &Cancellat
             Err(error) => error!(vendor = vendor.name(), %error, "no doorbells from this account"),
         }
     }
+    for wanted in config.doorbells.iter().filter(|wanted| doorbells.get(&wanted.id).is_none()) {
+        warn!(id = %wanted.id, "`doorbells` speaks of a doorbell that there is not; check its `id`");
+    }
 }
 
 /// Resolves when every doorbell has stopped.

@@ -132,7 +132,7 @@ pub enum MotionKind {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     pub link: Link,
-    /// How the camera is reached while it streams: `lan old`, `lan new`, …
+    /// How the camera is reached while it streams: `lan_old`, `lan_new`, …
     pub transport: Option<&'static str>,
     pub viewers: usize,
     /// Whether the speaker is open.

@@ -122,6 +122,13 @@ impl Running {
         info!("stopped");
     }
 
+    /// Resolves when the broker has confirmed the subscriptions; at once without a broker.
+    async fn listens_to_broker(&self) {
+        let Some(mqtt) = &self.mqtt else { return };
+        let mut connected = mqtt.connected();
+        let _face_gone = connected.wait_for(|connected| *connected).await;
+    }
+
     /// Resolves when the service cannot go on by itself.
     async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.http).await {
@@ -205,6 +212,9 @@ async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &Cancellat
             }
             Err(error) => error!(vendor = vendor.name(), %error, "no doorbells from this account"),
         }
+    }
+    for wanted in config.doorbells.iter().filter(|wanted| doorbells.get(&wanted.id).is_none()) {
+        warn!(id = %wanted.id, "`doorbells` speaks of a doorbell that there is not; check its `id`");
     }
 }
 
@@ -308,7 +318,7 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
     let settled = state.wait_for(|state| state.link == Link::Ready || state.last_error.is_some());
     match tokio::time::timeout(CHECK_WITHIN, settled).await {
         Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
-        _ => Err("no answer".to_owned()),
+        _ => Err("The doorbell could not be reached in time. Try again.".to_owned()),
     }
 }
 

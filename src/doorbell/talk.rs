@@ -176,7 +176,8 @@ impl Opening {
     }
 
     async fn answered(&mut self, device: &mut Device) -> Result<TalkLine, ActionError> {
-        let ended = || ActionError::Offline { why: "its session ended before the speaker was open".to_owned() };
+        let ended =
+            || ActionError::Offline { why: "Its session ended before the speaker was open. Try again.".to_owned() };
         tokio::select! {
             biased;
             answer = timeout_at(self.deadline, &mut self.answer) => match answer {
@@ -265,7 +266,7 @@ impl Shared {
         let state = self.state.borrow();
         match (&state.link, &state.last_error) {
             (Link::NeedsAttention { why }, _) | (_, Some(why)) => why.clone(),
-            _ => "it has not been reached yet".to_owned(),
+            _ => "It has not been reached yet. Try again in a moment.".to_owned(),
         }
     }
 }

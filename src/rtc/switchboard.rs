@@ -18,7 +18,7 @@ use super::tcp::Line;
 use super::udp::{Received, Udp};
 use super::viewers::{Counters, MicPacket};
 use crate::clock;
-use crate::media::{AudioFormat, MediaHub, Subscription};
+use crate::media::{AudioFormat, Demand, MediaHub, VideoCodec};
 
 /// From the answer to the first media; a viewer that takes longer never comes.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
@@ -42,8 +42,10 @@ pub(super) enum Command {
 pub(super) struct Newcomer {
     pub(super) viewer: u64,
     pub(super) peer: Peer,
-    pub(super) stream: Subscription,
-    /// What it is sent, if it takes sound.
+    /// Keeps the camera streaming.
+    pub(super) demand: Demand,
+    /// What it is sent, if it takes pictures, and if it takes sound.
+    pub(super) video: Option<VideoCodec>,
     pub(super) sound: Option<AudioFormat>,
     pub(super) mic: Option<(AudioFormat, mpsc::Sender<MicPacket>)>,
     /// Of its RTP timestamps.
@@ -55,13 +57,14 @@ struct Viewer {
     peer: Peer,
     playout: Playout,
     stream: u64,
+    video: Option<VideoCodec>,
     sound: Option<AudioFormat>,
     mic: Option<(AudioFormat, mpsc::Sender<MicPacket>)>,
     sources: Vec<Source>,
     born: Instant,
     playing: bool,
-    /// The demand that keeps the camera streaming, and the place among the viewers.
-    _subscription: Subscription,
+    /// What keeps the camera streaming, and the place among the viewers.
+    _demand: Demand,
     _place: OwnedSemaphorePermit,
 }
 
@@ -224,8 +227,8 @@ impl Switchboard {
     }
 
     fn add(&mut self, newcomer: Newcomer, now: Instant) {
-        let Newcomer { viewer: id, mut peer, stream: subscription, sound, mic, offset, place } = newcomer;
-        let stream = self.stream_of(subscription.hub());
+        let Newcomer { viewer: id, mut peer, demand, video, sound, mic, offset, place } = newcomer;
+        let stream = self.stream_of(demand.hub());
         // The engine wants to send its first checks now; waiting for its deadline would lose a race (see `Peer`).
         peer.wake(now);
         self.by_ufrag.insert(peer.ufrag.clone(), id);
@@ -234,12 +237,13 @@ impl Switchboard {
             peer,
             playout,
             stream,
+            video,
             sound,
             mic,
             sources: Vec::new(),
             born: now,
             playing: false,
-            _subscription: subscription,
+            _demand: demand,
             _place: place,
         };
         self.viewers.insert(id, viewer);
@@ -437,11 +441,22 @@ impl Switchboard {
         let watching = self.viewers.iter().filter(|(_, viewer)| viewer.playing && viewer.stream == item.stream);
         let watching: Vec<u64> = watching.map(|(id, _)| *id).collect();
         for id in watching {
-            if self.viewers.get_mut(&id).is_some_and(|viewer| viewer.take(&item.media)) {
-                self.attend(id, now);
+            match self.viewers.get_mut(&id).map(|viewer| viewer.take(&item.media)) {
+                Some(Taken::Queued) => self.attend(id, now),
+                // What was negotiated cannot be kept; coming anew, the viewer is offered what there is now.
+                Some(Taken::Unplayable) => self.remove(id, "the camera has another codec now"),
+                Some(Taken::NotWanted) | None => {}
             }
         }
     }
+}
+
+/// What live media are to a viewer.
+enum Taken {
+    Queued,
+    NotWanted,
+    /// Of another codec than was negotiated.
+    Unplayable,
 }
 
 impl Viewer {
@@ -451,16 +466,17 @@ impl Viewer {
         others.fold(self.peer.deadline(), Instant::min)
     }
 
-    /// Queues live media. Whether there is anything for this viewer in it.
-    fn take(&mut self, media: &Media) -> bool {
+    /// Queues live media.
+    fn take(&mut self, media: &Media) -> Taken {
         match media {
-            Media::Picture(picture) => self.playout.picture(picture),
+            Media::Picture(picture) if self.video == Some(picture.codec) => self.playout.picture(picture),
+            Media::Picture(_) if self.video.is_some() => return Taken::Unplayable,
             Media::Sound(sound) if self.sound == Some(sound.format) => {
                 self.playout.sound(sound.ticks, &sound.payload);
             }
-            Media::Sound(_) => return false,
+            Media::Picture(_) | Media::Sound(_) => return Taken::NotWanted,
         }
-        true
+        Taken::Queued
     }
 
     /// Shows the present: on joining, and when the viewer asks for a keyframe. Whether the cached GOP does;

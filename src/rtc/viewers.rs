@@ -168,11 +168,13 @@ impl Viewers {
         let shared = &*self.0;
         let (peer, sdp) = Peer::answer(now, &offer, &plan, &shared.certificate, &shared.advertised)?;
         let viewer = random_u64()?;
+        let video = plan.video.as_ref().map(|accepted| accepted.codec);
         let sound = plan.audio.iter().find(|accepted| accepted.to_viewer).map(|accepted| accepted.codec);
         let spoken = plan.audio.iter().find(|accepted| accepted.from_viewer).map(|accepted| accepted.codec);
         let mic = spoken.zip(mic);
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
-        let newcomer = Newcomer { viewer, peer, stream, sound, mic, offset, place };
+        let demand = stream.into_demand();
+        let newcomer = Newcomer { viewer, peer, demand, video, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
         // The loop has ended: the service is stopping and takes nobody any more.
         accepted.map_err(|_| AnswerError::Full)?;

@@ -14,7 +14,8 @@ const H265: &[u8] = include_bytes!("assets/porch.h265");
 /// One picture of the endless clip.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessUnit {
-    /// Annex B. A keyframe begins with its parameter sets; there is no SEI and no access unit delimiter.
+    /// Annex B. A keyframe begins with its parameter sets; there is no access unit delimiter, and no SEI but in a
+    /// clip that was filled up.
     pub data: Bytes,
     pub keyframe: bool,
     /// Since the clip's first picture; goes on over the end of the loop.
@@ -53,6 +54,20 @@ impl Clip {
             VideoCodec::H264 => Self::h264(),
             VideoCodec::H265 => Self::h265(),
         }
+    }
+
+    /// The same clip at a constant rate: what a picture lacks to its share is made up with an SEI message of user
+    /// data, which decoders pass over. A larger picture stays as it is. (Filler data would be the standard's own way, but is taken out before RTP.)
+    pub fn filled_up_to(mut self, kbit_per_second: u32) -> Self {
+        let share = kbit_per_second as usize * 125 / usize::from(Self::PICTURES_PER_SECOND);
+        for picture in &mut self.pictures {
+            let filling = user_data(self.codec, share.saturating_sub(picture.data.len()));
+            // In front of the slice, which is the last unit, and behind the parameter sets.
+            let slice = start_codes(&picture.data).last().copied().unwrap_or_default();
+            let (before, slice) = picture.data.split_at(slice);
+            picture.data = [before, &filling, slice].concat().into();
+        }
+        self
     }
 
     pub fn codec(&self) -> VideoCodec {
@@ -94,6 +109,30 @@ impl Clip {
         }
         Self { codec, pictures }
     }
+}
+
+/// One SEI unit of about `bytes` bytes that holds user data without meaning (H.264 D.1.7, H.265 D.2.7);
+/// nothing where they do not suffice for one.
+fn user_data(codec: VideoCodec, bytes: usize) -> Vec<u8> {
+    const USER_DATA_UNREGISTERED: u8 = 5;
+    const UUID: &[u8; 16] = b"doorstep filling";
+    let header: &[u8] = match codec {
+        VideoCodec::H264 => &[0, 0, 0, 1, 6],
+        VideoCodec::H265 => &[0, 0, 0, 1, 39 << 1, 1],
+    };
+    let Some(rest) = bytes.checked_sub(header.len() + 3 + UUID.len()) else { return Vec::new() };
+    // The size itself is written as so many bytes of 255, and one for what is left.
+    let filling = rest - rest / 256;
+    let size = UUID.len() + filling;
+    let mut unit = header.to_vec();
+    unit.push(USER_DATA_UNREGISTERED);
+    unit.resize(unit.len() + size / 255, 0xFF);
+    unit.push((size % 255) as u8);
+    unit.extend(UUID);
+    // No two zero bytes in a row, so nothing has to be escaped.
+    unit.resize(unit.len() + filling, 0xAA);
+    unit.push(0x80);
+    unit
 }
 
 /// Where each start code begins, its leading zero byte included.
@@ -152,6 +191,22 @@ mod tests {
         };
         assert_eq!(nal_types(&Clip::h264(), 0, 0x1F), [7, 8, 5], "SPS, PPS, IDR");
         assert_eq!(nal_types(&Clip::h265(), 1, 0x3F), [32, 33, 34, 20], "VPS, SPS, PPS, IDR");
+    }
+
+    #[test]
+    fn a_filled_up_clip_has_the_rate_that_was_asked_for_and_the_same_pictures() {
+        for clip in [Clip::h264(), Clip::h265()] {
+            let filled = clip.clone().filled_up_to(4_000);
+            let second: usize = filled.access_units().skip(40).take(20).map(|unit| unit.data.len()).sum();
+            assert!(second.abs_diff(500_000) < 50, "{:?}: {second} bytes a second", clip.codec());
+            for (unit, plain) in filled.access_units().zip(clip.access_units()).take(200) {
+                let (sei, slice) = (start_codes(&unit.data), start_codes(&plain.data));
+                assert_eq!(unit.data[..sei[sei.len() - 2]], plain.data[..slice[slice.len() - 1]], "parameter sets");
+                assert_eq!(unit.data[sei[sei.len() - 1]..], plain.data[slice[slice.len() - 1]..], "slice");
+            }
+        }
+        let clip = Clip::h264();
+        assert_eq!(clip.clone().filled_up_to(1).access_unit(3), clip.access_unit(3), "no picture is made smaller");
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct TutkCameraOptions {
     /// What its pictures are encoded with
     #[arg(long, value_enum, default_value_t = Video::H264)]
     codec: Video,
+    /// Fills its pictures up to this rate; the clip alone has about 130 kbit/s
+    #[arg(long, value_name = "KBIT/S", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    bitrate: Option<u32>,
     /// What its microphone sends
     #[arg(long, value_enum, default_value_t = Audio::Pcmu)]
     audio: Audio,
@@ -90,6 +93,7 @@ impl TutkCameraOptions {
                 Video::H264 => VideoCodec::H264,
                 Video::H265 => VideoCodec::H265,
             },
+            kbit_per_second: self.bitrate,
             audio: self.audio.format(),
             challenge: self.challenge,
             fault: self.fault,
@@ -154,7 +158,8 @@ mod tests {
     #[test]
     fn every_option_reaches_the_camera() {
         let line = "sim tutk-camera --protocol old --model WYZEDB3 --uid HSBJYB5HSETGCDWD111A --enr aKzdqckqZ8HUHFe5 \
-                    --mac aa:bb:cc:dd:ee:ff --listen 127.0.0.1:32761 --codec h265 --audio aac --challenge 6 --fault swap";
+                    --mac aa:bb:cc:dd:ee:ff --listen 127.0.0.1:32761 --codec h265 --bitrate 2000 \
+                    --audio aac --challenge 6 --fault swap";
         let settings = settings(line).unwrap();
         assert_eq!(settings.protocol, Protocol::Old);
         assert_eq!(settings.model, "WYZEDB3");
@@ -163,6 +168,7 @@ mod tests {
         assert_eq!(settings.mac, "AABBCCDDEEFF");
         assert_eq!(settings.listen.port(), 32_761);
         assert_eq!(settings.codec, VideoCodec::H265);
+        assert_eq!(settings.kbit_per_second, Some(2_000));
         assert_eq!(settings.audio.unwrap().codec, AudioCodec::Aac);
         assert_eq!(settings.challenge, ChallengeStatus::Enr32);
         assert_eq!(settings.fault, Some(Fault::Swap));
@@ -173,6 +179,7 @@ mod tests {
         for (arguments, reason) in [
             ("--uid short", "20 letters and digits"),
             ("--mac 12:34", "12 hexadecimal digits"),
+            ("--bitrate 0", "1..=100000"),
             ("--challenge 2", "1, 3 or 6"),
             ("--fault frieze", "`freeze`"),
         ] {

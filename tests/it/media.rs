@@ -239,3 +239,22 @@ async fn listeners_hear_of_the_end_of_the_hub() {
     assert_eq!(listener.next().await.map(|frame| frame.seq), Some(1));
     assert!(listener.next().await.is_none());
 }
+
+#[tokio::test]
+async fn a_camera_that_changes_its_codec_is_seen_from_the_next_keyframe_on() {
+    let mut camera = Camera::new();
+    camera.second();
+    let mut listener = camera.hub.listen();
+    at_hand(&mut listener);
+    for keyframe in [false, true] {
+        let pts = Duration::from_secs(2);
+        camera.hub.publish(
+            FrameKind::Video { codec: VideoCodec::H265, keyframe },
+            pts,
+            Bytes::from_static(b"\0\0\x01\x26"),
+        );
+        let newest = if keyframe { 1 } else { 0 };
+        assert_eq!(at_hand(&mut listener).len(), newest, "a picture came that builds on nothing");
+        assert_eq!(at_hand(&mut camera.hub.listen()).len(), newest, "pictures of two codecs are in the cache");
+    }
+}

@@ -236,7 +236,7 @@ async fn what_is_wrong_is_said_and_who_cannot_help_is_not_asked_again() {
     let page = browser.open(&house.url()).await;
     page.until("document.querySelector('.veil-reason').textContent.startsWith('Front Door: the camera sleeps.')").await;
     page.until("document.querySelector('.veil-reason code').textContent === 'power'").await;
-    page.narrow().await;
+    page.look(320, "light").await;
     let bottom = |selector| format!("document.querySelector('{selector}').getBoundingClientRect().bottom");
     page.until(&format!("0 < {0} && {0} < {1} && innerWidth === 320", bottom(".again"), bottom(".stage"))).await;
     page.mouse("mousePressed", ".talk").await;

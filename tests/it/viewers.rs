@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::viewer::{Manners, Seen, Transport, Viewer};
+use crate::support::viewer::{Manners, Seen, Transport, Viewer, speech};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FRAME: Duration = Duration::from_millis(33);
@@ -336,7 +336,7 @@ async fn comes_through(manners: Manners, directions: &[&str]) {
     assert_eq!(answered, directions, "{}", viewer.sdp);
     for _ in 0..25 {
         let packet = timeout(PATIENCE, packets.recv()).await.expect("a packet in time").expect("the viewer is there");
-        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: Bytes::from_static(&[0xff; 160]) });
+        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: speech() });
     }
     viewer.sees("picture and sound as well", |seen| !seen.pictures().is_empty() && !seen.audio.is_empty()).await;
     house.viewers.close(viewer.id).await;
@@ -402,4 +402,35 @@ async fn keyframe_requests_are_answered_from_the_cache_while_it_is_fresh_and_the
     assert!(counters.keyframe_requests_from_cache >= 1, "{counters:?}");
     timeout(PATIENCE, camera.keyframe_wanted()).await.expect("when it has grown old the camera is asked");
     viewer.task.abort();
+}
+
+#[tokio::test]
+async fn a_viewer_keeps_no_picture_in_memory_that_is_past() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    let past = picture(0);
+    camera.publish(H264(true), Duration::ZERO, past.clone());
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    viewer.sees("the first keyframe", |seen| !seen.pictures().is_empty()).await;
+    camera.publish(H264(true), FRAME, picture(30));
+    let forgotten = async {
+        while !past.is_unique() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.expect("the picture that the viewer began with is still kept");
+    viewer.task.abort();
+}
+
+#[tokio::test]
+async fn a_viewer_is_sent_nothing_of_another_codec_than_was_negotiated() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    camera.publish(H264(true), Duration::ZERO, picture(0));
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    viewer.sees("the keyframe", |seen| !seen.pictures().is_empty()).await;
+    let h265 = FrameKind::Video { codec: VideoCodec::H265, keyframe: true };
+    camera.publish(h265, FRAME, Bytes::from_static(b"\0\0\0\x01\x26\x01\xaf\x09"));
+    let seen = viewer.sees("the end", |seen| seen.closed).await;
+    assert_eq!(seen.pictures().len(), 1, "it was sent what it cannot decode");
 }

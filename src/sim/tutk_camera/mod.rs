@@ -66,6 +66,8 @@ pub enum CameraEvent {
         bitrate: u16,
     },
     TalkStarted,
+    /// The first frame of a talk has arrived: from now on the speaker sounds.
+    TalkFirstFrame,
     /// About once a second while audio arrives; `frames` counts from the start of the talk.
     TalkAudio {
         frames: u64,

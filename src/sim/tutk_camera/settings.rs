@@ -46,6 +46,8 @@ pub struct Settings {
     /// Port 0 for any free one.
     pub listen: SocketAddr,
     pub codec: VideoCodec,
+    /// What its pictures are filled up to; `None` leaves the clip as it is.
+    pub kbit_per_second: Option<u32>,
     /// None for a camera without a microphone.
     pub audio: Option<AudioFormat>,
     pub challenge: ChallengeStatus,
@@ -67,6 +69,7 @@ impl Settings {
             mac: format!("D03F27{}", text(&mut dice, 6, b"0123456789ABCDEF")),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             codec: VideoCodec::H264,
+            kbit_per_second: None,
             audio: Some(AudioFormat::PCMU),
             challenge: ChallengeStatus::Enr16,
             fault: None,

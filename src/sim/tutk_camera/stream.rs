@@ -27,7 +27,12 @@ pub(super) struct Reel {
 impl Reel {
     pub(super) fn new(settings: &Settings) -> Result<Self, NoSuchSound> {
         let sound = settings.audio.map(Sound::new).transpose()?;
-        Ok(Self { clip: Clip::of(settings.codec), sound, mac: settings.mac.clone() })
+        let clip = Clip::of(settings.codec);
+        let clip = match settings.kbit_per_second {
+            Some(rate) => clip.filled_up_to(rate),
+            None => clip,
+        };
+        Ok(Self { clip, sound, mac: settings.mac.clone() })
     }
 
     /// The format of the camera's sound, if it has any.

@@ -170,6 +170,9 @@ impl Talk {
     }
 
     fn play(&mut self, frame: &TalkFrame, checks: &mut Checks) {
+        if self.frames == 0 {
+            self.events.push_back(CameraEvent::TalkFirstFrame);
+        }
         self.frames += 1;
         let format = audio_format(frame.codec, frame.flags);
         checks.note(Check::TalkCodec, format.is_some() && format == self.microphone);

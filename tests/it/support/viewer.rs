@@ -1,13 +1,14 @@
 //! A viewer for tests: the offering side, over real loopback sockets, on the engine that the product uses too.
 //! (Foreign viewers are in `tests/peers`.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use doorstep::clock;
+use doorstep::media::g711::Law;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
@@ -41,13 +42,37 @@ const MIC_SSRC: u32 = 4_711;
 pub(crate) struct Seen {
     pub(crate) connected: bool,
     pub(crate) closed: bool,
-    /// When the first RTP packet came, since the offer was ready.
+    /// When the first RTP packet came, since [`Viewer::born`].
     pub(crate) first_packet: Option<Duration>,
+    /// When the first microphone packet left, since then.
+    pub(crate) first_spoken: Option<Duration>,
+    pub(crate) tally: Tally,
     /// Video by extended sequence number: timestamp, marker, payload.
     pub(crate) video: BTreeMap<u64, (u32, bool, Bytes)>,
     pub(crate) audio: Vec<(u8, Bytes)>,
     /// Video packets thrown away on arrival.
     pub(crate) lost: u64,
+}
+
+/// The video packets that came, counted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) packets: u64,
+    newest: Option<u64>,
+    /// Extended sequence numbers that were passed over and have not come since.
+    pub(crate) missing: BTreeSet<u64>,
+    /// Packets that came out of their place: sent again, or overtaken.
+    pub(crate) late: u64,
+}
+
+impl Tally {
+    fn count(&mut self, seq: u64) {
+        self.packets += 1;
+        let newest = self.newest.unwrap_or(seq - 1);
+        self.late += u64::from(self.missing.remove(&seq));
+        self.missing.extend(newest + 1..seq);
+        self.newest = Some(newest.max(seq));
+    }
 }
 
 impl Seen {
@@ -113,7 +138,7 @@ pub(crate) enum Transport {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manners {
     pub(crate) transport: Transport,
-    /// Sends a silent PCMU packet each 20 ms.
+    /// Sends [`speech`] each 20 ms.
     pub(crate) speaks: bool,
     /// Its microphone has a section of its own, as in go2rtc's page.
     pub(crate) apart: bool,
@@ -122,11 +147,13 @@ pub(crate) struct Manners {
     /// In percent of the video packets that arrive; drawn from `seed`.
     pub(crate) loss: u64,
     pub(crate) seed: u64,
+    /// Whether packets are kept to be looked at, or only counted.
+    pub(crate) keeps: bool,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { transport: Transport::Udp, speaks: false, apart: false, asks: false, loss: 0, seed: 1 }
+        Self { transport: Transport::Udp, speaks: false, apart: false, asks: false, loss: 0, seed: 1, keeps: true }
     }
 }
 
@@ -138,8 +165,8 @@ pub(crate) struct Viewer {
     local: SocketAddr,
     mic: Option<RTCRtpSenderId>,
     manners: Manners,
-    /// When the offer was ready to be posted.
-    born: Instant,
+    /// What the times in [`Seen`] count from: when the offer was ready; whoever measures from another moment sets it.
+    pub(crate) born: Instant,
 }
 
 impl Viewer {
@@ -214,6 +241,12 @@ fn pcmu() -> RTCRtpCodec {
         sdp_fmtp_line: String::new(),
         rtcp_feedback: vec![],
     }
+}
+
+/// 20 ms of a 1 kHz tone in PCMU, a whole number of periods.
+pub(crate) fn speech() -> Bytes {
+    const PERIOD: [i16; 8] = [0, 5_792, 8_192, 5_792, 0, -5_792, -8_192, -5_792];
+    (0..160).map(|n| Law::Mu.encode(PERIOD[n % PERIOD.len()])).collect()
 }
 
 fn add_microphone(engine: &mut RTCPeerConnection, apart: bool) -> RTCRtpSenderId {
@@ -346,12 +379,18 @@ impl Playing {
         if !self.seen.borrow().connected {
             return;
         }
-        let mut packet = rtc::rtp::Packet { payload: Bytes::from_static(&[0xff; 160]), ..Default::default() };
+        let mut packet = rtc::rtp::Packet { payload: speech(), ..Default::default() };
         packet.header.version = 2;
         packet.header.ssrc = MIC_SSRC;
         packet.header.sequence_number = self.spoken;
         packet.header.timestamp = u32::from(self.spoken) * 160;
         self.spoken += 1;
+        let at = clock::now().into_std() - self.viewer.born;
+        self.seen.send_if_modified(|seen| {
+            let first = seen.first_spoken.is_none();
+            seen.first_spoken.get_or_insert(at);
+            first
+        });
         let mic = self.viewer.mic.unwrap();
         let mut sender = self.viewer.engine.rtp_sender(mic).unwrap();
         let _ = sender.write_rtp(clock::now().into_std(), packet);
@@ -411,10 +450,19 @@ impl Playing {
     fn take(&mut self, packet: rtc::rtp::Packet) {
         let at = clock::now().into_std() - self.viewer.born;
         let header = &packet.header;
-        let seq = self.extended(header.sequence_number);
+        let video = header.payload_type == H264_PT;
+        let keeps = self.viewer.manners.keeps;
+        // Each medium counts by itself; only the pictures' numbers are looked at.
+        let seq = if video { self.extended(header.sequence_number) } else { 0 };
         self.seen.send_modify(|seen| {
             seen.first_packet.get_or_insert(at);
-            if header.payload_type == H264_PT {
+            if video {
+                seen.tally.count(seq);
+            }
+            if !keeps {
+                return;
+            }
+            if video {
                 seen.video.insert(seq, (header.timestamp, header.marker, packet.payload.clone()));
             } else {
                 seen.audio.push((header.payload_type, packet.payload.clone()));

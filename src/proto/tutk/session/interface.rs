@@ -140,7 +140,7 @@ pub enum SessionError {
     #[error("the camera refused the authentication with result {result:?}")]
     AuthRefused { result: String },
     /// Try again at once.
-    #[error("the camera fell silent ({0:?})")]
+    #[error("the camera has stopped sending {}", .0.what())]
     Silent(Silence),
     /// Try again at once.
     #[error("the camera closed the session")]

@@ -63,6 +63,15 @@ pub enum Silence {
     Keepalive,
 }
 
+impl Silence {
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Media => "pictures and sound",
+            Self::Keepalive => "keepalives",
+        }
+    }
+}
+
 /// The reference client never notices that a camera has fallen silent; this does.
 ///
 /// How often cameras send keepalives is not known, so they are missed only once two have come, and not

@@ -1,0 +1,81 @@
+//! What Doorstep costs and how fast it is: `cargo bench --bench house [-- SECTION …] [--json]`.
+//!
+//! The service, its virtual camera and a broker run as processes of their own, so that processor time and memory
+//! are the service's alone; this process is the load. It prints figures and judges nothing: a busy machine makes
+//! them worse, which is why the machine stands above them.
+
+#![allow(clippy::unwrap_used, reason = "without its means there is nothing to measure")]
+
+mod audience;
+mod figures;
+mod house;
+mod machine;
+mod process;
+mod ring;
+mod talk;
+mod watch;
+
+/// The tests' own; not all that they offer is used here.
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/it/support/http.rs"]
+mod http;
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/it/support/mosquitto.rs"]
+mod mosquitto;
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/it/support/viewer.rs"]
+mod viewer;
+
+use clap::{Parser, ValueEnum};
+use figures::{Figures, Goal, Unit};
+
+#[derive(Parser)]
+#[command(name = "house", about = "Measures Doorstep's speed and size")]
+struct Options {
+    /// Only these; all of them when none is named
+    sections: Vec<Section>,
+    /// Print one JSON object at the end instead of lines
+    #[arg(long)]
+    json: bool,
+    /// What `cargo bench` passes to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// The binary
+    Size,
+    /// A pressed button to MQTT, and how soon the demo is ready
+    Ring,
+    /// Processor, memory and the wait for the picture, with 1, 10 and 100 viewers
+    Watch,
+    /// A pressed microphone to the camera's speaker
+    Talk,
+    /// What vanished viewers leave behind
+    Residue,
+}
+
+#[tokio::main]
+async fn main() {
+    let options = Options::parse();
+    let chosen = |section| options.sections.is_empty() || options.sections.contains(&section);
+    let mut figures = Figures::new(options.json);
+    if chosen(Section::Size) {
+        let bytes = std::fs::metadata(process::DOORSTEP).unwrap().len();
+        figures.add("binary", bytes as f64 / f64::from(1 << 20), Unit::MiB, Goal::None);
+    }
+    if chosen(Section::Ring) {
+        ring::measure(&mut figures).await;
+    }
+    if chosen(Section::Watch) {
+        watch::measure(&mut figures).await;
+    }
+    if chosen(Section::Talk) {
+        talk::measure(&mut figures).await;
+    }
+    if chosen(Section::Residue) {
+        watch::measure_residue(&mut figures).await;
+    }
+    figures.finish();
+}

@@ -58,7 +58,7 @@ pub(super) async fn check(State(names): State<Arc<Names>>, request: Request, nex
         same_site(origin, &host).then_some(()).ok_or(ApiError::ForeignOrigin)?;
     }
     // The other methods that change something are never sent across sites without asking first.
-    if request.method() == Method::POST && !changes_something(request.headers()) {
+    if request.method() == Method::POST && !no_form_sends(request.headers()) {
         return Err(ApiError::ContentType);
     }
     Ok(next.run(request).await)
@@ -82,11 +82,15 @@ fn same_site(origin: &HeaderValue, host: &Authority) -> bool {
     origin.host().eq_ignore_ascii_case(host.host()) && port(&origin) == port(host)
 }
 
-/// Types that a form on another site cannot send.
-fn changes_something(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    ["application/json", "application/sdp"].iter().any(|known| essence.eq_ignore_ascii_case(known))
+/// Whether the body is of a type that a form on another site cannot send.
+fn no_form_sends(headers: &HeaderMap) -> bool {
+    let Some(kind) = content_type(headers) else { return false };
+    ["application/json", "application/sdp"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// The type of the body, without parameters.
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()?.split(';').next().map(str::trim)
 }
 
 /// Puts the security headers on every reply, refusals included, and the request into its span.

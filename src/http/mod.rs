@@ -28,9 +28,8 @@ pub use api::Switch;
 pub use error::ApiError;
 pub use serve::serve;
 
-/// The largest request body; SDP has a smaller one of its own.
+/// The largest request body; WHEP has a smaller one of its own.
 const BODY_LIMIT: usize = 256 * 1024;
-const SDP_LIMIT: usize = 64 * 1024;
 /// How many pages may listen to events at once; one more is told so with 503.
 const LISTENERS: usize = 64;
 
@@ -126,7 +125,7 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
             Access::Token => guarded = guarded.route(path, methods),
         }
     }
-    guarded = guarded.merge(face.whep.layer(DefaultBodyLimit::max(SDP_LIMIT)).with_state(()));
+    guarded = guarded.merge(face.whep.with_state(()));
     guarded = guarded.fallback(async || ApiError::NoSuchRoute).method_not_allowed_fallback(async || ApiError::Method);
     if let Some(token) = &face.token {
         let gate = Arc::new(auth::Gate::new(token));

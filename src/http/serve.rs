@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 512;
 /// How long a client may take over the head of a request, the wait for its next request included.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// How long requests in flight have once the service stops.
-const STOP_GRACE: Duration = Duration::from_millis(900);
+const STOP_GRACE: Duration = Duration::from_millis(700);
 
 /// Serves until `stop`, and returns within a second of it, whatever the clients do.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {

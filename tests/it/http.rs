@@ -130,16 +130,6 @@ async fn a_wrong_body_is_refused_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn an_offer_may_be_64_kib_and_no_more() {
-    let whep = Router::new().route("/whep/{id}", post(async |body: String| body.len().to_string()));
-    let house = House::with(FakeVendor::new(), None, whep).await;
-    let offer = |len| "v".repeat(len).into_bytes();
-    let sdp = [("content-type", "application/sdp")];
-    assert_eq!(house.send("POST", "/whep/fake_1", &sdp, &offer(64 * 1024)).await.status, 200);
-    assert_eq!(house.send("POST", "/whep/fake_1", &sdp, &offer(64 * 1024 + 1)).await.status, 413);
-}
-
-#[tokio::test]
 async fn health_is_public_and_tells_no_name_and_no_id() {
     let house = House::locked(TOKEN).await;
     let reply = house.get("/health").await;

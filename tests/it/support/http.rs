@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -20,6 +21,15 @@ impl Reply {
         let fields = self.headers.lines().filter_map(|line| line.split_once(": "));
         fields.into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The sentence of a refusal.
+    pub(crate) fn error(&self) -> String {
+        self.json()["error"].as_str().expect("an `error`").to_owned()
+    }
 }
 
 /// Serves on a free loopback port until the test ends.
@@ -34,6 +44,7 @@ pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, content_ty
     request_with(to, method, path, &[("content-type", content_type)], body).await
 }
 
+/// One request on a connection of its own. `headers` may replace `host`.
 pub(crate) async fn request_with(
     to: SocketAddr,
     method: &str,
@@ -42,10 +53,10 @@ pub(crate) async fn request_with(
     body: &str,
 ) -> Reply {
     let length = body.len();
+    let host = if headers.iter().any(|(name, _)| *name == "host") { String::new() } else { format!("host: {to}\r\n") };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
-    );
+    let head =
+        format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     // A refused body may find the other end closed.

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::{Settings, report, start, until_stopped};
-use crate::config::{self, Config, MqttUrl};
+use crate::config::{self, Config};
 use cast::VirtualDoorbell;
 use console::Console;
 
@@ -61,9 +61,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast)?;
     let data = DataFolder::new(options.data)?;
 
-    let settings = config.mqtt.as_ref().context("the demo has a broker")?;
-    let broker = shown(&settings.url);
-    let console = Console::new(settings, cast);
+    let mqtt = config.mqtt.as_ref().context("the demo has a broker")?;
+    // Without the password that it may have.
+    let broker = mqtt.url.to_string();
+    let console = Console::new(mqtt, cast);
     let settings = Settings { config, data: data.path().to_owned(), demo: true };
     let running = start(settings).await?;
     // So that the first `ring` is not lost; a broker of the owner's own may be away, and the page works without.
@@ -73,13 +74,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let ids = console.ids().join(" ");
     report(&format!("demo ready: page http://{}/ · broker {broker} · doorbells {ids}", running.page));
     until_stopped(running, console.run(stop.clone())).await
-}
-
-/// The broker's address without the login that may be in it.
-fn shown(url: &MqttUrl) -> String {
-    let scheme = if url.tls { "mqtts" } else { "mqtt" };
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-    format!("{scheme}://{host}:{}", url.port)
 }
 
 /// The broker's URL, and the embedded one when it is that.

@@ -90,7 +90,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         doorbells: doorbells.clone(),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
         whep: whep::router(doorbells.clone(), viewers.clone()),
-        viewer_counters: counters(&viewers),
+        counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
         token: config.http.token.clone(),
         names: config.http.names.clone(),
@@ -216,6 +216,9 @@ async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &Cancellat
             }
             Err(error) => error!(vendor = vendor.name(), %error, "no doorbells from this account"),
         }
+    }
+    for wanted in config.doorbells.iter().filter(|wanted| doorbells.get(&wanted.id).is_none()) {
+        warn!(id = %wanted.id, "`doorbells` speaks of a doorbell that there is not; check its `id`");
     }
 }
 
@@ -359,9 +362,13 @@ pub fn report(line: &str) {
     let _nobody_reads = writeln!(std::io::stdout(), "{line}");
 }
 
-fn counters(viewers: &Viewers) -> Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync> {
+fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync> {
     let viewers = viewers.clone();
-    Arc::new(move || viewers.counters().named().map(|(name, value)| (name, value as f64)).into())
+    let mqtt = mqtt.map(Mqtt::counters);
+    Arc::new(move || {
+        let mqtt = mqtt.iter().flat_map(|counters| counters().named());
+        viewers.counters().named().into_iter().chain(mqtt).map(|(name, value)| (name, value as f64)).collect()
+    })
 }
 
 #[cfg(test)]

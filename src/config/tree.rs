@@ -153,13 +153,18 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The parser's words, except for the two mistakes that they describe badly.
+    /// The parser's words, except for the mistakes that they describe badly.
     fn syntax_error(&self, at: Position, info: &str) -> Mistake {
+        // What is missing at the end is missing behind the last thing written, not on a line that is not there.
+        let at = at.min(Position::behind(self.text.trim_end()));
         let line = self.text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
         let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
         if let Some(tab) = indent.chars().position(|c| c == '\t') {
             let at = Position { column: tab + 1, ..at };
             return mistake(at, "a tab; indent with spaces");
+        }
+        if info == "simple key expect ':'" {
+            return mistake(at, "a colon is missing before this place; expected `key: value`");
         }
         mistake(at, &format!("this is not YAML: {info}"))
     }

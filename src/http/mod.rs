@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::doorbell::Registry;
 use crate::secret::Token;
 
+pub use api::Switch;
 pub use error::ApiError;
 pub use serve::serve;
 
@@ -40,8 +41,8 @@ pub struct Face {
     pub mqtt_connected: watch::Receiver<Option<bool>>,
     /// The WHEP routes; they get the same guards as every other route.
     pub whep: Router,
-    /// Name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
-    pub viewer_counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
+    pub counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     pub version: &'static str,
     /// Asked for on every route but the public ones; needed beyond loopback.
     pub token: Option<Token>,
@@ -64,7 +65,7 @@ pub struct Exposed(pub SocketAddr);
 struct House {
     doorbells: Registry,
     mqtt_connected: watch::Receiver<Option<bool>>,
-    viewer_counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
     demo: bool,
     listeners: Arc<Semaphore>,
@@ -113,7 +114,7 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
     let house = Arc::new(House {
         doorbells: face.doorbells,
         mqtt_connected: face.mqtt_connected,
-        viewer_counters: face.viewer_counters,
+        counters: face.counters,
         version: face.version,
         demo: face.demo,
         listeners: Arc::new(Semaphore::new(LISTENERS)),
@@ -151,7 +152,7 @@ mod tests {
             doorbells: Registry::default(),
             mqtt_connected: watch::channel(None).1,
             whep: Router::new().route("/whep/{id}", post(async || "an answer")),
-            viewer_counters: Arc::new(Vec::new),
+            counters: Arc::new(Vec::new),
             version: "0",
             token,
             names: Vec::new(),

@@ -403,6 +403,28 @@ const CASES: &[Case] = &[
         &["2:8: `!secret` works in Home Assistant's own files only; write the value itself here"],
     ),
     Case(
+        "one topic for two things",
+        concat!(
+            "mqtt: {url: mqtt://h, base_topic: homeassistant}\n",
+            "doorbells: [{id: a, ring_topic: homeassistant/a/ring}, {id: b, ring_topic: homeassistant2}]\n"
+        ),
+        &[
+            "1:35: mqtt.base_topic: `base_topic` and `discovery_prefix` are the same; expected two topics",
+            "2:33: doorbells[0].ring_topic: Doorstep's own topic; expected the one that the button publishes to",
+        ],
+    ),
+    Case(
+        "the default topic for two things",
+        concat!(
+            "mqtt: {url: mqtt://h, discovery_prefix: doorstep}\n",
+            "doorbells: [{id: a, ring_topic: doorstep/a/ring}]\n"
+        ),
+        &[
+            "1:41: mqtt.discovery_prefix: `base_topic` and `discovery_prefix` are the same; expected two topics",
+            "2:33: doorbells[0].ring_topic: Doorstep's own topic; expected the one that the button publishes to",
+        ],
+    ),
+    Case(
         "a second document",
         concat!("http: {}\n", "---\n", "media: {}\n",),
         &["2:1: a second document begins here; expected one"],
@@ -411,6 +433,16 @@ const CASES: &[Case] = &[
         "a section as a key",
         concat!("? {a: b}\n", ": c\n",),
         &["1:3: this is not a key; expected one word before the colon"],
+    ),
+    Case(
+        "a last line without a colon",
+        concat!("http: {}\n", "media\n", "\n", "\n"),
+        &["2:6: a colon is missing before this place; expected `key: value`"],
+    ),
+    Case(
+        "a brace without end",
+        concat!("http: {}\n", "media: {port: 1\n", "\n"),
+        &["2:16: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'"],
     ),
     Case("brackets without end", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", &["1:18: nested too deeply"]),
 ];
@@ -438,6 +470,16 @@ fn a_configuration_prints_no_secret() {
     let shown = format!("{:?}", config::parse(WHOLE, "doorstep.yaml").unwrap());
     for secret in ["p@ss", "4f6b0c", "D03F27A1B2C3", "ABCDEFGHIJ", "01234567890", "#secret"] {
         assert!(!shown.contains(secret), "{secret} stands in {shown}");
+    }
+}
+
+#[test]
+fn a_brokers_address_is_shown_without_its_login() {
+    for (written, shown) in [
+        ("mqtt://ha:hunter2@broker.local", "mqtt://broker.local:1883"),
+        ("ssl://ha:hunter2@[::1]:9", "mqtts://[::1]:9"),
+    ] {
+        assert_eq!(config::MqttUrl::parse(written).unwrap().to_string(), shown);
     }
 }
 

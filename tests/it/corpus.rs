@@ -7,6 +7,9 @@ use std::path::Path;
 use doorstep::sim::lossy_link::Dice;
 
 #[expect(unreachable_pub, reason = "the fuzz package, whose files these are, needs it")]
+#[path = "../../fuzz/src/inputs.rs"]
+mod inputs;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/media.rs"]
 mod media;
 #[expect(unreachable_pub, reason = "as above")]
@@ -22,8 +25,11 @@ mod tutk;
 type Target = fn(&[u8]);
 
 const TARGETS: &[(&str, Target)] = &[
+    ("config", inputs::config),
+    ("http_command", inputs::http_command),
     ("media_access_units", media::access_units),
     ("media_convert", media::convert),
+    ("mqtt_command", inputs::mqtt_command),
     ("rtc_demux", rtc::demux),
     ("rtc_framing", rtc::framing),
     ("rtc_offer", rtc::offer),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use doorstep::clock;
 
 use crate::support::demo::Demo;
-use crate::support::mosquitto::{self, Mosquitto, Witness};
+use crate::support::mosquitto::{Mosquitto, Witness};
 use crate::support::program::Program;
 use crate::support::service::Page;
 
@@ -23,17 +23,15 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
     assert!(demo.broker.starts_with("mqtt://127.0.0.1:") && port != "1883", "{}", demo.broker);
     demo.program.logs("port 1883 is taken, the broker is elsewhere").await;
 
-    if mosquitto::is_installed() {
-        let mut rings = Witness::of_3_1_1(port.parse().unwrap(), "doorstep/+/ring").await;
-        for (command, id) in [("ring", demo.ids[0].clone()), (&*format!("ring {}", demo.ids[1]), demo.ids[1].clone())] {
-            demo.program.type_line(command).await;
-            let ring = rings.next().await;
-            assert_eq!(ring.topic, format!("doorstep/{id}/ring"));
-            assert_eq!(ring.json()["event_type"], "ring");
-            demo.tells(&id, "its ring", |event| event["event"] == "ring").await;
-        }
-        assert_eq!(rings.until_fence().await, [], "a ring came twice");
+    let mut rings = Witness::of_3_1_1(port.parse().unwrap(), "doorstep/+/ring").await;
+    for (command, id) in [("ring", demo.ids[0].clone()), (&*format!("ring {}", demo.ids[1]), demo.ids[1].clone())] {
+        demo.program.type_line(command).await;
+        let ring = rings.next().await;
+        assert_eq!(ring.topic, format!("doorstep/{id}/ring"));
+        assert_eq!(ring.json()["event_type"], "ring");
+        demo.tells(&id, "its ring", |event| event["event"] == "ring").await;
     }
+    assert_eq!(rings.until_fence().await, [], "a ring came twice");
 
     let page = Page::at(demo.page);
     let index = page.get("/").await;
@@ -49,7 +47,7 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
 
 #[tokio::test]
 async fn the_demo_makes_way_for_taken_ports_and_says_so() {
-    let Some(broker) = Mosquitto::start().await else { return };
+    let broker = Mosquitto::start().await;
     let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let _http = TcpListener::bind(http).unwrap();
     let media = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -69,7 +67,7 @@ async fn the_demo_makes_way_for_taken_ports_and_says_so() {
 
 #[tokio::test]
 async fn the_demo_shows_only_the_doorbells_that_were_asked_for_and_no_password() {
-    let Some(broker) = Mosquitto::start().await else { return };
+    let broker = Mosquitto::start().await;
     let url = format!("mqtt://somebody:hunter2%22hunter2@127.0.0.1:{}", broker.port);
     let demo = Demo::start(&["--mqtt", &url, "--only", "tutk-new"]).await;
     assert_eq!(demo.ids.len(), 1, "{:?}", demo.ids);

@@ -28,7 +28,7 @@ async fn a_browser_sees_and_is_heard_by_the_new_doorbell_of_the_demo() {
 }
 
 async fn a_browser_sees_and_is_heard_by(kind: &str, codec: &str) {
-    let Some(broker) = Mosquitto::start().await else { return };
+    let broker = Mosquitto::start().await;
     let (_folder, speech) = beeps();
     let mut demo = Demo::start(&["--mqtt", &format!("mqtt://127.0.0.1:{}", broker.port), "--only", kind]).await;
     let id = demo.ids[0].clone();
@@ -51,7 +51,7 @@ async fn a_browser_sees_and_is_heard_by(kind: &str, codec: &str) {
 
 #[tokio::test]
 async fn the_demos_page_shows_every_doorbell_and_the_held_button_is_heard_there() {
-    let Some(broker) = Mosquitto::start().await else { return };
+    let broker = Mosquitto::start().await;
     let (_folder, speech) = beeps();
     let mut demo = Demo::start(&["--mqtt", &format!("mqtt://127.0.0.1:{}", broker.port)]).await;
     let microphone = format!("--use-file-for-fake-audio-capture={}", speech.display());

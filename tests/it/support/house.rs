@@ -54,7 +54,7 @@ impl House {
             doorbells: doorbells.clone(),
             mqtt_connected,
             whep,
-            viewer_counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
+            counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
             token,
             names: vec!["door.example".to_owned()],

@@ -59,7 +59,7 @@ pub async fn call(doorbell: &Doorbell, viewers: &Viewers, offer: &str) -> Result
 
 async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderMap, offer: String) -> Response {
     let Some(doorbell) = find(&whep.doorbells, &id) else { return unknown_doorbell() };
-    if !is_sdp(&headers, "application/sdp") {
+    if !is_sdp(&headers) {
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the offer as `application/sdp`.");
     }
     // Nothing but its owner can bring this picture back, so there is nothing to wait for.
@@ -116,12 +116,12 @@ fn viewer(session: &str) -> Option<u64> {
     u64::from_str_radix(session, 16).ok().filter(|_| session.len() == 16)
 }
 
-/// Whether the body is of this type; a client that says nothing is believed.
-fn is_sdp(headers: &HeaderMap, wanted: &str) -> bool {
+/// Whether the body is `application/sdp`; a client that says nothing is believed.
+fn is_sdp(headers: &HeaderMap) -> bool {
     let Some(given) = headers.get(header::CONTENT_TYPE) else { return true };
-    given
-        .to_str()
-        .is_ok_and(|given| given.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)))
+    given.to_str().is_ok_and(|given| {
+        given.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/sdp"))
+    })
 }
 
 fn status(error: &AnswerError) -> StatusCode {

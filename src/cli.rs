@@ -16,8 +16,9 @@ use crate::sim;
 /// Asked to stop and stopped cleanly is `SUCCESS`; the other two as INTERFACES §1 has them.
 const FATAL: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
-/// The demo's broker tells of every connection, and calls a closed one an error.
-const DEFAULT_LOG: &str = "info,rumqttd=off";
+/// What a home owner would want to know. The WebRTC engine tells of every viewer's every step, and the demo's
+/// broker calls each closed connection an error.
+const DEFAULT_LOG: &str = "warn,doorstep=info,rtc=error,rumqttd=off";
 
 #[derive(Debug, Parser)]
 #[command(name = "doorstep", version, about = "Doorbells over MQTT and WebRTC, with a way back to the speaker")]
@@ -124,7 +125,8 @@ async fn execute(command: Command) -> ExitCode {
                 app::report("the configuration is right");
                 Ok(())
             }
-            Ok(config) => app::check(config).await,
+            Ok(config) if app::check(&config).await => Ok(()),
+            Ok(_) => return ExitCode::from(WRONG_CONFIGURATION),
             Err(code) => return code,
         },
         Command::Devices { configured, json } => match configured.load() {

@@ -132,13 +132,13 @@ pub enum MotionKind {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     pub link: Link,
-    /// How the camera is reached while it streams: `lan old`, `lan new`, …
+    /// How the camera is reached while it streams: `lan_old`, `lan_new`, …
     pub transport: Option<&'static str>,
     pub viewers: usize,
     /// Whether the speaker is open.
     pub talking: bool,
-    /// Whether a viewer's microphone has it; otherwise the switch holds it for whoever comes.
-    pub microphone: bool,
+    /// The viewer whose microphone has it. Open without one: the switch holds it for whoever comes.
+    pub microphone: Option<u64>,
     /// Whether the stream switch keeps a camera session up.
     pub stream_switch: bool,
     /// The last error of this doorbell in a sentence for its owner, until the next success.

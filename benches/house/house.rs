@@ -19,7 +19,7 @@ pub(crate) struct House {
     pub(crate) page: SocketAddr,
     /// Of the doorbell.
     pub(crate) id: String,
-    _broker: Option<Mosquitto>,
+    _broker: Mosquitto,
     _folder: TempDir,
 }
 
@@ -33,7 +33,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("doorstep.yaml");
         let announced: Value = serde_json::from_str(&announced).unwrap();
-        std::fs::write(&config, configuration(&announced, page, broker.as_ref())).unwrap();
+        std::fs::write(&config, configuration(&announced, page, &broker)).unwrap();
         let data = folder.path().join("data");
         let service = Process::start(&["run", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
         let mut house = Self { camera, service, page, id: String::new(), _broker: broker, _folder: folder };
@@ -69,13 +69,12 @@ impl House {
     }
 }
 
-fn configuration(camera: &Value, page: SocketAddr, broker: Option<&Mosquitto>) -> String {
+fn configuration(camera: &Value, page: SocketAddr, broker: &Mosquitto) -> String {
     let word = |key: &str| camera[key].as_str().unwrap();
-    let mqtt = broker.map(|broker| format!("mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\n", broker.port));
     format!(
-        "{}http: {{listen: \"{page}\"}}\nmedia: {{port: {}}}\nwyze:\n  - cameras:\n      - {{name: Measured, \
+        "mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {}}}\nwyze:\n  - cameras:\n      - {{name: Measured, \
          model: {}, mac: {}, uid: {}, enr: {}, address: \"{}\"}}\n",
-        mqtt.unwrap_or_default(),
+        broker.port,
         free_port(),
         word("model"),
         word("mac"),

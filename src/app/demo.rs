@@ -5,8 +5,9 @@ mod console;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
@@ -15,11 +16,14 @@ use crate::config::{self, Config};
 use cast::VirtualDoorbell;
 use console::Console;
 
+/// How long the demo waits for its broker before it says that it is ready; it has 5 s for all.
+const BROKER_WITHIN: Duration = Duration::from_secs(2);
+
 /// Options of `doorstep demo`.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Where the page is served; the next free port when this one is taken
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480", value_parser = loopback)]
     http: SocketAddr,
     /// An MQTT broker to use instead of the embedded one
     #[arg(long, value_name = "URL")]
@@ -57,9 +61,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast)?;
     let data = DataFolder::new(options.data)?;
 
-    let console = Console::new(config.mqtt.as_ref().context("the demo has a broker")?, cast);
+    let mqtt = config.mqtt.as_ref().context("the demo has a broker")?;
+    // Without the password that it may have.
+    let broker = mqtt.url.to_string();
+    let console = Console::new(mqtt, cast);
     let settings = Settings { config, data: data.path().to_owned(), demo: true };
     let running = start(settings).await?;
+    // So that the first `ring` is not lost; a broker of the owner's own may be away, and the page works without.
+    if tokio::time::timeout(BROKER_WITHIN, running.listens_to_broker()).await.is_err() {
+        tracing::warn!(broker, "the broker does not answer yet");
+    }
     let ids = console.ids().join(" ");
     report(&format!("demo ready: page http://{}/ · broker {broker} · doorbells {ids}", running.page));
     until_stopped(running, console.run(stop.clone())).await
@@ -103,18 +114,23 @@ mod embedded {
 fn configuration(broker: &str, page: SocketAddr, media_port: u16, cast: &[VirtualDoorbell]) -> anyhow::Result<Config> {
     let cameras: String = cast.iter().map(VirtualDoorbell::camera_yaml).collect();
     let doorbells: String = cast.iter().map(VirtualDoorbell::doorbell_yaml).collect();
+    // A JSON string, so that whatever stands in the URL stays in it.
+    let broker = serde_json::Value::from(broker);
     let text = format!(
-        "mqtt: {{url: \"{broker}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
+        "mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
          wyze:\n  - cameras:\n{cameras}doorbells:\n{doorbells}"
     );
     Ok(config::parse(&text, "demo")?)
 }
 
-/// `wanted` or the next port that is free. Only loopback: the demo has no token.
+/// The demo has no token, so nobody else may reach it.
+fn loopback(text: &str) -> Result<SocketAddr, &'static str> {
+    let address = text.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+    address.ok_or("the demo serves loopback only; expected an address like 127.0.0.1:8480")
+}
+
+/// `wanted` or the next port that is free.
 fn free_page(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
-    if !wanted.ip().is_loopback() {
-        bail!("the demo serves loopback only: `--http` wants an address like 127.0.0.1:8480");
-    }
     let port = free_port(wanted.port(), |port| TcpListener::bind((wanted.ip(), port)).is_ok())?;
     Ok((wanted.ip(), port).into())
 }

@@ -29,6 +29,8 @@ use crate::vendor;
 const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
 /// What the MQTT face needs to publish `offline` and be told that it arrived.
 const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
+/// Viewers are told at once.
+const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
 /// How long `check` waits for one doorbell.
 const CHECK_WITHIN: Duration = Duration::from_secs(15);
 
@@ -58,8 +60,9 @@ pub struct Running {
     devices: CancellationToken,
     broker: CancellationToken,
     media: CancellationToken,
+    viewers: Viewers,
     mqtt: Option<Mqtt>,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
@@ -86,7 +89,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         doorbells: doorbells.clone(),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
         whep: whep::router(doorbells.clone(), viewers.clone()),
-        viewer_counters: counters(&viewers),
+        counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
         token: config.http.token.clone(),
         names: config.http.names.clone(),
@@ -94,7 +97,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     };
     let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
     info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
-    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, mqtt, http })
+    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, viewers, mqtt, http })
 }
 
 impl Running {
@@ -103,10 +106,7 @@ impl Running {
     pub async fn stop(self) {
         self.faces.cancel();
         self.devices.cancel();
-        let ended = futures_util::future::join_all(
-            self.doorbells.all().into_iter().map(|doorbell| async move { doorbell.stopped().await }),
-        );
-        if tokio::time::timeout(DEVICES_END_WITHIN, ended).await.is_err() {
+        if tokio::time::timeout(DEVICES_END_WITHIN, ended(&self.doorbells)).await.is_err() {
             warn!("a camera session did not end in time");
         }
         self.broker.cancel();
@@ -116,14 +116,23 @@ impl Running {
             warn!("the broker did not confirm that Doorstep is offline");
         }
         self.media.cancel();
+        if tokio::time::timeout(VIEWERS_END_WITHIN, self.viewers.ended()).await.is_err() {
+            warn!("some viewers were left without a word");
+        }
         info!("stopped");
+    }
+
+    /// Resolves when the broker has confirmed the subscriptions; at once without a broker.
+    async fn listens_to_broker(&self) {
+        let Some(mqtt) = &self.mqtt else { return };
+        let mut connected = mqtt.connected();
+        let _face_gone = connected.wait_for(|connected| *connected).await;
     }
 
     /// Resolves when the service cannot go on by itself.
     async fn failed(&mut self) -> anyhow::Error {
         match (&mut self.http).await {
-            Ok(Ok(())) => anyhow!("the page's listener ended"),
-            Ok(Err(error)) => anyhow::Error::from(error).context("serving the page"),
+            Ok(()) => anyhow!("the page's listener ended"),
             Err(error) => anyhow::Error::from(error).context("serving the page"),
         }
     }
@@ -206,6 +215,12 @@ async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &Cancellat
     }
 }
 
+/// Resolves when every doorbell has stopped.
+async fn ended(doorbells: &Registry) {
+    let all = doorbells.all();
+    futures_util::future::join_all(all.iter().map(Doorbell::stopped)).await;
+}
+
 fn options(config: &Config, info: &DeviceInfo) -> doorbell::Options {
     let wanted = config.doorbells.iter().find(|doorbell| doorbell.id == info.id);
     let mut options =
@@ -278,29 +293,21 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
     shown
 }
 
-/// `doorstep check`: reaches for every doorbell once.
-pub async fn check(config: Config) -> anyhow::Result<()> {
+/// `doorstep check`: reaches for every doorbell once. Whether all of them were reached.
+pub async fn check(config: &Config) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
-    spawn_doorbells(&config, &doorbells, &stop).await;
-    let mut wrong = 0;
+    spawn_doorbells(config, &doorbells, &stop).await;
+    let mut all_reached = true;
     for doorbell in doorbells.all() {
-        let name = doorbell.info().name.clone();
-        match reached(&doorbell).await {
-            Ok(()) => report(&format!("{name}: reached")),
-            Err(why) => {
-                wrong += 1;
-                report(&format!("{name}: {why}"));
-            }
-        }
+        let outcome = reached(&doorbell).await;
+        all_reached &= outcome.is_ok();
+        let said = outcome.map_or_else(|why| why, |()| "reached".to_owned());
+        report(&format!("{}: {said}", doorbell.info().name));
     }
     stop.cancel();
-    futures_util::future::join_all(doorbells.all().into_iter().map(|doorbell| async move { doorbell.stopped().await }))
-        .await;
-    if wrong > 0 {
-        bail!("{wrong} of {} doorbells could not be reached", doorbells.all().len())
-    }
-    Ok(())
+    ended(&doorbells).await;
+    all_reached
 }
 
 async fn reached(doorbell: &Doorbell) -> Result<(), String> {
@@ -308,7 +315,7 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
     let settled = state.wait_for(|state| state.link == Link::Ready || state.last_error.is_some());
     match tokio::time::timeout(CHECK_WITHIN, settled).await {
         Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
-        _ => Err("no answer".to_owned()),
+        _ => Err("The doorbell could not be reached in time. Try again.".to_owned()),
     }
 }
 
@@ -348,7 +355,11 @@ pub fn report(line: &str) {
     println!("{line}");
 }
 
-fn counters(viewers: &Viewers) -> Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync> {
+fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync> {
     let viewers = viewers.clone();
-    Arc::new(move || viewers.counters().named().map(|(name, value)| (name, value as f64)).into())
+    let mqtt = mqtt.map(Mqtt::counters);
+    Arc::new(move || {
+        let mqtt = mqtt.iter().flat_map(|counters| counters().named());
+        viewers.counters().named().into_iter().chain(mqtt).map(|(name, value)| (name, value as f64)).collect()
+    })
 }

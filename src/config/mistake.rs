@@ -11,6 +11,12 @@ pub struct Position {
 
 impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
+
+    /// The place right behind `text`.
+    pub(super) fn behind(text: &str) -> Self {
+        let last_line = text.rsplit('\n').next().unwrap_or_default();
+        Self { line: text.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
+    }
 }
 
 /// One mistake of whoever wrote the file. Never holds a value out of the file, because that may be a secret.

@@ -9,8 +9,9 @@ mod tree;
 mod values;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 pub use mistake::{ConfigErrors, Mistake, Position};
@@ -38,6 +39,11 @@ pub struct Mqtt {
     pub base_topic: String,
 }
 
+impl Mqtt {
+    const DISCOVERY_PREFIX: &str = "homeassistant";
+    const BASE_TOPIC: &str = "doorstep";
+}
+
 /// A broker's address, taken apart so that its password is a secret from here on.
 #[derive(Debug, Clone)]
 pub struct MqttUrl {
@@ -46,6 +52,17 @@ pub struct MqttUrl {
     pub port: u16,
     pub tls: bool,
     pub login: Option<(String, Password)>,
+}
+
+/// Without user and password: `mqtts://host:8883`.
+impl fmt::Display for MqttUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        match self.host.parse::<Ipv6Addr>() {
+            Ok(host) => write!(f, "{scheme}://[{host}]:{}", self.port),
+            Err(_) => write!(f, "{scheme}://{}:{}", self.host, self.port),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -155,7 +172,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let bytes = fs::read(path).map_err(|error| unreadable(None, format!("cannot be read: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
-        unreadable(Some(end_of(&good)), "this is not text in UTF-8".to_owned())
+        unreadable(Some(Position::behind(&good)), "this is not text in UTF-8".to_owned())
     })?;
     parse(text, &file)
 }
@@ -182,12 +199,14 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let mut macs = HashSet::new();
     let mut ids = HashSet::new();
+    let mqtt = file.section("mqtt", read_mqtt);
+    let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     Some(Config {
-        mqtt: file.section("mqtt", read_mqtt),
+        mqtt,
         http: file.section("http", read_http).unwrap_or_default(),
         media: file.section("media", read_media).unwrap_or_default(),
         wyze: file.sections("wyze", |account| read_wyze(account, &mut macs)),
-        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids)),
+        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids, &own_topics)),
     })
 }
 
@@ -195,11 +214,14 @@ fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
     let url = mqtt.required("url", &values::BROKER);
     let discovery_prefix = mqtt.optional("discovery_prefix", &values::TOPIC);
     let base_topic = mqtt.optional("base_topic", &values::TOPIC);
-    Some(Mqtt {
-        url: url?,
-        discovery_prefix: discovery_prefix.unwrap_or_else(|| "homeassistant".to_owned()),
-        base_topic: base_topic.unwrap_or_else(|| "doorstep".to_owned()),
-    })
+    let discovery_prefix = discovery_prefix.unwrap_or_else(|| Mqtt::DISCOVERY_PREFIX.to_owned());
+    let base_topic = base_topic.unwrap_or_else(|| Mqtt::BASE_TOPIC.to_owned());
+    if base_topic == discovery_prefix {
+        // Its `status` would be Home Assistant's own, which is answered with everything there is, itself included.
+        let written = if mqtt.has("base_topic") { "base_topic" } else { "discovery_prefix" };
+        mqtt.report_value(written, "`base_topic` and `discovery_prefix` are the same; expected two topics");
+    }
+    Some(Mqtt { url: url?, discovery_prefix, base_topic })
 }
 
 fn read_http(http: &mut Section<'_>) -> Option<Http> {
@@ -237,7 +259,12 @@ fn read_camera(camera: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<Wyze
     Some(WyzeCamera { name: name?, model: model?, mac: mac?, uid: uid?, enr: enr?, address: address? })
 }
 
-fn read_doorbell(doorbell: &mut Section<'_>, ids: &mut HashSet<DeviceId>) -> Option<DoorbellOverride> {
+/// `own_topics` is how every topic of ours begins.
+fn read_doorbell(
+    doorbell: &mut Section<'_>,
+    ids: &mut HashSet<DeviceId>,
+    own_topics: &str,
+) -> Option<DoorbellOverride> {
     let id = doorbell.required("id", &values::DEVICE_ID);
     if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
@@ -248,15 +275,17 @@ fn read_doorbell(doorbell: &mut Section<'_>, ids: &mut HashSet<DeviceId>) -> Opt
         transport: doorbell.optional("transport", &values::PROTOCOL).unwrap_or_default(),
         quality: doorbell.optional("quality", &values::QUALITY).unwrap_or_default(),
         talk_limit_s: doorbell.optional("talk_limit_s", &values::TALK_LIMIT_S),
-        ring_topic: doorbell.optional("ring_topic", &values::TOPIC),
+        ring_topic: read_ring_topic(doorbell, own_topics),
         ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
         // Last, so that the mistakes of an entry without an id are found as well.
         id: id?,
     })
 }
 
-/// The place right behind `text`.
-fn end_of(text: &str) -> Position {
-    let last_line = text.rsplit('\n').next().unwrap_or_default();
-    Position { line: text.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
+fn read_ring_topic(doorbell: &mut Section<'_>, own_topics: &str) -> Option<String> {
+    let topic = doorbell.optional("ring_topic", &values::TOPIC)?;
+    if topic.starts_with(own_topics) {
+        doorbell.report_value("ring_topic", "Doorstep's own topic; expected the one that the button publishes to");
+    }
+    Some(topic)
 }

@@ -1,7 +1,7 @@
 //! Reading a section key by key, so that every mistake in it is found and not only the first.
 
 use super::mistake::{Mistake, Position};
-use super::tree::{Entry, Node, Value};
+use super::tree::{Entry, Node, Value, shown};
 
 /// Why a value is not what was expected. Static, so that it cannot quote a secret out of the file.
 pub(super) type Reason = &'static str;
@@ -150,7 +150,7 @@ impl<'a> Section<'a> {
         for entry in self.entries {
             if !self.asked.contains(&entry.key.as_str()) {
                 let what = unknown_key(&entry.key, &self.asked);
-                self.report(entry.at, &entry.key, what);
+                self.report(entry.at, &shown(&entry.key), what);
             }
         }
     }
@@ -176,6 +176,9 @@ fn wrong_kind(at: Position, path: String, expected: &str, found: &Value) -> Mist
 }
 
 fn unknown_key(key: &str, known: &[&'static str]) -> String {
+    if key.split_once(':').is_some_and(|(name, _)| known.contains(&name)) {
+        return "a space is missing behind the colon".to_owned();
+    }
     match nearest(key, known) {
         Some(nearest) => format!("unknown key; did you mean `{nearest}`?"),
         None => format!("this version does not know this key; it knows here: {}", known.join(", ")),

@@ -32,6 +32,19 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
+/// A key as errors show it. Somebody who forgets the space behind a colon makes a key of a secret
+/// (`{token:abc}`), so it ends where a key would have ended.
+pub(super) fn shown(key: &str) -> String {
+    let name: String =
+        key.chars().take(Entry::SHOWN).take_while(|c| c.is_alphanumeric() || "_-.".contains(*c)).collect();
+    if name == key { name } else { format!("{name}…") }
+}
+
+impl Entry {
+    /// Longer than any key there is.
+    const SHOWN: usize = 32;
+}
+
 impl Value {
     /// What it is called in messages.
     pub(super) fn kind(&self) -> &'static str {
@@ -140,13 +153,18 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The parser's words, except for the two mistakes that they describe badly.
+    /// The parser's words, except for the mistakes that they describe badly.
     fn syntax_error(&self, at: Position, info: &str) -> Mistake {
+        // What is missing at the end is missing behind the last thing written, not on a line that is not there.
+        let at = at.min(Position::behind(self.text.trim_end()));
         let line = self.text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
         let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
         if let Some(tab) = indent.chars().position(|c| c == '\t') {
             let at = Position { column: tab + 1, ..at };
             return mistake(at, "a tab; indent with spaces");
+        }
+        if info == "simple key expect ':'" {
+            return mistake(at, "a colon is missing before this place; expected `key: value`");
         }
         mistake(at, &format!("this is not YAML: {info}"))
     }
@@ -171,7 +189,7 @@ fn refuse_marks(at: Position, anchor: usize, tag: Option<&Tag>) -> Result<(), Mi
 }
 
 fn twice(at: Position, key: &str, first: Position) -> Mistake {
-    mistake(at, &format!("`{key}` stands here a second time; the first is on line {}", first.line))
+    mistake(at, &format!("`{}` stands here a second time; the first is on line {}", shown(key), first.line))
 }
 
 fn mistake(at: Position, what: &str) -> Mistake {

@@ -116,7 +116,7 @@ impl Lives {
             Ok(Err(error)) => self.after_error(&error, lived),
             Err(panic) => {
                 let wait = self.backoff.next(lived, jitter());
-                let what = "an internal error, see the log; it is being tried again";
+                let what = "An internal error, which the log describes. It is being tried again.";
                 if self.is_new(what) {
                     tracing::error!(%panic, retry_in_s = wait.as_secs_f32(), "the device task failed; this is a bug");
                 }

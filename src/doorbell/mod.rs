@@ -30,7 +30,8 @@ pub enum ActionError {
     Busy,
     #[error("this doorbell cannot do that: {0}")]
     Unsupported(&'static str),
-    #[error("the doorbell cannot be reached: {why}")]
+    /// `why` is whole sentences: what happened and what to do.
+    #[error("{why}")]
     Offline { why: String },
     #[error("the doorbell did not answer in time")]
     Timeout,
@@ -185,7 +186,7 @@ impl Doorbell {
         if !self.shared.info.capabilities.contains(&Capability::Talk) {
             return Err(ActionError::Unsupported("it has no speaker"));
         }
-        let stopped = || ActionError::Offline { why: "it is being shut down".to_owned() };
+        let stopped = || ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() };
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
@@ -208,6 +209,8 @@ impl Shared {
     }
 
     fn press(&self, source: &'static str) {
+        // Whoever heard the button does not log under the doorbell's name.
+        let _device = tracing::info_span!("device", id = %self.info.id).entered();
         let pressed = lock(&self.rings).pressed(source);
         if let Some(ring) = pressed {
             self.tell(Event::Ring(ring));

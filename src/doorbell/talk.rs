@@ -52,6 +52,7 @@ struct Open {
 }
 
 struct Microphone {
+    viewer: u64,
     pieces: mpsc::Receiver<Bytes>,
     given_up_at: Instant,
 }
@@ -72,7 +73,7 @@ impl Talk {
             Phase::Open(open) if open.microphone_lives() => answer(reply, Err(ActionError::Busy)),
             Phase::Open(open) => {
                 open.let_in(viewer, reply);
-                self.shared.set_microphone(true);
+                self.shared.set_microphone(Some(viewer));
             }
         }
     }
@@ -107,7 +108,7 @@ impl Talk {
             }
             Phase::Open(open) => {
                 let ended = open.carry(&mut self.device).await;
-                self.shared.set_microphone(open.microphone.is_some());
+                self.shared.set_microphone(open.microphone.as_ref().map(|microphone| microphone.viewer));
                 if let Some(why) = ended {
                     self.end_because(why);
                 }
@@ -145,7 +146,7 @@ impl Talk {
         let mut open = Open { line, deadline, switch: !opening.switch.is_empty(), microphone: None };
         if let Some((viewer, reply)) = opening.microphone {
             open.let_in(viewer, reply);
-            self.shared.set_microphone(true);
+            self.shared.set_microphone(Some(viewer));
         }
         for reply in opening.switch.drain(..) {
             self::answer(reply, Ok(()));
@@ -162,7 +163,7 @@ impl Talk {
             Phase::Open(open) => {
                 drop(open);
                 self.shared.set_talking(false);
-                self.shared.set_microphone(false);
+                self.shared.set_microphone(None);
                 tracing::info!(why, "the speaker is closed");
             }
         }
@@ -175,7 +176,8 @@ impl Opening {
     }
 
     async fn answered(&mut self, device: &mut Device) -> Result<TalkLine, ActionError> {
-        let ended = || ActionError::Offline { why: "its session ended before the speaker was open".to_owned() };
+        let ended =
+            || ActionError::Offline { why: "Its session ended before the speaker was open. Try again.".to_owned() };
         tokio::select! {
             biased;
             answer = timeout_at(self.deadline, &mut self.answer) => match answer {
@@ -207,7 +209,7 @@ impl Open {
     fn let_in(&mut self, viewer: u64, reply: Reply<TalkGrant>) {
         let (audio, pieces) = mpsc::channel(Self::PIECES);
         tracing::debug!(viewer, "a microphone is let through");
-        self.microphone = Some(Microphone::new(pieces));
+        self.microphone = Some(Microphone::new(viewer, pieces));
         answer(reply, Ok(TalkGrant { format: self.line.format, audio }));
     }
 
@@ -238,8 +240,8 @@ impl Microphone {
     /// The dead man's limit: a page that was closed or has lost its network says nothing any more.
     const SILENCE: Duration = Duration::from_secs(3);
 
-    fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
-        Self { pieces, given_up_at: clock::now() + Self::SILENCE }
+    fn new(viewer: u64, pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self { viewer, pieces, given_up_at: clock::now() + Self::SILENCE }
     }
 
     /// The next piece, or `None` when it has gone or says nothing. Never resolves without a microphone.
@@ -256,15 +258,15 @@ impl Shared {
         self.state.send_modify(|state| state.talking = talking);
     }
 
-    fn set_microphone(&self, on: bool) {
-        self.state.send_if_modified(|state| std::mem::replace(&mut state.microphone, on) != on);
+    fn set_microphone(&self, viewer: Option<u64>) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.microphone, viewer) != viewer);
     }
 
     fn why_offline(&self) -> String {
         let state = self.state.borrow();
         match (&state.link, &state.last_error) {
             (Link::NeedsAttention { why }, _) | (_, Some(why)) => why.clone(),
-            _ => "it has not been reached yet".to_owned(),
+            _ => "It has not been reached yet. Try again in a moment.".to_owned(),
         }
     }
 }

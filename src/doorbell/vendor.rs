@@ -62,7 +62,7 @@ pub struct TalkLine {
 #[error("{what}")]
 pub struct VendorError {
     pub vendor: &'static str,
-    /// What happened and what to do, without the doorbell's name.
+    /// Whole sentences: what happened and what to do, without the doorbell's name.
     pub what: String,
     pub retry: Retry,
     #[source]

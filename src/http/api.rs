@@ -34,6 +34,8 @@ pub(super) struct DoorbellView {
     talking: bool,
     /// Whether a viewer's microphone has the speaker; otherwise an open one is free for whoever comes.
     microphone: bool,
+    /// Whose: the last eight digits of its WHEP session. Not all of them, which would let others end it.
+    talker: Option<String>,
     /// Whether the stream switch keeps the camera up.
     stream: bool,
     last_error: Option<String>,
@@ -79,7 +81,8 @@ impl From<&Doorbell> for DoorbellView {
             codecs: *doorbell.media().formats().borrow(),
             viewers: state.viewers,
             talking: state.talking,
-            microphone: state.microphone,
+            microphone: state.microphone.is_some(),
+            talker: state.microphone.map(|viewer| format!("{:08x}", viewer & 0xffff_ffff)),
             stream: state.stream_switch,
             last_error: state.last_error,
             last_ring: state.last_ring.as_ref().map(RingView::from),
@@ -101,10 +104,10 @@ pub(super) async fn one(
 }
 
 /// The body of both switches.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Switch {
-    on: bool,
+pub struct Switch {
+    pub on: bool,
 }
 
 pub(super) async fn talk(

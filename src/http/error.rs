@@ -19,7 +19,7 @@ pub enum ApiError {
     Method,
     #[error("There is no such doorbell. `GET /api/doorbells` lists the ids of those there are.")]
     NoSuchDoorbell,
-    #[error("{doorbell}: {why}. {}", remedy(why))]
+    #[error("{doorbell}: {}", sentences(why))]
     Action { doorbell: String, why: ActionError },
     #[error("The body was not understood: {0}")]
     Body(#[from] JsonRejection),
@@ -46,15 +46,16 @@ pub enum ApiError {
     TooManyListeners,
 }
 
-/// What the owner can do about a failed action.
-fn remedy(why: &ActionError) -> &'static str {
-    match why {
+/// Why an action failed, and what the owner can do about it.
+fn sentences(why: &ActionError) -> String {
+    let remedy = match why {
+        ActionError::Offline { why } => return why.clone(),
         ActionError::Busy => "Wait until they have finished, then try again.",
         ActionError::Unsupported(_) => "Its `capabilities` say what it can do.",
-        ActionError::Offline { .. } => "Check its power and its network, then try again.",
         ActionError::Timeout => "Try again; if it stays so, restart the doorbell.",
         ActionError::Refused { .. } => "Try again in a moment.",
-    }
+    };
+    format!("{why}. {remedy}")
 }
 
 impl ApiError {

@@ -80,7 +80,8 @@ pub(super) async fn listen(
     let upgrade = upgrade.map_err(|_| ApiError::NotWebSocket)?;
     let seat = house.listeners.clone().try_acquire_owned().map_err(|_| ApiError::TooManyListeners)?;
     let stop = stop.map(|Extension(Stop(stop))| stop).unwrap_or_default();
-    Ok(upgrade.protocols([PROTOCOL]).max_message_size(MESSAGE_LIMIT).on_upgrade(async move |mut socket| {
+    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT);
+    Ok(upgrade.on_upgrade(async move |mut socket| {
         let end = tell(&mut socket, &house, &stop).await;
         debug!(?end, "a listener is gone");
         if let End::Stopping = end {

@@ -39,8 +39,8 @@ fn page(house: &House) -> String {
     page.each("hub_frames_total", "Pictures and packets of sound from the camera.", &doorbells, |d| hub(d).frames);
     page.each("hub_bytes_total", "Bytes of them.", &doorbells, |d| hub(d).bytes);
     page.each("hub_lagged_total", "Of them, skipped for a slow viewer.", &doorbells, |d| hub(d).lagged);
-    for (name, value) in (house.viewer_counters)() {
-        page.family(name, "Counted by the viewers' side.");
+    for (name, value) in (house.counters)() {
+        page.family(name, "Counted by the viewers' side, or by MQTT where its name says so.");
         page.sample(name, &[], value);
     }
     page.0

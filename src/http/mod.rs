@@ -10,33 +10,29 @@ mod events;
 mod guard;
 mod metrics;
 mod page;
+mod serve;
 pub mod whep;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Extension};
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, get, post};
-use axum::serve::ListenerExt;
 use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use crate::doorbell::Registry;
 use crate::secret::Token;
 
+pub use api::Switch;
 pub use error::ApiError;
+pub use serve::serve;
 
 /// The largest request body; SDP has a smaller one of its own.
 const BODY_LIMIT: usize = 256 * 1024;
 const SDP_LIMIT: usize = 64 * 1024;
 /// How many pages may listen to events at once; one more is told so with 503.
 const LISTENERS: usize = 64;
-/// How long requests in flight have once the service stops.
-const STOP_GRACE: Duration = Duration::from_millis(900);
 
 /// What the HTTP face shows and lets people do.
 pub struct Face {
@@ -45,8 +41,8 @@ pub struct Face {
     pub mqtt_connected: watch::Receiver<Option<bool>>,
     /// The WHEP routes; they get the same guards as every other route.
     pub whep: Router,
-    /// Name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
-    pub viewer_counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
+    pub counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     pub version: &'static str,
     /// Asked for on every route but the public ones; needed beyond loopback.
     pub token: Option<Token>,
@@ -69,7 +65,7 @@ pub struct Exposed(pub SocketAddr);
 struct House {
     doorbells: Registry,
     mqtt_connected: watch::Receiver<Option<bool>>,
-    viewer_counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
+    counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
     demo: bool,
     listeners: Arc<Semaphore>,
@@ -118,7 +114,7 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
     let house = Arc::new(House {
         doorbells: face.doorbells,
         mqtt_connected: face.mqtt_connected,
-        viewer_counters: face.viewer_counters,
+        counters: face.counters,
         version: face.version,
         demo: face.demo,
         listeners: Arc::new(Semaphore::new(LISTENERS)),
@@ -145,35 +141,18 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
         .with_state(house))
 }
 
-/// Serves until `stop`, and returns within a second of it, whatever the clients do.
-///
-/// # Errors
-/// When the listener breaks.
-pub async fn serve(listener: tokio::net::TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    let listener = listener.tap_io(|io| {
-        if let Err(error) = io.set_nodelay(true) {
-            debug!(%error, "a connection refuses to send small packets at once");
-        }
-    });
-    let app = router.layer(Extension(events::Stop(stop.clone()))).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
-        ended = serving => ended,
-        () = async { stop.cancelled().await; tokio::time::sleep(STOP_GRACE).await } => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::sync::CancellationToken;
 
     fn face(token: Option<Token>) -> Face {
         Face {
             doorbells: Registry::default(),
             mqtt_connected: watch::channel(None).1,
             whep: Router::new().route("/whep/{id}", post(async || "an answer")),
-            viewer_counters: Arc::new(Vec::new),
+            counters: Arc::new(Vec::new),
             version: "0",
             token,
             names: Vec::new(),

@@ -59,7 +59,9 @@ pub(super) fn sign_in() -> Response {
 
 pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response {
     let etag = LazyLock::force(&asset.etag).clone();
-    let fresh = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| *known == etag);
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    // A proxy that compresses makes a weak tag of ours (`W/"…"`); for this it counts as the same.
+    let fresh = known.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag);
     let caching = [(header::ETAG, etag), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
     if fresh {
         return (StatusCode::NOT_MODIFIED, caching).into_response();

@@ -9,13 +9,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::clock;
 use crate::doorbell::{ActionError, Doorbell, Registry, TalkGrant};
 use crate::media::talkback::Talkback;
-use crate::model::{Capability, DeviceId};
+use crate::model::{Capability, DeviceId, Link};
 use crate::rtc::{AnswerError, Answered, MicPacket, Viewers};
 
 /// An offer with every codec and candidate there is has 20 KiB.
@@ -63,6 +62,10 @@ async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderM
     if !is_sdp(&headers, "application/sdp") {
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the offer as `application/sdp`.");
     }
+    // Nothing but its owner can bring this picture back, so there is nothing to wait for.
+    if let Link::NeedsAttention { .. } = doorbell.state().borrow().link {
+        return no_picture(&doorbell);
+    }
     match call(&doorbell, &whep.viewers, &offer).await {
         Ok(answered) => {
             // Relative to the address that was asked, so that a prefix in front of it does no harm.
@@ -70,8 +73,19 @@ async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderM
             let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
             (StatusCode::CREATED, headers, answered.sdp).into_response()
         }
+        Err(AnswerError::NoPicture) => no_picture(&doorbell),
         Err(error) => refusal(status(&error), &error.to_string()),
     }
+}
+
+/// Names the doorbell and the reason, if one is known.
+fn no_picture(doorbell: &Doorbell) -> Response {
+    let state = doorbell.state().borrow().clone();
+    let sentence = match (state.link, state.last_error) {
+        (Link::NeedsAttention { why }, _) | (_, Some(why)) => format!("{}: {why}", doorbell.info().name),
+        _ => AnswerError::NoPicture.to_string(),
+    };
+    refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence)
 }
 
 /// Candidates that came late. Lenient: what is no candidate is passed over.
@@ -133,19 +147,23 @@ fn refusal(status: StatusCode, sentence: &str) -> Response {
 /// Takes the speaker with the first packet and gives it back after 3 s without one; ends with the viewer.
 async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<MicPacket>) {
     while packets.recv().await.is_some() {
-        match doorbell.start_talk(viewer).await {
+        // What is said before the camera is ready would only make all that follows late.
+        let granted = tokio::select! {
+            granted = doorbell.start_talk(viewer) => granted,
+            () = discard(&mut packets) => return,
+        };
+        match granted {
             Ok(grant) => {
-                debug!(viewer, "a microphone has the speaker");
-                // What was said before the camera was ready would only make all that follows late.
-                while packets.try_recv().is_ok() {}
+                debug!("a microphone has the speaker");
                 if let Over::TakenAway = talk(grant, &mut packets).await {
                     pause(&mut packets).await;
                 }
             }
             Err(error) => {
-                debug!(viewer, %error, "a microphone does not get the speaker");
+                debug!(%error, "a microphone does not get the speaker");
                 let patience = if matches!(error, ActionError::Unsupported(_)) { SILENCE } else { ASK_AGAIN };
-                discard(&mut packets, clock::now() + patience).await;
+                // Neither is what is said in the meantime of use to anybody.
+                let _go_on = timeout(patience, discard(&mut packets)).await;
             }
         }
     }
@@ -185,7 +203,7 @@ async fn pause(packets: &mut mpsc::Receiver<MicPacket>) {
     while let Ok(Some(_)) = timeout(LET_GO, packets.recv()).await {}
 }
 
-/// Drops packets until then, or until the viewer is gone.
-async fn discard(packets: &mut mpsc::Receiver<MicPacket>, until: Instant) {
-    while let Ok(Some(_)) = timeout_at(until, packets.recv()).await {}
+/// Drops packets until the viewer is gone.
+async fn discard(packets: &mut mpsc::Receiver<MicPacket>) {
+    while packets.recv().await.is_some() {}
 }

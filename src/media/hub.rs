@@ -30,8 +30,10 @@ struct Stream {
     gop: Gop,
     seq: u64,
     session: SessionClock,
-    /// Whether this session has had a keyframe: nobody can decode what comes before.
+    /// Whether this session has had a keyframe of its present codec: nobody can decode what comes before.
     decodable: bool,
+    /// When the first picture of this session came.
+    pictures_since: Option<Instant>,
     keyframe: KeyframeRequest,
     counters: Counters,
 }
@@ -69,11 +71,17 @@ impl MediaHub {
 
     /// Hands a frame to every viewer. Never waits. `pts` counts from the beginning of the camera session.
     pub fn publish(&self, kind: FrameKind, pts: Duration, data: Bytes) {
-        self.0.formats.send_if_modified(|formats| match kind {
+        let mut stream = self.0.stream();
+        if kind.is_video() {
+            stream.pictures_since.get_or_insert_with(clock::now);
+        }
+        let new_format = self.0.formats.send_if_modified(|formats| match kind {
             FrameKind::Video { codec, .. } => formats.video.replace(codec) != Some(codec),
             FrameKind::Audio(format) => formats.audio.replace(format) != Some(format),
         });
-        let mut stream = self.0.stream();
+        if new_format && kind.is_video() {
+            stream.forget_pictures();
+        }
         if let Some(frame) = stream.take_in(kind, pts, data) {
             // Under the lock, so that `listen` sees each frame either in the cache or live.
             let _nobody_listens = self.0.frames.send(frame);
@@ -83,8 +91,8 @@ impl MediaHub {
     /// Forgets cached frames, formats and keyframe requests: the camera session has ended.
     pub fn reset(&self) {
         let mut stream = self.0.stream();
-        stream.gop.clear();
-        stream.decodable = false;
+        stream.forget_pictures();
+        stream.pictures_since = None;
         stream.keyframe.wanted = false;
         stream.session.end();
         drop(stream);
@@ -190,6 +198,12 @@ impl Shared {
 }
 
 impl Stream {
+    /// What comes next builds on nothing that came before.
+    fn forget_pictures(&mut self) {
+        self.gop.clear();
+        self.decodable = false;
+    }
+
     /// `None` for a picture that nobody can decode.
     fn take_in(&mut self, kind: FrameKind, pts: Duration, data: Bytes) -> Option<Arc<Frame>> {
         if kind.is_keyframe() {
@@ -306,6 +320,12 @@ pub struct Demand {
     hub: MediaHub,
 }
 
+impl Demand {
+    pub fn hub(&self) -> &MediaHub {
+        &self.hub
+    }
+}
+
 impl Drop for Demand {
     fn drop(&mut self) {
         self.hub.0.demand.send_modify(|count| *count -= 1);
@@ -319,19 +339,23 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub fn hub(&self) -> &MediaHub {
-        &self.demand.hub
+    /// Lets go of the frames and keeps the share. Frames that nobody takes would stay in memory as long as the
+    /// subscription: the cached GOP, and all that the hub's queue holds.
+    pub fn into_demand(self) -> Demand {
+        self.demand
     }
 
     pub async fn next(&mut self) -> Option<Arc<Frame>> {
         self.stream.next().await
     }
 
-    /// What the camera sends: waits until its video is known, and then at most 1 s more for its audio.
+    /// What the camera sends: waits for its first picture, and for its sound until 1 s after that.
     pub async fn formats(&self) -> Formats {
-        let mut formats = self.hub().formats();
+        const SOUND_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
+        let mut formats = self.demand.hub.formats();
         let seen = formats.wait_for(|f| f.video.is_some()).await.map(|f| *f).unwrap_or_default();
-        let both = tokio::time::timeout(Duration::from_secs(1), formats.wait_for(|f| f.audio.is_some()));
+        let since = self.demand.hub.0.stream().pictures_since.unwrap_or_else(clock::now);
+        let both = tokio::time::timeout_at(since + SOUND_FOLLOWS_WITHIN, formats.wait_for(|f| f.audio.is_some()));
         both.await.ok().and_then(Result::ok).map_or(seen, |f| *f)
     }
 }

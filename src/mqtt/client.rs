@@ -4,7 +4,6 @@
 //! Two tasks: one owns the library's event loop and only polls it; the other hands it messages from the
 //! outbox and never waits for it.
 
-use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, Failure};
+use super::complaint::Complaint;
 use super::instance::{Instance, Rival};
 use super::publisher::Publisher;
 use crate::clock::{self, Instant};
@@ -423,45 +423,6 @@ fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
     }
 }
 
-/// Says when trouble begins, when its reason changes and when it is over; not each time, and no reason more
-/// than once a minute.
-#[derive(Default)]
-struct Complaint {
-    /// When each reason was last told, in this trouble or less than a minute ago.
-    told: BTreeMap<String, Instant>,
-    /// Whether what was told last is that there is no connection.
-    open: Option<bool>,
-}
-
-impl Complaint {
-    const SILENT_FOR: Duration = Duration::from_secs(60);
-
-    fn about(&mut self, failure: Failure, reason: String, wait: Duration) {
-        let retry_in_s = wait.as_secs_f32();
-        if self.told.contains_key(&reason) {
-            tracing::debug!(reason, retry_in_s, "no connection to the MQTT broker");
-            return;
-        }
-        match failure {
-            Failure::Login => tracing::error!(
-                "the MQTT broker refuses our user name or password; correct `mqtt.url`. Trying again once or twice a minute"
-            ),
-            Failure::Absent | Failure::Dropped => {
-                tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker");
-            }
-        }
-        self.told.insert(reason, clock::now());
-        self.open = Some(true);
-    }
-
-    fn settle(&mut self) {
-        self.told.retain(|_, told| told.elapsed() < Self::SILENT_FOR);
-        if self.open.replace(false) != Some(false) {
-            tracing::info!("connected to the MQTT broker");
-        }
-    }
-}
-
 /// A number in `0.0..1.0`. Where the system has no randomness, the middle will do for spreading work.
 pub(super) fn random() -> f64 {
     getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
@@ -520,17 +481,19 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_that_are_no_mqtt_end_the_connection_and_nothing_else() {
+        let nonsense: [&[u8]; 5] =
+            [b"HTTP/1.1 400 Bad Request", &[0; 64], &[0xff; 64], &[0x32, 5, 0, 1, 0xff, 0, 1], &[0x40, 2, 9, 9]];
+        futures_util::future::join_all(nonsense.map(survives)).await;
+    }
+
+    async fn survives(nonsense: &[u8]) {
         let (listener, broker) = listen().await;
         let _client = client(broker);
-        for nonsense in
-            [&b"HTTP/1.1 400 Bad Request"[..], &[0; 64], &[0xff; 64], &[0x32, 5, 0, 1, 0xff, 0, 1], &[0x40, 2, 9, 9]]
-        {
-            let mut stream = accept(&listener).await;
-            stream.write_all(nonsense).await.unwrap();
-            let mut rest = Vec::new();
-            let closed = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut rest)).await;
-            assert!(closed.is_ok(), "took {nonsense:?} for MQTT");
-        }
+        let mut stream = accept(&listener).await;
+        stream.write_all(nonsense).await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "took {nonsense:?} for MQTT");
         accept(&listener).await;
     }
 

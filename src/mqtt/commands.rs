@@ -17,15 +17,18 @@ const MAX_PAYLOAD: usize = 1_024;
 
 /// What a payload asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Order {
-    on: bool,
+pub struct Order {
+    pub on: bool,
     /// Whatever the sender wants to see again in the answer: text of at most 64 bytes, a number, or null.
-    id: Value,
+    pub id: Value,
 }
 
 impl Order {
     /// `ON`, `OFF` (any case), or `{"state":"ON","id":…}` with an optional id.
-    fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+    ///
+    /// # Errors
+    /// `BadPayload` for anything else.
+    pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(payload).ok().filter(|text| text.len() <= MAX_PAYLOAD);
         let text = text.ok_or(Refusal::BadPayload)?;
         if let Some(on) = parse_state(text) {
@@ -51,7 +54,7 @@ fn is_echoed(id: &Value) -> bool {
 
 /// Why a command was not even tried, in words for whoever sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Refusal {
+pub enum Refusal {
     #[error("retained commands are refused and erased; publish without the retain flag")]
     Retained,
     #[error(r#"the payload must be ON, OFF or {{"state":"ON"}}"#)]

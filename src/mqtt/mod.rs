@@ -3,6 +3,7 @@
 mod backoff;
 mod client;
 mod commands;
+mod complaint;
 mod discovery;
 mod errands;
 mod instance;
@@ -31,6 +32,7 @@ use publisher::Publisher;
 use report::Reporter;
 use topics::Topics;
 
+pub use commands::{Order, Refusal};
 pub use errands::{ButtonClient, MqttError, forget};
 pub use publisher::Counters;
 
@@ -137,8 +139,10 @@ impl Mqtt {
         self.publisher.retained()
     }
 
-    pub fn counters(&self) -> Counters {
-        self.publisher.counters()
+    /// Reads what went wrong so far, as often as it is called.
+    pub fn counters(&self) -> impl Fn() -> Counters + Send + Sync + use<> {
+        let publisher = self.publisher.clone();
+        move || publisher.counters()
     }
 
     /// Resolves when, after the stop, `offline` is published and acknowledged (at most 1 s) and the

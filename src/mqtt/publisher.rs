@@ -37,6 +37,17 @@ struct Shared {
     messages_dropped: AtomicU64,
 }
 
+impl Counters {
+    /// Each figure under the name that `/metrics` has for it.
+    pub fn named(self) -> [(&'static str, u64); 3] {
+        [
+            ("mqtt_events_dropped_total", self.events_dropped),
+            ("mqtt_commands_refused_total", self.commands_refused),
+            ("mqtt_messages_dropped_total", self.messages_dropped),
+        ]
+    }
+}
+
 impl Publisher {
     /// Lets `topic` hold `payload`, retained.
     pub(super) fn set(&self, topic: &str, payload: impl Into<Bytes>) {

@@ -19,6 +19,7 @@ pub enum DriveError<E: std::error::Error> {
 }
 
 /// Runs `session` until `stop` is cancelled (`Ok`), every sender of `commands` is gone (`Ok`), or it fails.
+/// However it ends, the peer hears a farewell; only a socket that failed carries none.
 ///
 /// Looks at shutdown first, then timers, then commands, then packets, so that a flood of video cannot
 /// starve a keepalive. `on_event` must not block.
@@ -32,22 +33,23 @@ pub async fn drive<S: Session, D: Datagrams>(
     loop {
         flush(&mut session, link, &mut on_event)?;
         let deadline = session.deadline();
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => return farewell(session, link, on_event),
-            () = sleep_until(deadline) => {
-                session.on_timeout(clock::now().into_std()).map_err(DriveError::Session)?;
-            }
+            () = sleep_until(deadline) => session.on_timeout(clock::now().into_std()),
             command = commands.recv() => match command {
-                Some(command) => session.on_command(clock::now().into_std(), command).map_err(DriveError::Session)?,
+                Some(command) => session.on_command(clock::now().into_std(), command),
                 None => return farewell(session, link, on_event),
             },
             datagram = link.recv() => {
                 let datagram = datagram.map_err(DriveError::Socket)?;
-                session
-                    .on_datagram(clock::now().into_std(), datagram.from, &datagram.payload)
-                    .map_err(DriveError::Session)?;
+                session.on_datagram(clock::now().into_std(), datagram.from, &datagram.payload)
             }
+        };
+        if let Err(error) = outcome {
+            // What failed may be one direction only: a camera that hears us must not be left with an open speaker.
+            let _the_first_error_counts = farewell(session, link, on_event);
+            return Err(DriveError::Session(error));
         }
     }
 }

@@ -39,7 +39,8 @@ pub trait Session {
 
     fn on_command(&mut self, now: Instant, command: Self::Command) -> Result<(), Self::Error>;
 
-    /// Says farewell: queues what the peer must hear. The session is polled once more and then dropped.
+    /// Says farewell, after a failure too: queues what the peer must hear. The session is polled until `None` once
+    /// more and then dropped.
     fn on_close(&mut self, now: Instant);
 
     /// Called until `None` after each of the above.

@@ -12,7 +12,7 @@ use super::playout::Picture;
 use super::timeline::Timeline;
 use crate::clock;
 use crate::media::convert::Converter;
-use crate::media::{AudioCodec, AudioFormat, Frame, FrameKind, FrameStream, MediaHub};
+use crate::media::{AudioCodec, AudioFormat, FrameKind, FrameStream, MediaHub, VideoCodec};
 
 /// What a feed hands to the loop.
 #[derive(Debug)]
@@ -78,8 +78,8 @@ impl Worker {
         while let Some(frame) = frames.next().await {
             let at = self.timeline.place(frame.kind.is_video(), frame.pts, began.elapsed());
             let delivered = match frame.kind {
-                FrameKind::Video { keyframe, .. } => self.picture(&frame, keyframe, at),
-                FrameKind::Audio(format) => self.sound(&frame, format, at),
+                FrameKind::Video { codec, keyframe } => self.picture(&frame.data, codec, keyframe, at),
+                FrameKind::Audio(format) => self.sound(&frame.data, format, at),
             };
             if delivered.is_err() {
                 return;
@@ -90,21 +90,20 @@ impl Worker {
         }
     }
 
-    fn picture(&mut self, frame: &Frame, keyframe: bool, at: u64) -> Result<(), Gone> {
-        let FrameKind::Video { codec, .. } = frame.kind else { return Ok(()) };
+    fn picture(&mut self, data: &Bytes, codec: VideoCodec, keyframe: bool, at: u64) -> Result<(), Gone> {
         if self.skipping && !keyframe {
             return Ok(());
         }
-        let payloads = packetize(codec, &frame.data);
+        let payloads = packetize(codec, data);
         if payloads.is_empty() {
             return Ok(());
         }
-        let picture = Picture { keyframe, ticks: at * 9 / 100, payloads };
+        let picture = Picture { codec, keyframe, ticks: at * 9 / 100, payloads };
         self.skipping = !self.deliver(Media::Picture(Arc::new(picture)))?;
         Ok(())
     }
 
-    fn sound(&mut self, frame: &Frame, from: AudioFormat, at: u64) -> Result<(), Gone> {
+    fn sound(&mut self, data: &[u8], from: AudioFormat, at: u64) -> Result<(), Gone> {
         let wanted = self.wanted.borrow_and_update().clone();
         self.sounds.retain(|track| wanted.contains(&track.to) && track.from == from);
         for to in wanted {
@@ -113,7 +112,7 @@ impl Worker {
                 self.sounds.push(SoundTrack::new(from, to));
                 self.sounds.len() - 1
             });
-            for sound in self.sounds[index].convert(&frame.data, at) {
+            for sound in self.sounds[index].convert(data, at) {
                 self.deliver(Media::Sound(sound))?;
             }
         }

@@ -1,9 +1,13 @@
-//! Hands a viewer's wish for a keyframe to us: the engine ends inbound RTCP at the end of its interceptor chain.
+//! Notes a viewer's wish for a keyframe as it passes: the engine ends inbound RTCP at the end of its interceptor
+//! chain, and even RTCP marked for delivery is dropped where the first packet of a compound names none of our
+//! SSRCs (an empty receiver report, a FIR).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rtc::interceptor::{Attribute, Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
 use rtc::rtcp;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
@@ -13,15 +17,31 @@ pub(super) fn slot() -> Slot {
     Slot::from(14_000)
 }
 
-/// Marks PLI (RFC 4585 §6.3.1) and FIR (RFC 5104 §4.3.1) for delivery and changes nothing else.
+/// How many requests have come and not been looked at.
+#[derive(Clone, Default)]
+pub(super) struct Asked(Arc<AtomicU64>);
+
+impl Asked {
+    pub(super) fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Counts PLI (RFC 4585 §6.3.1) and FIR (RFC 5104 §4.3.1) and changes nothing.
 #[derive(Default)]
 pub(super) struct KeyframeRequests {
+    asked: Asked,
     inbound: VecDeque<TaggedPacket>,
     outbound: VecDeque<TaggedPacket>,
 }
 
-/// Whether this RTCP packet is a PLI or a FIR.
-pub(super) fn wants_keyframe(packet: &(impl rtcp::Packet + ?Sized)) -> bool {
+impl KeyframeRequests {
+    pub(super) fn new(asked: Asked) -> Self {
+        Self { asked, ..Self::default() }
+    }
+}
+
+fn wants_keyframe(packet: &dyn rtcp::Packet) -> bool {
     const PLI: u8 = 1;
     const FIR: u8 = 4;
     let header = packet.header();
@@ -35,11 +55,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeRequests {
     type Error = Error;
     type Time = Instant;
 
-    fn handle_read(&mut self, mut tagged: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(packets) = &tagged.message.packet
-            && packets.iter().any(|packet| wants_keyframe(packet.as_ref()))
-        {
-            tagged.message.add(Attribute::DeliverToApplication);
+    fn handle_read(&mut self, tagged: TaggedPacket) -> Result<(), Error> {
+        if let Packet::Rtcp(packets) = &tagged.message.packet {
+            let requests = packets.iter().filter(|packet| wants_keyframe(packet.as_ref())).count();
+            self.asked.0.fetch_add(requests as u64, Ordering::Relaxed);
         }
         self.inbound.push_back(tagged);
         Ok(())

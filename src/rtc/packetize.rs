@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::media::VideoCodec;
+use crate::media::h26x::nals;
 
 /// Largest payload of one packet, in bytes. With 12 bytes of RTP header and 16 of SRTP tag a datagram stays
 /// below 1 208 bytes, which passes every tunnel in use.
@@ -15,9 +16,9 @@ pub(super) const MAX_PAYLOAD: usize = 1180;
 pub(super) fn packetize(codec: VideoCodec, access_unit: &Bytes) -> Vec<Bytes> {
     let form = Form::of(codec);
     let mut packetizer = Packetizer { form, small: Vec::new(), small_bytes: 0, payloads: Vec::new() };
-    for unit in nal_units(access_unit) {
+    for unit in nals(access_unit) {
         if unit.len() >= form.header && form.is_wanted(unit[0]) {
-            packetizer.push(unit);
+            packetizer.push(access_unit.slice_ref(unit));
         }
     }
     packetizer.flush();
@@ -118,22 +119,6 @@ impl Packetizer {
             self.payloads.push(payload.freeze());
         }
     }
-}
-
-/// The NAL units between start codes `00 00 01`, without the zeros that lead or trail them. Nothing is copied.
-fn nal_units(access_unit: &Bytes) -> impl Iterator<Item = Bytes> {
-    let mut next = start_code(access_unit, 0);
-    std::iter::from_fn(move || {
-        let begin = next? + 3;
-        next = start_code(access_unit, begin);
-        let unit = &access_unit[begin..next.unwrap_or(access_unit.len())];
-        let end = begin + unit.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        Some(access_unit.slice(begin..end))
-    })
-}
-
-fn start_code(data: &[u8], from: usize) -> Option<usize> {
-    data.get(from..)?.windows(3).position(|window| window == [0, 0, 1]).map(|at| from + at)
 }
 
 #[cfg(test)]

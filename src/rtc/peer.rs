@@ -37,7 +37,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use super::certificate::Certificate;
 use super::demux::{self, Kind, Stun};
-use super::keyframe_request::{self, KeyframeRequests, wants_keyframe};
+use super::keyframe_request::{self, Asked, KeyframeRequests};
 use super::sdp::{Accepted, AnswerError, MAX_CANDIDATES, Offer, Plan, usable_candidate};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
 
@@ -85,6 +85,7 @@ pub(super) enum Medium {
 
 pub(super) struct Peer {
     engine: RTCPeerConnection,
+    asked: Asked,
     pub(super) ufrag: String,
     pub(super) password: String,
     video: Option<Sender>,
@@ -112,12 +113,14 @@ impl Peer {
         addresses: &[SocketAddr],
     ) -> Result<(Self, String), AnswerError> {
         let refused = |error: Error| AnswerError::BadOffer(format!("The offer cannot be answered: {error}."));
-        let mut engine = build_engine(now, plan, certificate).map_err(refused)?;
+        let asked = Asked::default();
+        let mut engine = build_engine(now, plan, certificate, asked.clone()).map_err(refused)?;
         let video = plan.video.as_ref().map(|accepted| add_video(&mut engine, accepted));
         let audio = plan.audio.iter().find(|accepted| accepted.to_viewer);
         let audio = audio.map(|accepted| add_audio(&mut engine, accepted));
         let (video, audio) = (video.transpose().map_err(refused)?, audio.transpose().map_err(refused)?);
-        negotiate(now, &mut engine, &offer.reduced(plan), addresses).map_err(refused)?;
+        let reduced = offer.reduced(plan);
+        negotiate(now, &mut engine, &reduced, addresses).map_err(refused)?;
         let sdp = engine.local_description().map(|description| description.sdp).unwrap_or_default();
         let (Some(ufrag), Some(password)) = (value(&sdp, "a=ice-ufrag:"), value(&sdp, "a=ice-pwd:")) else {
             return Err(AnswerError::BadOffer("The offer cannot be answered: it has no transport.".to_owned()));
@@ -129,9 +132,10 @@ impl Peer {
             ufrag,
             password,
             engine,
+            asked,
             video,
             audio,
-            remote_candidates: 0,
+            remote_candidates: reduced.matches("a=candidate:").count(),
             pair_selected: false,
             connected: false,
             dead: false,
@@ -237,7 +241,10 @@ impl Peer {
                 self.note(&event);
             }
             while let Some(message) = self.engine.poll_read() {
-                hear(&mut heard, message.message);
+                // Nothing else is ever delivered: no RTCP is marked for it, no data channel negotiated.
+                if let RTCMessage::RtpPacket(_, packet) = message.message {
+                    heard.microphone.push(packet.payload);
+                }
             }
             if self.pair_selected && !was_selected {
                 self.start_dtls(now);
@@ -246,6 +253,7 @@ impl Peer {
             }
         }
         self.deadline = self.engine.poll_timeout().unwrap_or(now + Duration::from_secs(1));
+        heard.keyframe_requests = self.asked.take();
         if self.woken == Some(now) && self.deadline <= now {
             self.deadline = now + STUCK;
         }
@@ -309,7 +317,12 @@ impl Peer {
     }
 }
 
-fn build_engine(now: Instant, plan: &Plan, certificate: &Certificate) -> Result<RTCPeerConnection, Error> {
+fn build_engine(
+    now: Instant,
+    plan: &Plan,
+    certificate: &Certificate,
+    asked: Asked,
+) -> Result<RTCPeerConnection, Error> {
     let mut media = MediaEngine::default();
     if let Some(video) = &plan.video {
         let codec = RTCRtpCodecParameters { rtp_codec: video_codec(video), payload_type: video.payload_type };
@@ -319,7 +332,7 @@ fn build_engine(now: Instant, plan: &Plan, certificate: &Certificate) -> Result<
         let codec = RTCRtpCodecParameters { rtp_codec: audio_codec(audio), payload_type: audio.payload_type };
         media.register_codec(codec, RtpCodecKind::Audio)?;
     }
-    let registry = Registry::new().with(keyframe_request::slot(), KeyframeRequests::default());
+    let registry = Registry::new().with(keyframe_request::slot(), KeyframeRequests::new(asked));
     let registry = configure_rtcp_reports(answer_nacks(registry, &mut media));
     let configuration = RTCConfigurationBuilder::new().with_certificates(vec![certificate.engine.clone()]).build();
     RTCPeerConnectionBuilder::new()
@@ -434,18 +447,6 @@ fn add_track(
 
 fn random_u32() -> Result<u32, Error> {
     getrandom::u32().map_err(|error| Error::Other(error.to_string()))
-}
-
-fn hear(heard: &mut Heard, message: RTCMessage) {
-    match message {
-        RTCMessage::RtpPacket(_, packet) if !packet.payload.is_empty() => heard.microphone.push(packet.payload),
-        RTCMessage::RtcpPacket(_, packets) => {
-            let requests = packets.iter().filter(|packet| wants_keyframe(packet.as_ref())).count();
-            heard.keyframe_requests += requests as u64;
-        }
-        // Padding, and data channels, which are never negotiated.
-        _ => {}
-    }
 }
 
 /// The first attribute of this name, as it stands in one line of an SDP.

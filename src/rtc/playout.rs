@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::peer::Medium;
+use crate::media::VideoCodec;
 
 /// One access unit, packetized once for all viewers of a stream.
 #[derive(Debug)]
 pub(super) struct Picture {
+    pub(super) codec: VideoCodec,
     pub(super) keyframe: bool,
     /// 90 kHz.
     pub(super) ticks: u64,
@@ -93,6 +95,10 @@ impl Playout {
         for picture in gop {
             timestamp = timestamp.wrapping_add(REPLAY_STEP);
             self.push(picture, timestamp);
+            if self.waits_for_keyframe {
+                // It found no room, so what follows could not be decoded.
+                return;
+            }
         }
     }
 
@@ -193,7 +199,7 @@ mod tests {
 
     fn picture(keyframe: bool, number: u64, packets: usize) -> Arc<Picture> {
         let payloads = (0..packets).map(|index| Bytes::from(vec![number as u8, index as u8])).collect();
-        Arc::new(Picture { keyframe, ticks: number * 3_000, payloads })
+        Arc::new(Picture { codec: VideoCodec::H264, keyframe, ticks: number * 3_000, payloads })
     }
 
     fn all(playout: &mut Playout, now: &mut Instant) -> Vec<Packet> {
@@ -264,6 +270,16 @@ mod tests {
         playout.picture(&picture(false, 2, 1));
         assert!(all(&mut playout, &mut now).is_empty());
         playout.picture(&picture(true, 3, 1));
+        assert_eq!(all(&mut playout, &mut now).len(), 1);
+    }
+
+    #[test]
+    fn of_a_gop_that_finds_no_room_no_picture_is_sent_without_those_before_it() {
+        let (mut playout, mut now) = (Playout::new(0), now());
+        let gop: Vec<_> = (0..5).map(|number| picture(number == 0, number, 1_500)).collect();
+        playout.replay(now, &gop);
+        assert!(all(&mut playout, &mut now).is_empty());
+        playout.picture(&picture(true, 5, 1));
         assert_eq!(all(&mut playout, &mut now).len(), 1);
     }
 

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use rtc::shared::{TaggedBytesMut, TransportProtocol};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::demux::{self, Kind, Stun};
 use super::feed::{Feed, Item, Media};
@@ -18,7 +18,7 @@ use super::tcp::Line;
 use super::udp::{Received, Udp};
 use super::viewers::{Counters, MicPacket};
 use crate::clock;
-use crate::media::{AudioFormat, MediaHub, Subscription};
+use crate::media::{AudioFormat, Demand, MediaHub, VideoCodec};
 
 /// From the answer to the first media; a viewer that takes longer never comes.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
@@ -42,8 +42,10 @@ pub(super) enum Command {
 pub(super) struct Newcomer {
     pub(super) viewer: u64,
     pub(super) peer: Peer,
-    pub(super) stream: Subscription,
-    /// What it is sent, if it takes sound.
+    /// Keeps the camera streaming.
+    pub(super) demand: Demand,
+    /// What it is sent, if it takes pictures, and if it takes sound.
+    pub(super) video: Option<VideoCodec>,
     pub(super) sound: Option<AudioFormat>,
     pub(super) mic: Option<(AudioFormat, mpsc::Sender<MicPacket>)>,
     /// Of its RTP timestamps.
@@ -55,13 +57,14 @@ struct Viewer {
     peer: Peer,
     playout: Playout,
     stream: u64,
+    video: Option<VideoCodec>,
     sound: Option<AudioFormat>,
     mic: Option<(AudioFormat, mpsc::Sender<MicPacket>)>,
     sources: Vec<Source>,
     born: Instant,
     playing: bool,
-    /// The demand that keeps the camera streaming, and the place among the viewers.
-    _subscription: Subscription,
+    /// What keeps the camera streaming, and the place among the viewers.
+    _demand: Demand,
     _place: OwnedSemaphorePermit,
 }
 
@@ -224,8 +227,8 @@ impl Switchboard {
     }
 
     fn add(&mut self, newcomer: Newcomer, now: Instant) {
-        let Newcomer { viewer: id, mut peer, stream: subscription, sound, mic, offset, place } = newcomer;
-        let stream = self.stream_of(subscription.hub());
+        let Newcomer { viewer: id, mut peer, demand, video, sound, mic, offset, place } = newcomer;
+        let stream = self.stream_of(demand.hub());
         // The engine wants to send its first checks now; waiting for its deadline would lose a race (see `Peer`).
         peer.wake(now);
         self.by_ufrag.insert(peer.ufrag.clone(), id);
@@ -234,19 +237,20 @@ impl Switchboard {
             peer,
             playout,
             stream,
+            video,
             sound,
             mic,
             sources: Vec::new(),
             born: now,
             playing: false,
-            _subscription: subscription,
+            _demand: demand,
             _place: place,
         };
         self.viewers.insert(id, viewer);
         self.counters.joined += 1;
         self.want_sounds(stream);
         self.attend(id, now);
-        debug!(viewer = id, "a viewer is joining");
+        debug!(viewer = short(id), "a viewer is joining");
     }
 
     fn stream_of(&mut self, hub: &MediaHub) -> u64 {
@@ -291,7 +295,12 @@ impl Switchboard {
         self.counters.packets_dropped += viewer.playout.dropped();
         self.counters.never_connected += u64::from(!viewer.playing);
         self.want_sounds(viewer.stream);
-        info!(viewer = id, why, watched_s = (clock::now().into_std() - viewer.born).as_secs(), "a viewer is gone");
+        debug!(
+            viewer = short(id),
+            why,
+            watched_s = (clock::now().into_std() - viewer.born).as_secs(),
+            "a viewer is gone"
+        );
     }
 
     fn forget(&mut self, source: Source) {
@@ -406,7 +415,11 @@ impl Switchboard {
             heard.microphone.extend(viewer.pump(now, &mut self.outlet).microphone);
         }
         if joins {
-            info!(viewer = id, took_ms = now.duration_since(viewer.born).as_millis() as u64, "a viewer is connected");
+            debug!(
+                viewer = short(id),
+                took_ms = now.duration_since(viewer.born).as_millis() as u64,
+                "a viewer is connected"
+            );
         }
         self.counters.packets_dropped += viewer.cut_where_refused(&self.outlet, refused);
         self.counters.microphone_packets += heard.microphone.len() as u64;
@@ -422,15 +435,32 @@ impl Switchboard {
         if let Media::Picture(picture) = &item.media {
             stream.gop.push(now, picture);
         }
-        let watching = self.viewers.values_mut().filter(|viewer| viewer.playing && viewer.stream == item.stream);
-        for viewer in watching {
-            if viewer.take(&item.media) {
-                let refused = self.outlet.refused;
-                viewer.send_media(now, &mut self.outlet);
-                self.counters.packets_dropped += viewer.cut_where_refused(&self.outlet, refused);
+        let watching = self.viewers.iter_mut().filter(|(_, viewer)| viewer.playing && viewer.stream == item.stream);
+        let mut unplayable = Vec::new();
+        for (id, viewer) in watching {
+            match viewer.take(&item.media) {
+                Taken::Queued => {
+                    let refused = self.outlet.refused;
+                    viewer.send_media(now, &mut self.outlet);
+                    self.counters.packets_dropped += viewer.cut_where_refused(&self.outlet, refused);
+                }
+                Taken::Unplayable => unplayable.push(*id),
+                Taken::NotWanted => {}
             }
         }
+        for id in unplayable {
+            // What was negotiated cannot be kept; coming anew, the viewer is offered what there is now.
+            self.remove(id, "the camera has another codec now");
+        }
     }
+}
+
+/// What live media are to a viewer.
+enum Taken {
+    Queued,
+    NotWanted,
+    /// Of another codec than was negotiated.
+    Unplayable,
 }
 
 impl Viewer {
@@ -440,16 +470,17 @@ impl Viewer {
         others.fold(self.peer.deadline(), Instant::min)
     }
 
-    /// Queues live media. Whether there is anything for this viewer in it.
-    fn take(&mut self, media: &Media) -> bool {
+    /// Queues live media.
+    fn take(&mut self, media: &Media) -> Taken {
         match media {
-            Media::Picture(picture) => self.playout.picture(picture),
+            Media::Picture(picture) if self.video == Some(picture.codec) => self.playout.picture(picture),
+            Media::Picture(_) if self.video.is_some() => return Taken::Unplayable,
             Media::Sound(sound) if self.sound == Some(sound.format) => {
                 self.playout.sound(sound.ticks, &sound.payload);
             }
-            Media::Sound(_) => return false,
+            Media::Picture(_) | Media::Sound(_) => return Taken::NotWanted,
         }
-        true
+        Taken::Queued
     }
 
     /// Shows the present: on joining, and when the viewer asks for a keyframe. Whether the cached GOP does;
@@ -494,11 +525,17 @@ impl Viewer {
 
     fn speak(&mut self, packets: Vec<Bytes>) {
         let Some((format, mic)) = &self.mic else { return };
-        for payload in packets {
+        // A packet may be padding alone.
+        for payload in packets.into_iter().filter(|payload| !payload.is_empty()) {
             // Full: whoever takes the microphone is late already, and older speech is of no use to anybody.
             let _ = mic.try_send(MicPacket { format: *format, payload });
         }
     }
+}
+
+/// For logs: enough to tell viewers apart, too little to close one with.
+fn short(viewer: u64) -> u16 {
+    viewer as u16
 }
 
 /// The candidate of ours that a datagram was sent to. Behind a NAT 1:1 it arrives at an address that nobody was

@@ -21,13 +21,17 @@ struct Placed {
 /// A step that differs from the wall clock's by more than this is another session. A cached GOP comes in at
 /// once and spans up to 2 s, so less would tear it apart.
 const TOLERANCE_US: u64 = 3_000_000;
+/// As long as a silence is shown, however long it was: RTP timestamps that leap by half their range (6.6 h of video)
+/// have gone back.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3_600);
 /// Not zero, so that sound a little older than the first picture has a place too.
 const START_US: i64 = 10_000_000;
 
 impl Timeline {
     /// Where a frame with this `pts` stands, in microseconds; `now` is any clock that only goes forward.
     pub(super) fn place(&mut self, is_video: bool, pts: Duration, now: Duration) -> u64 {
-        let expected = self.last.map_or(START_US, |last| last.at + micros(now.saturating_sub(last.now)));
+        let passed = |last: Placed| micros(now.saturating_sub(last.now).min(LONGEST_SILENCE));
+        let expected = self.last.map_or(START_US, |last| last.at + passed(last));
         let newest = &mut self.newest[usize::from(is_video)];
         let went_back = newest.is_some_and(|newest| pts < newest);
         *newest = Some(pts);
@@ -93,5 +97,17 @@ mod tests {
         let mut timeline = Timeline::default();
         let before = timeline.place(true, ms(0), ms(0));
         assert_eq!(timeline.place(true, ms(86_400_000), ms(40)), before + 40_000);
+    }
+
+    #[test]
+    fn a_night_without_pictures_is_no_step_back_in_rtp_timestamps() {
+        let mut timeline = Timeline::default();
+        let night = ms(8 * 3_600_000);
+        let evening = timeline.place(true, ms(0), ms(0));
+        let morning = timeline.place(true, night, night);
+        let ticks = (morning - evening) * 9 / 100;
+        assert!((1..1 << 31).contains(&ticks), "{ticks} ticks of 90 kHz");
+        assert_eq!(timeline.place(true, night + ms(40), night + ms(40)), morning + 40_000);
+        assert_eq!(timeline.place(false, night + ms(30), night + ms(41)), morning + 30_000);
     }
 }

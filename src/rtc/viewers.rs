@@ -168,12 +168,15 @@ impl Viewers {
         let shared = &*self.0;
         let (peer, sdp) = Peer::answer(now, &offer, &plan, &shared.certificate, &shared.advertised)?;
         let viewer = random_u64()?;
+        let video = plan.video.as_ref().map(|accepted| accepted.codec);
         let sound = plan.audio.iter().find(|accepted| accepted.to_viewer).map(|accepted| accepted.codec);
         let spoken = plan.audio.iter().find(|accepted| accepted.from_viewer).map(|accepted| accepted.codec);
         let mic = spoken.zip(mic);
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
-        let newcomer = Newcomer { viewer, peer, stream, sound, mic, offset, place };
+        let demand = stream.into_demand();
+        let newcomer = Newcomer { viewer, peer, demand, video, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
+        // The loop has ended: the service is stopping and takes nobody any more.
         accepted.map_err(|_| AnswerError::Full)?;
         Ok(Answered { viewer, sdp })
     }
@@ -188,6 +191,11 @@ impl Viewers {
     /// Ends a viewer. Whether it was known.
     pub async fn close(&self, viewer: u64) -> bool {
         self.ask(|reply| Command::Close { viewer, reply }).await
+    }
+
+    /// Resolves when, after the stop, every viewer has been told that it is over.
+    pub async fn ended(&self) {
+        self.0.commands.closed().await;
     }
 
     /// As of the loop's last turn.
@@ -210,6 +218,7 @@ fn choose(offer: &Offer, formats: Formats, talk: bool) -> Result<Plan, AnswerErr
     offer.choose(formats.video, &audio, talk)
 }
 
+/// A machine without randomness can take no viewer.
 fn random_u64() -> Result<u64, AnswerError> {
     getrandom::u64().map_err(|_| AnswerError::Full)
 }

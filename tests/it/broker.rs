@@ -28,9 +28,6 @@ fn a_taken_port_leads_to_the_next_free_one() {
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figure is for whoever reads the test's output")]
 async fn a_press_of_the_demo_button_is_heard_at_once() {
-    if !mosquitto::is_installed() {
-        return;
-    }
     let broker = broker::start(loopback(mosquitto::free_port())).unwrap();
     let port = broker.address.port();
     let mut witness = Witness::of_3_1_1(port, "demo/#").await;
@@ -51,9 +48,6 @@ async fn a_press_of_the_demo_button_is_heard_at_once() {
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figure is for whoever reads the test's output")]
 async fn a_press_in_the_demo_becomes_a_ring() {
-    if !mosquitto::is_installed() {
-        return;
-    }
     let broker = broker::start(loopback(mosquitto::free_port())).unwrap();
     let port = broker.address.port();
     let stop = CancellationToken::new();

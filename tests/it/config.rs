@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Config, Quality, TutkProtocol};
+use doorstep::config::{self, Quality, TutkProtocol};
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -117,6 +117,21 @@ const CASES: &[Case] = &[
             "2:5: wyze[0].email: this version does not know this key; it knows here: cameras",
             "3:5: wyze[0].api_key: this version does not know this key; it knows here: cameras",
         ],
+    ),
+    Case(
+        "a secret without a space in front",
+        "http: {token:hunter2hunter2, listen: 127.0.0.1:1}\nmqtt: {url:mqtt://ha:hunter2@host, url:mqtt://ha:hunter2@host}\n",
+        &[
+            "1:8: http.token…: a space is missing behind the colon",
+            "2:7: mqtt.url: missing; expected a broker's address, `mqtt://host:1883` or `mqtts://user:password@host:8883`",
+            "2:8: mqtt.url…: a space is missing behind the colon",
+            "2:36: `url…` stands here a second time; the first is on line 2",
+        ],
+    ),
+    Case(
+        "a secret behind another sign than a colon",
+        "http: {token=hunter2hunter2}\n",
+        &["1:8: http.token…: this version does not know this key; it knows here: listen, token, names"],
     ),
     Case(
         "a missing secret",
@@ -388,6 +403,28 @@ const CASES: &[Case] = &[
         &["2:8: `!secret` works in Home Assistant's own files only; write the value itself here"],
     ),
     Case(
+        "one topic for two things",
+        concat!(
+            "mqtt: {url: mqtt://h, base_topic: homeassistant}\n",
+            "doorbells: [{id: a, ring_topic: homeassistant/a/ring}, {id: b, ring_topic: homeassistant2}]\n"
+        ),
+        &[
+            "1:35: mqtt.base_topic: `base_topic` and `discovery_prefix` are the same; expected two topics",
+            "2:33: doorbells[0].ring_topic: Doorstep's own topic; expected the one that the button publishes to",
+        ],
+    ),
+    Case(
+        "the default topic for two things",
+        concat!(
+            "mqtt: {url: mqtt://h, discovery_prefix: doorstep}\n",
+            "doorbells: [{id: a, ring_topic: doorstep/a/ring}]\n"
+        ),
+        &[
+            "1:41: mqtt.discovery_prefix: `base_topic` and `discovery_prefix` are the same; expected two topics",
+            "2:33: doorbells[0].ring_topic: Doorstep's own topic; expected the one that the button publishes to",
+        ],
+    ),
+    Case(
         "a second document",
         concat!("http: {}\n", "---\n", "media: {}\n",),
         &["2:1: a second document begins here; expected one"],
@@ -396,6 +433,16 @@ const CASES: &[Case] = &[
         "a section as a key",
         concat!("? {a: b}\n", ": c\n",),
         &["1:3: this is not a key; expected one word before the colon"],
+    ),
+    Case(
+        "a last line without a colon",
+        concat!("http: {}\n", "media\n", "\n", "\n"),
+        &["2:6: a colon is missing before this place; expected `key: value`"],
+    ),
+    Case(
+        "a brace without end",
+        concat!("http: {}\n", "media: {port: 1\n", "\n"),
+        &["2:16: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'"],
     ),
     Case("brackets without end", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", &["1:18: nested too deeply"]),
 ];
@@ -427,6 +474,16 @@ fn a_configuration_prints_no_secret() {
 }
 
 #[test]
+fn a_brokers_address_is_shown_without_its_login() {
+    for (written, shown) in [
+        ("mqtt://ha:hunter2@broker.local", "mqtt://broker.local:1883"),
+        ("ssl://ha:hunter2@[::1]:9", "mqtts://[::1]:9"),
+    ] {
+        assert_eq!(config::MqttUrl::parse(written).unwrap().to_string(), shown);
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("doorstep.yaml");
@@ -443,8 +500,6 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn nonsense_is_a_mistake_and_never_a_panic() {
-    let defaults = Config::default();
-    assert!(defaults.wyze.is_empty());
     for cut in (0..WHOLE.len()).filter(|cut| WHOLE.is_char_boundary(*cut)) {
         drop(config::parse(&WHOLE[..cut], "doorstep.yaml"));
         let mut text = WHOLE.to_owned();

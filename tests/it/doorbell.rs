@@ -377,14 +377,14 @@ async fn the_state_tells_a_speaker_that_is_free_from_one_that_is_taken() {
     let doorbell = ready(&vendor).await;
     let mut state = doorbell.state();
     doorbell.switch_talk(true).await.unwrap();
-    state.wait_for(|state| state.talking && !state.microphone).await.unwrap();
+    state.wait_for(|state| state.talking && state.microphone.is_none()).await.unwrap();
     let grant = doorbell.start_talk(1).await.unwrap();
-    state.wait_for(|state| state.talking && state.microphone).await.unwrap();
+    state.wait_for(|state| state.talking && state.microphone == Some(1)).await.unwrap();
     drop(grant);
-    state.wait_for(|state| state.talking && !state.microphone).await.unwrap();
+    state.wait_for(|state| state.talking && state.microphone.is_none()).await.unwrap();
     let _grant = doorbell.start_talk(2).await.unwrap();
     doorbell.switch_talk(false).await.unwrap();
-    state.wait_for(|state| !state.talking && !state.microphone).await.unwrap();
+    state.wait_for(|state| !state.talking && state.microphone.is_none()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,14 @@
 //! What this project promises, one file a promise, in one binary so that it links once.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod broker;
 mod browser_whep;
 mod config;
+mod corpus;
+mod demo;
+mod demo_browser;
 mod doorbell;
 mod floors;
 mod http;
@@ -14,6 +18,12 @@ mod mqtt;
 mod mqtt_tls;
 mod outbox;
 mod page;
+mod readme;
+mod secrets;
+mod service;
+mod service_command;
+mod service_talk;
+mod service_trouble;
 mod store;
 mod support;
 mod tutk_camera;
@@ -21,3 +31,4 @@ mod tutk_session;
 mod tutk_vectors;
 mod viewers;
 mod whep;
+mod wyze;

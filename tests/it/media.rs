@@ -54,6 +54,21 @@ fn seqs(frames: &[Arc<Frame>]) -> Vec<u64> {
     frames.iter().map(|frame| frame.seq).collect()
 }
 
+#[tokio::test(start_paused = true)]
+async fn only_the_first_viewer_waits_for_a_sound_that_never_comes() {
+    let hub = MediaHub::new();
+    let viewer = hub.subscribe();
+    let keyframe = FrameKind::Video { codec: VideoCodec::H264, keyframe: true };
+    hub.publish(keyframe, Duration::ZERO, Bytes::from_static(KEYFRAME));
+    for (who, patience) in [("first", Duration::from_secs(1)), ("second", Duration::ZERO)] {
+        let asked = Instant::now();
+        let formats = viewer.formats().await;
+        assert_eq!((formats.video, formats.audio), (Some(VideoCodec::H264), None));
+        let waited = asked.elapsed();
+        assert!(waited <= patience + Duration::from_millis(1), "the {who} viewer waited {waited:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_viewer_has_the_picture_at_once_and_everything_after_it() {
     let mut camera = Camera::new();
@@ -223,4 +238,23 @@ async fn listeners_hear_of_the_end_of_the_hub() {
     assert_eq!(listener.next().await.map(|frame| frame.seq), Some(0));
     assert_eq!(listener.next().await.map(|frame| frame.seq), Some(1));
     assert!(listener.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_camera_that_changes_its_codec_is_seen_from_the_next_keyframe_on() {
+    let mut camera = Camera::new();
+    camera.second();
+    let mut listener = camera.hub.listen();
+    at_hand(&mut listener);
+    for keyframe in [false, true] {
+        let pts = Duration::from_secs(2);
+        camera.hub.publish(
+            FrameKind::Video { codec: VideoCodec::H265, keyframe },
+            pts,
+            Bytes::from_static(b"\0\0\x01\x26"),
+        );
+        let newest = if keyframe { 1 } else { 0 };
+        assert_eq!(at_hand(&mut listener).len(), newest, "a picture came that builds on nothing");
+        assert_eq!(at_hand(&mut camera.hub.listen()).len(), newest, "pictures of two codecs are in the cache");
+    }
 }

@@ -36,7 +36,7 @@ async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<Str
     let answering = tab.clone();
     let answer = async move |offer: String| {
         let sdp = answering.value(&format!("answer({})", serde_json::Value::from(offer))).await;
-        let headers = [(header::CONTENT_TYPE, "application/sdp"), (header::LOCATION, "fake_1/viewer_1")];
+        let headers = [(header::CONTENT_TYPE, "application/sdp"), (header::LOCATION, "fake_1/0123456700000001")];
         (StatusCode::CREATED, headers, sdp.as_str().unwrap().to_owned()).into_response()
     };
     let forget = async move |Path((_, viewer)): Path<(String, String)>| told.send(viewer).unwrap();
@@ -85,7 +85,7 @@ async fn the_picture_plays_and_only_a_held_button_sends_sound() {
 
     page.go("about:blank").await;
     let viewer = tokio::time::timeout(PATIENCE, deleted.recv()).await.expect("the viewer was left behind");
-    assert_eq!(viewer.as_deref(), Some("viewer_1"));
+    assert_eq!(viewer.as_deref(), Some("0123456700000001"));
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
@@ -104,6 +104,65 @@ async fn while_someone_else_talks_a_press_sends_nothing_and_says_why() {
     page.mouse("mouseReleased", ".talk").await;
     them.abort();
     page.until("document.querySelector('.talk').dataset.state === 'idle'").await;
+}
+
+#[tokio::test]
+async fn whose_talk_it_is_and_that_it_was_ended_is_told() {
+    let browser = Browser::launch().await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
+    let house = House::with(FakeVendor::new(), None, whep).await;
+    let page = browser.open(&house.url()).await;
+    let state = |state| format!("document.querySelector('.talk').dataset.state === '{state}'");
+    page.until(LIVE).await;
+
+    page.mouse("mousePressed", ".talk").await;
+    page.until(&state("opening")).await;
+    let them = speak(&house.doorbell, 2);
+    page.until(&state("taken")).await;
+    them.abort();
+    page.until(&state("opening")).await;
+
+    let us = speak(&house.doorbell, 1);
+    page.until(&state("talking")).await;
+    house.doorbell.switch_talk(false).await.unwrap();
+    page.until("document.querySelector('.note').textContent.startsWith('Your talk was ended')").await;
+    page.until(&state("idle")).await;
+    us.abort();
+    page.mouse("mouseReleased", ".talk").await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_put_away_stops_talking_at_once() {
+    let browser = Browser::launch().await;
+    let (whep, camera, _deleted) = camera(&browser).await;
+    let house = House::with(FakeVendor::new(), None, whep).await;
+    let page = browser.open(&house.url()).await;
+    page.until(LIVE).await;
+    page.mouse("mousePressed", ".talk").await;
+    camera.until_more_than("heard()", 25).await;
+    // As a browser does when another tab comes to the front. The picture goes on for a moment, the voice must not.
+    let put_away = "Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+        document.querySelector('.talk').dataset.state";
+    assert_eq!(page.value(put_away).await, "idle");
+    page.mouse("mouseReleased", ".talk").await;
+}
+
+#[tokio::test]
+async fn one_button_for_two_doors_is_announced_at_both() {
+    let browser = Browser::launch().await;
+    let house = House::open().await;
+    let second =
+        DeviceInfo { id: DeviceId::parse("fake_2").unwrap(), name: "Garden".into(), ..house.doorbell.info().clone() };
+    let vendor = FakeVendor::of(second);
+    house.doorbells.insert(vendor.doorbell(&house.stop));
+    vendor.lives(1).await;
+    let page = browser.open(&house.url()).await;
+    page.until("document.querySelectorAll('.card').length === 2").await;
+    page.until("document.getElementById('broker').textContent.includes('connected')").await;
+    house.vendor.ring("button_1");
+    vendor.ring("button_1");
+    page.until("document.querySelectorAll('.banner').length === 2").await;
 }
 
 impl Page {

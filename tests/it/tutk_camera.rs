@@ -1,28 +1,27 @@
 //! The virtual TUTK camera keeps the promises of docs/protocol/tutk.md and breaks exactly those that a
 //! fault names. The client here is made by hand from codecs; it has no state machine of its own.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use doorstep::clock;
 use doorstep::media::{AudioCodec, AudioFormat, VideoCodec};
-use doorstep::proto::tutk::Channel;
-use doorstep::proto::tutk::cc51::{self, Direction, Discovery, HmacKey, Keepalive};
-use doorstep::proto::tutk::dtls::{DtlsEndpoint, DtlsError, OpensslDtls, Role};
+use doorstep::proto::tutk::cc51::{self, Direction, Discovery};
 use doorstep::proto::tutk::frame::{CodecId, MediaChannel, MediaPacket};
-use doorstep::proto::tutk::iotc::{self, Data, DiscoRequest, SessionRequest, Stage};
+use doorstep::proto::tutk::iotc::{self, DiscoRequest, SessionRequest, Stage};
 use doorstep::proto::tutk::kcommand::{
     AuthRequest, AuthResult, Challenge, ChallengeResponse, ControlChannel, ControlMessage, IoCtrl, KCommand, MediaType,
     Quality, Resolution, ResolutionCommand,
 };
-use doorstep::proto::tutk::keys::{AuthKey, Psk, SessionId};
+use doorstep::proto::tutk::keys::AuthKey;
 use doorstep::proto::tutk::login::{Ack, AvLogin, AvLoginResponse, LoginHead};
 use doorstep::proto::tutk::talk::{SoundFormat, TalkStream};
 use doorstep::proto::{Lane, Output, Session};
+use doorstep::sim::lossy_link::Dice;
 use doorstep::sim::tutk_camera::{
     CameraCommand, CameraEvent, CameraSession, ChallengeStatus, Fault, Protocol, Settings,
 };
+
+use crate::support::tutk_hand::Hand;
 
 const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,172 +36,6 @@ struct Rig {
     camera: CameraSession,
     events: Vec<CameraEvent>,
     client: Hand,
-}
-
-/// The client's hand: what it holds of one session.
-struct Hand {
-    address: SocketAddr,
-    enr: String,
-    wire: Wire,
-    main: Box<dyn DtlsEndpoint>,
-    back: Option<Box<dyn DtlsEndpoint>>,
-    psk: Psk,
-    av_seq: u32,
-    commands: u16,
-    acks: u16,
-    next_ack: Option<Instant>,
-    /// Everything that arrived and was not consumed, oldest first.
-    answers: Vec<Vec<u8>>,
-    messages: VecDeque<Vec<u8>>,
-    media: Vec<MediaPacket>,
-    back_messages: VecDeque<Vec<u8>>,
-    keepalives: u32,
-    lanes: Vec<Lane>,
-    farewell: bool,
-}
-
-struct Wire {
-    protocol: Protocol,
-    session_id: SessionId,
-    sequence: u16,
-    ticket: u16,
-    key: HmacKey,
-}
-
-impl Wire {
-    fn wrap(&mut self, channel: Channel, payload: Vec<u8>) -> Vec<u8> {
-        let session_id = self.session_id;
-        if self.protocol == Protocol::Old {
-            self.sequence += 1;
-            iotc::Packet::DataTx(Data { sequence: self.sequence - 1, session_id, channel, payload }).encode()
-        } else {
-            let direction = Direction::Request;
-            let dtls = cc51::Dtls { direction, channel, ticket: self.ticket, session_id, payload };
-            cc51::Packet::Dtls(dtls).encode(&self.key)
-        }
-    }
-}
-
-impl Hand {
-    fn new(settings: &Settings, protocol: Protocol, number: u8) -> Self {
-        let enr = settings.enr.expose().to_owned();
-        let auth_key = AuthKey::derive(&enr, &settings.mac);
-        let psk = Psk::derive(&enr);
-        let key = HmacKey::new(&settings.uid, &auth_key);
-        Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 40_000 + u16::from(number))),
-            wire: Wire { protocol, session_id: [number; 8], sequence: 0, ticket: 0, key },
-            main: Box::new(OpensslDtls::new(Role::Client, Channel::Main, &psk).unwrap()),
-            back: None,
-            psk,
-            enr,
-            av_seq: 0,
-            commands: 0,
-            acks: 0,
-            next_ack: None,
-            answers: Vec::new(),
-            messages: VecDeque::new(),
-            media: Vec::new(),
-            back_messages: VecDeque::new(),
-            keepalives: 0,
-            lanes: Vec::new(),
-            farewell: false,
-        }
-    }
-
-    /// Takes one datagram from the camera and returns what is answered at once.
-    fn on_datagram(&mut self, now: Instant, datagram: Vec<u8>) -> Option<Vec<u8>> {
-        if cc51::Packet::recognises(&datagram) {
-            let received = cc51::Packet::decode(&datagram, &self.wire.key).unwrap();
-            assert!(received.authentic, "the camera sent a wrong HMAC");
-            return self.on_new(now, received.packet, datagram);
-        }
-        match iotc::Packet::decode(&datagram).unwrap() {
-            iotc::Packet::DataRx(data) => self.on_dtls(now, data.channel, &data.payload),
-            iotc::Packet::KeepaliveResponse { token, .. } => {
-                self.keepalives += 1;
-                return Some(iotc::Packet::KeepaliveRequest { echo: token }.encode());
-            }
-            _ => self.answers.push(datagram),
-        }
-        None
-    }
-
-    fn on_new(&mut self, now: Instant, packet: cc51::Packet, datagram: Vec<u8>) -> Option<Vec<u8>> {
-        match packet {
-            cc51::Packet::Dtls(dtls) => self.on_dtls(now, dtls.channel, &dtls.payload),
-            cc51::Packet::Discovery(_) => self.answers.push(datagram),
-            cc51::Packet::Keepalive(Keepalive { session_id, .. }) => {
-                self.keepalives += 1;
-                let counter = 2 * self.keepalives;
-                let answer = Keepalive { direction: Direction::Request, counter, session_id };
-                return Some(cc51::Packet::Keepalive(answer).encode(&self.wire.key));
-            }
-        }
-        None
-    }
-
-    fn on_dtls(&mut self, now: Instant, channel: Channel, datagram: &[u8]) {
-        match channel {
-            Channel::Main => {
-                match self.main.on_datagram(now, datagram) {
-                    Err(DtlsError::Closed) => self.farewell = true,
-                    outcome => drop(outcome),
-                }
-                while let Some(message) = self.main.poll_message() {
-                    if MediaPacket::recognises(&message) && ControlMessage::decode(&message).is_err() {
-                        assert!(message.len() <= 1_150, "a media packet of {} bytes", message.len());
-                        self.media.push(MediaPacket::decode(&message).unwrap());
-                    } else {
-                        self.messages.push_back(message);
-                    }
-                }
-            }
-            Channel::Back => {
-                let psk = &self.psk;
-                let back = self
-                    .back
-                    .get_or_insert_with(|| Box::new(OpensslDtls::new(Role::Server, Channel::Back, psk).unwrap()));
-                let _ = back.on_datagram(now, datagram);
-                while let Some(message) = back.poll_message() {
-                    self.back_messages.push_back(message);
-                }
-            }
-        }
-    }
-
-    /// All DTLS datagrams that wait to be sent, wrapped.
-    fn outgoing(&mut self) -> Vec<Vec<u8>> {
-        let mut datagrams = Vec::new();
-        while let Some(datagram) = self.main.poll_datagram() {
-            datagrams.push(self.wire.wrap(Channel::Main, datagram));
-        }
-        while let Some(datagram) = self.back.as_mut().and_then(|back| back.poll_datagram()) {
-            datagrams.push(self.wire.wrap(Channel::Back, datagram));
-        }
-        datagrams
-    }
-
-    fn acknowledge(&mut self, now: Instant) {
-        if self.next_ack.is_some_and(|at| now >= at) {
-            self.next_ack = Some(now + Duration::from_millis(100));
-            self.acks += 1;
-            let av_seq = self.take_seq();
-            let ack = Ack { av_seq, rx_start: u16::MAX, rx_end: u16::MAX, count: self.acks, clock_ms: 0 };
-            self.main.send(&ack.encode()).unwrap();
-        }
-    }
-
-    fn take_seq(&mut self) -> u32 {
-        self.av_seq += 1;
-        self.av_seq - 1
-    }
-
-    /// The next K-command as a frame.
-    fn frame(&mut self, command: KCommand) -> IoCtrl {
-        self.commands += 1;
-        IoCtrl { av_seq: self.take_seq(), command_seq: self.commands - 1, command }
-    }
 }
 
 impl Rig {
@@ -734,4 +567,47 @@ fn ring_and_motion_are_events() {
     rig.order(CameraCommand::Ring);
     rig.order(CameraCommand::Motion);
     assert_eq!(rig.events, [CameraEvent::Ring, CameraEvent::Motion]);
+}
+
+#[test]
+fn noise_and_damaged_packets_do_not_disturb_a_session() {
+    for protocol in [Protocol::Old, Protocol::New] {
+        let mut rig = Rig::streaming(settings(protocol), protocol);
+        assert!(rig.start_talk());
+        let mut dice = Dice::new(5);
+        let back = rig.client.back.as_mut().unwrap();
+        back.send(&[0; 40]).unwrap();
+        let good = rig.client.outgoing().pop().unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut damaged = good.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            rig.deliver(&damaged);
+            rig.deliver(&dice.bytes::<64>());
+            rig.deliver(&good[..bit / 8]);
+        }
+        rig.take_media();
+        rig.run(SECOND);
+        assert_eq!(rig.ended(), None);
+        assert!(pictures(&rig.take_media()).len() > 15, "the pictures stopped");
+    }
+}
+
+#[test]
+fn damaged_messages_inside_dtls_do_not_disturb_a_session() {
+    let mut rig = Rig::streaming(settings(Protocol::New), Protocol::New);
+    let frame = rig.client.frame(ControlChannel { media: MediaType::Audio, enable: true }.command()).encode();
+    let [login, _] = AvLogin::pair("wrong", [1; 4]).map(|login| login.encode());
+    let ack = Ack { av_seq: u32::MAX, rx_start: 0, rx_end: 0, count: 0, clock_ms: 0 }.encode();
+    for message in [frame, login, ack] {
+        for bit in 0..message.len() * 8 {
+            let mut damaged = message.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            rig.client.main.send(&damaged).unwrap();
+            rig.pump();
+        }
+    }
+    rig.take_media();
+    rig.run(SECOND);
+    assert_eq!(rig.ended(), None);
+    assert!(pictures(&rig.take_media()).len() > 15, "the pictures stopped");
 }

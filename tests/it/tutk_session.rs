@@ -59,6 +59,10 @@ struct Pair {
 
 impl Pair {
     fn new(settings: Settings, weather: Weather, seed: u64) -> Self {
+        Self::trying(None, settings, weather, seed)
+    }
+
+    fn trying(transport: Option<Transport>, settings: Settings, weather: Weather, seed: u64) -> Self {
         let now = clock::now().into_std();
         let enr = settings.enr_under(settings.fault).expose().to_owned();
         let setup = Setup {
@@ -67,7 +71,7 @@ impl Pair {
             mac: settings.mac.clone(),
             model: settings.model.clone(),
             address: CAMERA,
-            transport: None,
+            transport,
             quality: Quality::Hd,
             random: SessionRandom::from_bytes(Dice::new(seed).bytes()),
             unix_time: 1_700_000_000,
@@ -248,10 +252,14 @@ fn in_fair_weather_every_frame_arrives_as_it_was_sent() {
         assert!(pair.heard(|event| matches!(event, Event::LoggedIn { two_way: true, .. })));
         let clip = Clip::h264();
         let pictures: Vec<_> = pair.frames.iter().map(|(_, frame)| frame).filter(|frame| is_picture(frame)).collect();
-        for (picture, sent) in pictures.iter().zip(clip.access_units()) {
+        assert!(pictures.iter().all(|picture| !picture.gap), "{protocol:?}: a gap was told");
+        // The resolution request right after the login makes the camera skip to another keyframe once.
+        let pictures = &pictures[10..];
+        let first = (0..200).find(|n| clip.access_unit(*n).data == pictures[0].data).expect("a picture of the clip");
+        for (picture, sent) in pictures.iter().zip((first..).map(|n| clip.access_unit(n))) {
             assert!(picture.data == sent.data, "{protocol:?}: the picture at {:?} is another", sent.pts);
             let media = Media::Video { codec: CodecId::H264, keyframe: sent.keyframe };
-            assert_eq!((picture.media, picture.gap), (media, false), "{protocol:?}, picture at {:?}", sent.pts);
+            assert_eq!(picture.media, media, "{protocol:?}, picture at {:?}", sent.pts);
         }
         for pair in pictures.windows(2) {
             let step = pair[1].pts - pair[0].pts;
@@ -287,6 +295,17 @@ fn video_of_either_codec_and_sound_of_every_kind_comes_with_its_format() {
     }
 }
 
+#[test]
+fn a_transport_that_was_ruled_out_is_not_tried() {
+    for (only, spoken) in [(Transport::Old, Protocol::New), (Transport::New, Protocol::Old)] {
+        let mut other = Pair::trying(Some(only), settings(spoken), Weather::default(), 1);
+        other.run(6 * SECOND, |pair| pair.ended.is_some());
+        assert_eq!(other.ended, Some(SessionError::NotFound), "{only:?} only");
+        let mut both = Pair::trying(Some(only), faulty(spoken, Fault::BothFamilies), Weather::default(), 1);
+        assert!(both.wait_for(5 * SECOND, |event| *event == Event::Found { transport: only }), "{only:?} only");
+    }
+}
+
 /// What one session under loss came to.
 struct Report {
     streaming_after: Duration,
@@ -296,8 +315,8 @@ struct Report {
 }
 
 fn session_under(loss: f64, seed: u64) -> Result<Report, String> {
-    const WATCHED: Duration = Duration::from_secs(10);
-    let protocol = if seed % 2 == 0 { Protocol::New } else { Protocol::Old };
+    const WATCHED: Duration = Duration::from_secs(5);
+    let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
     let mut pair = Pair::new(settings(protocol), Weather::lossy(loss), seed);
     if !pair.wait_for(30 * SECOND, |event| matches!(event, Event::LoggedIn { .. })) {
         return Err(format!("seed {seed}, {protocol:?}: {:?} after {:?}", pair.ended, pair.passed()));
@@ -319,32 +338,68 @@ fn session_under(loss: f64, seed: u64) -> Result<Report, String> {
     })
 }
 
-/// Reliability row 19. Its share of delivered frames is out of reach without the media format with
-/// retransmission, which nobody has described: what is lost on the way stays lost. What can be kept is
-/// that no frame is lost whose packets all came (`reassembly`), and that a stream never stands still.
+/// Reliability row 19, with 100 seeds. Its share of delivered frames is out of reach without the media
+/// format with retransmission, which nobody has described: what is lost on the way stays lost. What can
+/// be kept is that no frame is lost whose packets all came (`reassembly`), and that a stream never stands
+/// still.
+#[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
+fn sessions_come_up_and_stay_up(percent: u32, limit: Duration) {
+    let reports: Vec<_> = (0..100).map(|seed| session_under(f64::from(percent) / 100.0, seed)).collect();
+    let (up, failed): (Vec<_>, Vec<_>) = reports.into_iter().partition(Result::is_ok);
+    let up: Vec<Report> = up.into_iter().flatten().collect();
+    let failures: Vec<String> = failed.into_iter().filter_map(Result::err).collect();
+    let mut times: Vec<Duration> = up.iter().map(|report| report.streaming_after).collect();
+    times.sort();
+    let in_time = times.iter().filter(|time| **time <= limit).count();
+    let sent: usize = up.iter().map(|report| report.sent).sum();
+    let delivered = up.iter().map(|report| report.delivered).sum::<usize>() as f64 / sent as f64;
+    let stall = up.iter().map(|report| report.longest_stall).max().unwrap();
+    println!(
+        "{percent} % lost, 100 seeds: streaming after {:?} (half), {:?} (99); {:.1} % of the pictures; \
+         longest stall {stall:?}; failed: {failures:?}",
+        times[times.len() / 2],
+        times[(times.len() - 1) * 99 / 100],
+        100.0 * delivered,
+    );
+    assert!(in_time >= 99, "{in_time} of 100 sessions streamed within {limit:?} at {percent} %: {failures:?}");
+    assert!(stall <= 2 * SECOND, "a stream stood still for {stall:?} at {percent} %");
+    assert!(percent > 0 || delivered > 0.99, "{:.1} % without loss", delivered * 100.0);
+}
+
 #[test]
-fn sessions_come_up_and_stay_up_at_every_loss() {
-    for (percent, limit) in [(0, SECOND), (5, 3 * SECOND), (10, 5 * SECOND), (20, 12 * SECOND)] {
-        let reports: Vec<_> = (0..100).map(|seed| session_under(f64::from(percent) / 100.0, seed)).collect();
-        let (up, failed): (Vec<_>, Vec<_>) = reports.into_iter().partition(Result::is_ok);
-        let up: Vec<Report> = up.into_iter().flatten().collect();
-        let mut times: Vec<Duration> = up.iter().map(|report| report.streaming_after).collect();
-        times.sort();
-        let in_time = times.iter().filter(|time| **time <= limit).count();
-        let delivered = up.iter().map(|report| report.delivered).sum::<usize>() as f64
-            / up.iter().map(|report| report.sent).sum::<usize>() as f64;
-        let stall = up.iter().map(|report| report.longest_stall).max().unwrap();
-        let failures: Vec<String> = failed.into_iter().filter_map(Result::err).collect();
-        println!(
-            "{percent} %: streaming after {:?} (median), {:?} (99th of 100); {:.1} % of the pictures; \
-             longest stall {stall:?}; failed: {failures:?}",
-            times[times.len() / 2],
-            times[times.len() * 99 / 100 - 1],
-            100.0 * delivered,
-        );
-        assert!(in_time >= 99, "{in_time} of 100 sessions streamed within {limit:?} at {percent} %: {failures:?}");
-        assert!(stall <= 2 * SECOND, "a stream stood still for {stall:?} at {percent} %");
-        assert!(percent > 0 || delivered > 0.99, "{:.1} % without loss", delivered * 100.0);
+fn sessions_come_up_at_once_without_loss() {
+    sessions_come_up_and_stay_up(0, SECOND);
+}
+
+#[test]
+fn sessions_come_up_within_3_s_at_5_percent_loss() {
+    sessions_come_up_and_stay_up(5, 3 * SECOND);
+}
+
+#[test]
+fn sessions_come_up_within_5_s_at_10_percent_loss() {
+    sessions_come_up_and_stay_up(10, 5 * SECOND);
+}
+
+#[test]
+fn sessions_come_up_within_12_s_at_20_percent_loss() {
+    sessions_come_up_and_stay_up(20, 12 * SECOND);
+}
+
+/// Reliability row 21.
+#[test]
+fn overtaken_and_doubled_datagrams_change_no_byte_of_the_stream() {
+    let weather = Weather { reorder: 0.25, duplicate: 0.1, ..Weather::lossy(0.0) };
+    for seed in 0..20_u64 {
+        let mut pair = Pair::new(settings(Protocol::New), weather, seed);
+        assert!(pair.run(20 * SECOND, |pair| pair.pictures() >= 100), "seed {seed}: {:?}", pair.ended);
+        let clip = Clip::h264();
+        let pictures: Vec<_> = pair.frames.iter().map(|(_, frame)| frame).filter(|frame| is_picture(frame)).collect();
+        // Behind the keyframe that the camera skipped to for the resolution request.
+        let first = (0..200).find(|n| clip.access_unit(*n).data == pictures[10].data).expect("a picture of the clip");
+        for (picture, n) in pictures[10..].iter().zip(first..) {
+            assert!(picture.data == clip.access_unit(n).data && !picture.gap, "seed {seed}: picture {n} is not next");
+        }
     }
 }
 
@@ -557,8 +612,8 @@ fn a_stranger_is_not_listened_to() {
 
 #[test]
 fn noise_in_any_phase_does_no_harm() {
-    for seed in 0..20 {
-        let protocol = if seed % 2 == 0 { Protocol::New } else { Protocol::Old };
+    for seed in 0..20_u64 {
+        let protocol = if seed.is_multiple_of(2) { Protocol::New } else { Protocol::Old };
         let mut pair = Pair::fair(settings(protocol));
         let mut dice = Dice::new(seed);
         for _ in 0..400 {

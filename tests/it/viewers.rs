@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "seeds and figures belong to the report")]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::viewer::{Manners, Seen, Transport, Viewer};
+use crate::support::viewer::{Manners, Seen, Transport, Viewer, speech};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FRAME: Duration = Duration::from_millis(33);
@@ -30,9 +30,13 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::bound_to(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    async fn bound_to(bind: IpAddr) -> Self {
         let stop = CancellationToken::new();
         let settings = Settings {
-            bind: Ipv4Addr::LOCALHOST.into(),
+            bind,
             port: 0,
             addresses: vec![],
             loopback: true,
@@ -50,8 +54,12 @@ impl House {
     }
 
     async fn join_with(&self, manners: Manners, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
+        self.join_at(&self.hub, manners, mic).await
+    }
+
+    async fn join_at(&self, hub: &MediaHub, manners: Manners, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
         let viewer = Viewer::new(manners).await;
-        let answered = self.viewers.answer(&viewer.offer, self.hub.subscribe(), mic).await.unwrap();
+        let answered = self.viewers.answer(&viewer.offer, hub.subscribe(), mic).await.unwrap();
         let leave = Arc::new(Notify::new());
         let (seen, task) = viewer.play(&answered.sdp, leave.clone());
         Joined { id: answered.viewer, sdp: answered.sdp, seen, leave, task }
@@ -158,6 +166,8 @@ async fn a_viewer_sees_a_keyframe_first_and_then_every_picture() {
     assert!(seen.audio.iter().all(|(payload_type, payload)| *payload_type == 0 && payload[..] == [0xd5; 160]));
     let timestamps: Vec<u32> = seen.video.values().map(|(timestamp, ..)| *timestamp).collect();
     assert!(timestamps.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) < 1 << 31), "a timestamp goes back");
+    let counters = house.viewers.counters();
+    println!("{} datagrams in {} system calls", counters.datagrams_sent, counters.send_calls);
     viewer.task.abort();
 }
 
@@ -239,7 +249,22 @@ async fn a_viewer_without_udp_is_served_over_tcp() {
 }
 
 #[tokio::test]
-async fn a_port_that_says_nothing_sensible_over_tcp_is_shown_out() {
+async fn a_port_on_all_addresses_serves_viewers_of_ipv4() {
+    let mut all: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into()];
+    match std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        Ok(_) => all.push(Ipv6Addr::UNSPECIFIED.into()),
+        Err(_) => println!("SKIPPED: this machine has no IPv6"),
+    }
+    for (bind, transport) in all.into_iter().flat_map(|bind| [(bind, Transport::Udp), (bind, Transport::Tcp)]) {
+        let house = House::bound_to(bind).await;
+        let mut viewer = house.join(Manners { transport, ..Default::default() }).await;
+        viewer.sees("ten pictures", |seen| seen.pictures().len() >= 10).await;
+        viewer.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_sensible_over_tcp_is_shown_out() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let house = House::new().await;
     for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 4, 1, 2, 3, 4], &[0, 0]] {
@@ -293,15 +318,27 @@ fn forged_check(username: &str, signed: bool) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_microphone_comes_through() {
+    comes_through(Manners { speaks: true, ..Default::default() }, &["sendonly", "sendrecv"]).await;
+}
+
+#[tokio::test]
+async fn a_microphone_in_a_section_of_its_own_comes_through() {
+    let apart = Manners { speaks: true, apart: true, ..Default::default() };
+    comes_through(apart, &["sendonly", "sendonly", "recvonly"]).await;
+}
+
+async fn comes_through(manners: Manners, directions: &[&str]) {
     let house = House::new().await;
     let (mic, mut packets) = mpsc::channel(50);
-    let mut viewer = house.join_with(Manners { speaks: true, ..Default::default() }, Some(mic)).await;
-    assert!(viewer.sdp.contains("a=sendrecv"), "{}", viewer.sdp);
+    let mut viewer = house.join_with(manners, Some(mic)).await;
+    let answered = viewer.sdp.lines().filter_map(|line| line.strip_prefix("a="));
+    let answered: Vec<_> = answered.filter(|line| matches!(*line, "sendonly" | "sendrecv" | "recvonly")).collect();
+    assert_eq!(answered, directions, "{}", viewer.sdp);
     for _ in 0..25 {
         let packet = timeout(PATIENCE, packets.recv()).await.expect("a packet in time").expect("the viewer is there");
-        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: Bytes::from_static(&[0xff; 160]) });
+        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: speech() });
     }
-    viewer.sees("the picture as well", |seen| !seen.pictures().is_empty()).await;
+    viewer.sees("picture and sound as well", |seen| !seen.pictures().is_empty() && !seen.audio.is_empty()).await;
     house.viewers.close(viewer.id).await;
     let closed = async { while packets.recv().await.is_some() {} };
     timeout(PATIENCE, closed).await.expect("the microphone ends with its viewer");
@@ -312,16 +349,19 @@ async fn a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_on
     let house = House::new().await;
     house.published.clone().wait_for(|count| *count >= 10).await.unwrap();
     let mut all = Vec::new();
-    for _ in 0..10 {
-        all.push(house.join(Manners::default()).await);
-    }
     let mut took = Vec::new();
-    for viewer in &mut all {
+    for _ in 0..10 {
+        let mut viewer = house.join(Manners::default()).await;
         let seen = viewer.sees("a picture", |seen| !seen.pictures().is_empty()).await;
         took.push(seen.first_packet.unwrap());
+        all.push(viewer);
     }
     took.sort();
-    println!("first packet after the offer: median {:?}, slowest {:?}", took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "from the offer to the first packet: median {:?}, slowest {:?}",
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
     let unborn = Viewer::new(Manners::default()).await;
     let mut waiting = 0;
     let full = loop {
@@ -336,20 +376,61 @@ async fn a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_on
     all.iter().for_each(|viewer| viewer.task.abort());
 }
 
+const H264: fn(bool) -> FrameKind = |keyframe| FrameKind::Video { codec: VideoCodec::H264, keyframe };
+
 #[tokio::test]
-async fn the_camera_is_asked_for_a_keyframe_only_when_the_cache_has_none() {
-    let stop = CancellationToken::new();
-    let _stop = stop.clone().drop_guard();
+async fn a_viewer_that_finds_no_keyframe_in_the_cache_gets_one_from_the_camera() {
     let house = House::new().await;
     let camera = MediaHub::new();
-    let slice = |keyframe| FrameKind::Video { codec: VideoCodec::H264, keyframe };
-    camera.publish(slice(false), Duration::ZERO, picture(1));
-    let viewer = Viewer::new(Manners::default()).await;
-    let answered = house.viewers.answer(&viewer.offer, camera.subscribe(), None).await.unwrap();
-    let (mut seen, task) = viewer.play(&answered.sdp, Arc::default());
-    timeout(PATIENCE, camera.keyframe_wanted()).await.expect("a viewer without a picture asks the camera");
-    camera.publish(slice(true), FRAME, picture(0));
-    let shown = timeout(PATIENCE, seen.wait_for(|seen| !seen.pictures().is_empty())).await;
-    assert!(shown.is_ok_and(|seen| seen.is_ok()), "the keyframe is shown");
-    task.abort();
+    camera.publish(H264(false), Duration::ZERO, picture(1));
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    timeout(PATIENCE, camera.keyframe_wanted()).await.expect("the camera is asked");
+    camera.publish(H264(true), FRAME, picture(0));
+    viewer.sees("the keyframe", |seen| !seen.pictures().is_empty()).await;
+    viewer.task.abort();
+}
+
+#[tokio::test]
+async fn keyframe_requests_are_answered_from_the_cache_while_it_is_fresh_and_then_by_the_camera() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    camera.publish(H264(true), Duration::ZERO, picture(0));
+    let mut viewer = house.join_at(&camera, Manners { asks: true, ..Default::default() }, None).await;
+    let seen = viewer.sees("the keyframe again", |seen| seen.pictures().len() >= 2).await;
+    assert_eq!(numbers(&seen), [0, 0]);
+    let counters = house.viewers.counters();
+    assert!(counters.keyframe_requests_from_cache >= 1, "{counters:?}");
+    timeout(PATIENCE, camera.keyframe_wanted()).await.expect("when it has grown old the camera is asked");
+    viewer.task.abort();
+}
+
+#[tokio::test]
+async fn a_viewer_keeps_no_picture_in_memory_that_is_past() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    let past = picture(0);
+    camera.publish(H264(true), Duration::ZERO, past.clone());
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    viewer.sees("the first keyframe", |seen| !seen.pictures().is_empty()).await;
+    camera.publish(H264(true), FRAME, picture(30));
+    let forgotten = async {
+        while !past.is_unique() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.expect("the picture that the viewer began with is still kept");
+    viewer.task.abort();
+}
+
+#[tokio::test]
+async fn a_viewer_is_sent_nothing_of_another_codec_than_was_negotiated() {
+    let house = House::new().await;
+    let camera = MediaHub::new();
+    camera.publish(H264(true), Duration::ZERO, picture(0));
+    let mut viewer = house.join_at(&camera, Manners::default(), None).await;
+    viewer.sees("the keyframe", |seen| !seen.pictures().is_empty()).await;
+    let h265 = FrameKind::Video { codec: VideoCodec::H265, keyframe: true };
+    camera.publish(h265, FRAME, Bytes::from_static(b"\0\0\0\x01\x26\x01\xaf\x09"));
+    let seen = viewer.sees("the end", |seen| seen.closed).await;
+    assert_eq!(seen.pictures().len(), 1, "it was sent what it cannot decode");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use doorstep::doorbell::{Doorbell, Registry};
+use doorstep::doorbell::{ActionError, Doorbell, Registry};
 use doorstep::http::whep;
 use doorstep::media::{FrameKind, VideoCodec};
 use doorstep::model::{Capability, State};
@@ -13,9 +13,9 @@ use doorstep::rtc::{Certificate, Settings, Viewers};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::fake_vendor::{FakeVendor, Seen};
+use crate::support::fake_vendor::{FakeVendor, OnTalk, Seen};
 use crate::support::http::{Reply, request, serve};
-use crate::support::viewer::{Manners, Viewer};
+use crate::support::viewer::{Manners, Viewer, speech};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATH: &str = "/whep/fake_1";
@@ -155,7 +155,7 @@ async fn a_microphone_takes_the_speaker_and_gives_it_back() {
     let (_seen, task) = viewer.play(&answer.body, Arc::default());
     house.until("the microphone has the speaker", |state| state.talking).await;
     let heard = house.camera("speech", |camera| camera.heard.len() >= 20).await.heard;
-    assert!(heard.iter().all(|piece| piece[..] == [0xff; 160]), "the speech was changed on its way");
+    assert!(heard.iter().all(|piece| *piece == speech()), "the speech was changed on its way");
     task.abort();
     house.until("silence gives the speaker back", |state| !state.talking).await;
 }
@@ -177,6 +177,26 @@ async fn a_second_microphone_is_not_mixed_in() {
     first.abort();
     house.camera("the second, when the first is gone", |camera| camera.talks_asked == 2).await;
     second.abort();
+}
+
+#[tokio::test]
+async fn a_viewer_that_leaves_while_the_speaker_is_opening_is_in_nobodys_way() {
+    let vendor = FakeVendor::new();
+    vendor.films();
+    vendor.on_talk(OnTalk::Hangs);
+    let house = House::new(vendor).await;
+    let viewer = Viewer::new(Manners { speaks: true, ..Default::default() }).await;
+    let answer = house.post(&viewer.offer).await;
+    let _viewer = viewer.play(&answer.body, Arc::default());
+    house.camera("a wish to talk", |camera| camera.talks_asked == 1).await;
+    request(house.http, "DELETE", &resolved(&answer), SDP, "").await;
+    // Whoever comes now waits for the speaker, as soon as the doorbell knows.
+    while let Ok(refused) = timeout(Duration::from_millis(200), house.doorbell.start_talk(2)).await {
+        assert_eq!(refused.map(|_| ()), Err(ActionError::Busy));
+    }
+    let (second, ()) = tokio::join!(house.doorbell.start_talk(2), async { house.vendor.answer_talk() });
+    assert!(second.is_ok(), "{second:?}");
+    assert_eq!(house.vendor.seen().talks_asked, 1);
 }
 
 #[tokio::test]

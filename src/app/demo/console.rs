@@ -31,7 +31,7 @@ impl Console {
     }
 
     /// Returns on `quit`.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(&self, stop: CancellationToken) {
         let (happened, mut news) = mpsc::channel(LINES);
         for doorbell in &self.cast {
             tokio::spawn(tell(doorbell.id.clone(), doorbell.camera.events(), happened.clone()));

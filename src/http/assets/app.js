@@ -61,8 +61,10 @@ function showRings() {
 
 function rang({ id, event_id: eventId, at }) {
   const card = cards.get(id);
-  if (!card || announced.has(eventId)) return;
-  announced.add(eventId);
+  // One button may ring two doors, under one id.
+  const ring = `${id} ${eventId}`;
+  if (!card || announced.has(ring)) return;
+  announced.add(ring);
   card.ring();
   banners.ring(id, doorbells.get(id).name, at, () => card.show());
 }

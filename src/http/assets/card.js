@@ -9,8 +9,6 @@ import { setSentence, setText, setTone } from './text.js';
 const LINGER_MS = 3000;
 /** How long a card stands out after a ring. */
 const RING_MS = 30000;
-/** The service gives the speaker back 3 s after the last word; until then it is still ours. */
-const AFTERGLOW_MS = 4000;
 /** Longer than a camera may take to open its speaker. */
 const SPEAKER_MS = 12000;
 
@@ -33,11 +31,10 @@ export class Card {
   #lingering = 0;
   #ringing = 0;
   #countdown = 0;
-  /** Whether the button is held, and whether the microphone is being sent. */
+  /** Whether the button is held, whether the microphone is being sent, and whether the doorbell played it. */
   #holding = false;
   #speaking = false;
-  /** Runs while the speaker is still ours although the button was let go. */
-  #afterglow = 0;
+  #heard = false;
   #speakerTimer = 0;
 
   constructor(doorbell) {
@@ -70,8 +67,7 @@ export class Card {
     this.refreshTimes();
     this.#showLink();
     this.#showDetails();
-    if (doorbell.microphone) this.#showTalk();
-    else this.#glowEnds();
+    this.#followTalk();
     // A doorbell that came back need not wait for the next try.
     if (before !== doorbell.link && ['ready', 'streaming'].includes(doorbell.link)) this.#player.retry();
     this.#play();
@@ -99,6 +95,8 @@ export class Card {
 
   /** The page comes to the front or goes away. */
   pageChanged() {
+    // Whoever turns away or locks the phone with the button held does not know that the door still listens.
+    if (document.hidden) this.#release();
     this.#play();
   }
 
@@ -254,41 +252,47 @@ export class Card {
       await this.#player.speak(track);
       if (!this.#holding) return await this.#player.speak(null);
       this.#speaking = true;
+      clearTimeout(this.#speakerTimer);
       this.#speakerTimer = setTimeout(() => this.#speakerSilent(), SPEAKER_MS);
     } catch (error) {
       this.#release();
       this.#note(error.message);
     }
-    this.#showTalk();
+    this.#followTalk();
   }
 
   #release() {
     if (!this.#holding) return;
     this.#holding = false;
     clearTimeout(this.#speakerTimer);
-    if (this.#speaking && this.#doorbell.microphone) this.#afterglow = setTimeout(() => this.#glowEnds(), AFTERGLOW_MS);
     this.#speaking = false;
+    this.#heard = false;
     this.#player.speak(null);
     microphone.release();
     this.#showTalk();
   }
 
-  #glowEnds() {
-    clearTimeout(this.#afterglow);
-    this.#afterglow = 0;
-    this.#showTalk();
+  /** Once heard and no longer, a talk is over; the service lets nobody go on who has not let go. */
+  #followTalk() {
+    const ours = this.#speaking && this.#player.is(this.#doorbell.talker);
+    if (this.#heard && !ours) {
+      this.#release();
+      this.#note('Your talk was ended. Hold the button again to go on.');
+    } else {
+      this.#heard = ours;
+      this.#showTalk();
+    }
   }
 
   #speakerSilent() {
-    if (!this.#holding || this.#doorbell.microphone) return;
+    if (!this.#holding || this.#heard || this.#taken()) return;
     const { name, last_error: why } = this.#doorbell;
     this.#note(`${name} did not open its speaker. ${why ?? 'Release the button and try again.'}`);
   }
 
   #showTalk() {
-    const heard = this.#speaking && this.#doorbell.microphone;
     const button = this.#part('.talk');
-    const state = this.#holding ? (heard ? 'talking' : 'opening') : this.#taken() ? 'taken' : 'idle';
+    const state = this.#taken() ? 'taken' : this.#heard ? 'talking' : this.#holding ? 'opening' : 'idle';
     button.dataset.state = state;
     button.setAttribute('aria-pressed', String(this.#holding));
     setText(button.querySelector('.text'), {
@@ -303,7 +307,7 @@ export class Card {
 
   /** Whether somebody else's microphone has the speaker. */
   #taken() {
-    return this.#doorbell.microphone && !this.#holding && !this.#afterglow;
+    return this.#doorbell.microphone && !this.#player.is(this.#doorbell.talker);
   }
 
   #note(text) {

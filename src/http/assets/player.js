@@ -35,6 +35,11 @@ export class Player extends EventTarget {
     this.#talks = talks;
   }
 
+  /** Whether the service's name for a viewer, the end of its session, means this one. */
+  is(viewer) {
+    return viewer !== null && Boolean(this.#session?.resource?.pathname.endsWith(viewer));
+  }
+
   get wanted() {
     return this.phase !== 'stopped';
   }

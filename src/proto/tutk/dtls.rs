@@ -111,7 +111,9 @@ pub struct OpensslDtls {
     key_used: Arc<AtomicBool>,
     established: bool,
     handshake_bytes: usize,
+    role: Role,
     last_flight: Vec<Vec<u8>>,
+    /// Before this, nothing is sent again.
     repeat_at: Option<Instant>,
 }
 
@@ -129,6 +131,7 @@ impl OpensslDtls {
             key_used,
             established: false,
             handshake_bytes: 0,
+            role,
             last_flight: Vec::new(),
             repeat_at: None,
         })
@@ -146,9 +149,6 @@ impl OpensslDtls {
             self.last_flight = flight;
             self.repeat_at = Some(now + REPEAT);
         }
-        if self.established {
-            self.repeat_at = None;
-        }
         Ok(())
     }
 
@@ -159,6 +159,16 @@ impl OpensslDtls {
                 Err(error) if error.code() == ErrorCode::WANT_READ => return Ok(()),
                 Err(error) => return Err(classify(&error)),
             }
+        }
+    }
+
+    /// The client repeats its flight because it lacks ours. OpenSSL drops the repetition as a replay, so it
+    /// falls to us to send ours again. Only the server does, whose flight is the last: two ends that answer
+    /// each other's repetitions would never stop.
+    fn repeat_last_flight(&mut self, now: Instant) {
+        if self.role == Role::Server && self.repeat_at.is_none_or(|at| now >= at) {
+            self.repeat_at = Some(now + REPEAT);
+            self.repeat_flight();
         }
     }
 
@@ -173,9 +183,7 @@ impl DtlsEndpoint for OpensslDtls {
             return Ok(());
         }
         if self.established && is_handshake(datagram) {
-            // The peer repeats its last flight because it lacks ours. OpenSSL drops the repetition as a
-            // replay, so it falls to us to send ours again.
-            self.repeat_flight();
+            self.repeat_last_flight(now);
         }
         self.stream.get_mut().incoming.push_back(datagram.to_vec());
         if !self.established {
@@ -202,7 +210,7 @@ impl DtlsEndpoint for OpensslDtls {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.repeat_at
+        self.repeat_at.filter(|_| !self.established)
     }
 
     fn send(&mut self, message: &[u8]) -> Result<(), DtlsError> {
@@ -458,6 +466,27 @@ mod tests {
             }
             assert!(pair.is_up(), "not up a second after datagram {lost} of {clean} was lost");
         }
+    }
+
+    #[test]
+    fn repeated_handshakes_die_down() {
+        let mut pair = Pair::new(Channel::Main, "enr", "enr");
+        pair.client.on_timeout(pair.now).unwrap();
+        let mut seen: Vec<Vec<u8>> = vec![];
+        // Everything is delivered twice.
+        for _ in 0..100 {
+            let (up, down) = (pair.client.poll_datagram(), pair.server.poll_datagram());
+            for datagram in up.iter().chain(&seen).flat_map(|datagram| [datagram, datagram]) {
+                pair.server.on_datagram(pair.now, datagram).unwrap();
+            }
+            for datagram in down.iter().flat_map(|datagram| [datagram, datagram]) {
+                pair.client.on_datagram(pair.now, datagram).unwrap();
+            }
+            seen.extend(up);
+            pair.now += Duration::from_millis(1);
+        }
+        assert!(pair.is_up());
+        assert!(seen.len() <= 12, "the client sent {} datagrams", seen.len());
     }
 
     #[test]

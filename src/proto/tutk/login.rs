@@ -141,13 +141,14 @@ impl fmt::Debug for AvLogin {
 fn read_text(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
     let padded = reader.take(CREDENTIAL_LEN)?;
     let text = padded.split(|&byte| byte == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(text).into_owned())
+    let text = std::str::from_utf8(text).map_err(|error| reader.invalid("text", error.valid_up_to() as u64))?;
+    Ok(text.to_owned())
 }
 
-/// Zero-padded to 256 bytes, at least the last of which stays zero.
+/// Zero-padded or cut to 256 bytes.
 fn write_text(message: &mut Vec<u8>, text: &str) {
     let end = message.len() + CREDENTIAL_LEN;
-    message.extend(text.bytes().take(CREDENTIAL_LEN - 1));
+    message.extend(text.bytes().take(CREDENTIAL_LEN));
     message.resize(end, 0);
 }
 

@@ -174,7 +174,7 @@ impl Reassembly {
             return;
         }
         let Some(partial) = self.forget(key) else { return };
-        let data: Vec<u8> = partial.packets.into_values().flatten().collect();
+        let data = partial.packets.into_values().collect::<Vec<_>>().concat();
         let prev_frame_no = partial.prev_frame_no;
         let fits = |info: &FrameInfo| [0, data.len()].contains(&(info.payload_size as usize));
         let Some(info) = partial.info.filter(fits) else {

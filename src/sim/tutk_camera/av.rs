@@ -25,6 +25,7 @@ const REMEMBERED: usize = 16;
 /// What a refused login says; the reference only knows what success looks like.
 const REFUSED_RESPONSE_TYPE: u8 = 0;
 const REFUSED_CONNECTION: &str = "2";
+const ACCEPTED_CONNECTION: &str = "1";
 
 /// What the conversation asks of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +40,14 @@ pub(super) enum Effect {
     Resolution { command: u16, resolution: Resolution },
 }
 
+/// The answer to a K-command, and what it brings about.
+type Reply = (KCommand, Option<Effect>);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Login,
     LoggedIn,
-    Challenged { plain: [u8; 16] },
+    Challenged,
     Authenticated,
 }
 
@@ -51,11 +55,14 @@ enum Phase {
 pub(super) struct Av {
     phase: Phase,
     enr: Enr,
+    /// Of K10001.
     status: u8,
     /// Answers the login and K10002 without success.
     refuses: bool,
+    /// What the challenge hides.
     plain: [u8; 16],
     resolution: ResolutionCommand,
+    /// K10003 for who is let in.
     result: AuthResult,
     login_1: Option<AvLogin>,
     seq: AvSeq,
@@ -67,9 +74,8 @@ pub(super) struct Av {
 }
 
 impl Av {
-    /// `plain` is what the challenge hides.
+    /// `plain` is what the challenge hides; `refuses` makes it refuse a right login.
     pub(super) fn new(now: Instant, settings: &Settings, enr: Enr, plain: [u8; 16], refuses: bool) -> Self {
-        let connection_res = if refuses { REFUSED_CONNECTION } else { "1" };
         Self {
             phase: Phase::Login,
             enr,
@@ -82,7 +88,7 @@ impl Av {
             plain,
             resolution: ResolutionCommand::of_model(&settings.model),
             result: AuthResult {
-                connection_res: Some(connection_res.into()),
+                connection_res: Some(ACCEPTED_CONNECTION.into()),
                 firmware: Some(FIRMWARE.into()),
                 model: Some(settings.model.clone()),
                 mac: Some(settings.mac.clone()),
@@ -186,16 +192,11 @@ impl Av {
         }
     }
 
-    /// The answer to one K-command and what it brings about; `None` for one that is not understood here.
-    fn on_command(
-        &mut self,
-        now: Instant,
-        command: &KCommand,
-        checks: &mut Checks,
-    ) -> Option<(KCommand, Option<Effect>)> {
+    /// `None` for a command that is not understood, or not now.
+    fn on_command(&mut self, now: Instant, command: &KCommand, checks: &mut Checks) -> Option<Reply> {
         match (command.command, self.phase) {
-            (id::AUTH, Phase::LoggedIn | Phase::Challenged { .. }) => self.pose_challenge(command),
-            (id::CHALLENGE_RESPONSE, Phase::Challenged { plain }) => self.judge(now, plain, command, checks),
+            (id::AUTH, Phase::LoggedIn | Phase::Challenged) => self.pose_challenge(command),
+            (id::CHALLENGE_RESPONSE, Phase::Challenged) => self.judge(now, command, checks),
             (id::CONTROL_CHANNEL, Phase::Authenticated) => control(command),
             (id::SET_RESOLUTION | id::SET_RESOLUTION_DB, Phase::Authenticated) => self.set_resolution(command, checks),
             (other, phase) => {
@@ -205,21 +206,15 @@ impl Av {
         }
     }
 
-    fn pose_challenge(&mut self, command: &KCommand) -> Option<(KCommand, Option<Effect>)> {
+    fn pose_challenge(&mut self, command: &KCommand) -> Option<Reply> {
         AuthRequest::decode(command).ok()?;
-        self.phase = Phase::Challenged { plain: self.plain };
+        self.phase = Phase::Challenged;
         Some((Challenge::pose(self.status, &self.plain, self.enr.expose()).command(), None))
     }
 
-    fn judge(
-        &mut self,
-        now: Instant,
-        plain: [u8; 16],
-        command: &KCommand,
-        checks: &mut Checks,
-    ) -> Option<(KCommand, Option<Effect>)> {
+    fn judge(&mut self, now: Instant, command: &KCommand, checks: &mut Checks) -> Option<Reply> {
         let response = ChallengeResponse::decode(command).ok()?;
-        let right = checks.note(Check::ChallengeResponse, response.answer == plain);
+        let right = checks.note(Check::ChallengeResponse, response.answer == self.plain);
         checks.note(Check::StreamFlags, response.video && response.audio);
         if !right || self.refuses {
             let refusal = AuthResult { connection_res: Some(REFUSED_CONNECTION.into()), ..self.result.clone() };
@@ -231,7 +226,7 @@ impl Av {
         Some((self.result.command(), Some(streams)))
     }
 
-    fn set_resolution(&mut self, command: &KCommand, checks: &mut Checks) -> Option<(KCommand, Option<Effect>)> {
+    fn set_resolution(&mut self, command: &KCommand, checks: &mut Checks) -> Option<Reply> {
         let (kind, resolution) = Resolution::decode(command).ok()?;
         checks.note(Check::ResolutionCommand, kind == self.resolution);
         let reply = KCommand::new(kind.response(), vec![1]);
@@ -247,7 +242,7 @@ fn follows(first: &AvLogin, second: &AvLogin) -> bool {
 }
 
 /// K10011 repeats what K10010 asked for; its true contents are not known.
-fn control(command: &KCommand) -> Option<(KCommand, Option<Effect>)> {
+fn control(command: &KCommand) -> Option<Reply> {
     let control = ControlChannel::decode(command).ok()?;
     let reply = KCommand::new(id::CONTROL_CHANNEL_RESPONSE, command.payload.clone());
     Some((reply, Some(Effect::Control(control))))

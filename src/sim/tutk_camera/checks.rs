@@ -11,7 +11,7 @@ pub(super) enum Check {
     AuthKey,
     /// NEW: every packet's HMAC-SHA1.
     Hmac,
-    /// Session id and ticket of every later packet are those of discovery.
+    /// Session id, ticket and direction of every later packet are those of discovery.
     SessionId,
     /// Keepalives are answered, by the first 8 body bytes (OLD) or with 2, 4, 6 … (NEW).
     Keepalive,

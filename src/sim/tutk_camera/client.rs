@@ -110,6 +110,10 @@ impl Client {
         self.transport.session_id == session_id
     }
 
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        self.peer == address
+    }
+
     /// When its last datagram came.
     pub(super) fn heard(&self) -> Instant {
         self.heard

@@ -59,13 +59,12 @@ pub enum CameraEvent {
     SessionEnded {
         why: &'static str,
     },
-    /// A client set the resolution (K10052 or K10056).
+    /// A client set the resolution (K10052 or K10056), and got a keyframe with it.
     Resolution {
         command: u16,
         frame_size: u8,
         bitrate: u16,
     },
-    KeyframeRequested,
     TalkStarted,
     /// The first frame of a talk has arrived: from now on the speaker sounds.
     TalkFirstFrame,

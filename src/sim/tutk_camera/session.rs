@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::checks::Checks;
+use super::checks::{Check, Checks};
 use super::client::{Camera, Client, ClientOutput, Ended};
 use super::fault::Fault;
 use super::identity::Identity;
@@ -88,7 +88,12 @@ impl CameraSession {
             Arrival::Answer(_) => {}
             Arrival::Open { transport, answer } => self.open(now, from, transport, answer),
             Arrival::Dtls { session_id, channel, payload } => {
-                if let Some(client) = self.client.as_mut().filter(|client| client.is(session_id)) {
+                let Some(client) = &mut self.client else { return };
+                // What is left of an earlier session comes from another port.
+                if client.is(session_id) || client.is_at(from) {
+                    self.checks.note(Check::SessionId, client.is(session_id));
+                }
+                if client.is(session_id) {
                     let outcome = client.on_dtls(now, from, channel, &payload, &mut self.checks);
                     self.after_client(outcome);
                 }

@@ -1,6 +1,6 @@
 //! What a virtual camera is made of.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
@@ -85,8 +85,12 @@ impl Settings {
         String::from_utf8_lossy(self.uid.as_bytes()).into_owned()
     }
 
-    /// The address under which go2rtc's native Wyze source finds this camera.
-    pub fn go2rtc_url(&self, address: SocketAddr, enr: &Enr) -> String {
+    /// The address under which go2rtc's native Wyze source finds this camera; from this machine, when the
+    /// camera listens on every interface.
+    pub fn go2rtc_url(&self, mut address: SocketAddr, enr: &Enr) -> String {
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("uid", &self.uid_text())
             .append_pair("enr", enr.expose())
@@ -122,5 +126,7 @@ mod tests {
         assert!(url.starts_with("wyze://127.0.0.1:32761?uid="), "{url}");
         assert!(url.contains("&enr=a%2Bb%2Fc%3Dd%26e&mac=D03F27"), "{url}");
         assert!(url.ends_with("&model=HL_DB2&dtls=true"), "{url}");
+        let everywhere = settings.go2rtc_url(SocketAddr::from(([0, 0, 0, 0], 1)), &settings.enr);
+        assert!(everywhere.starts_with("wyze://127.0.0.1:1?"), "{everywhere}");
     }
 }

@@ -104,8 +104,9 @@ fn read_new(identity: &Identity, ticket: u16, datagram: &[u8], checks: &mut Chec
     }
     match received.packet {
         cc51::Packet::Discovery(request) => answer_discovery(identity, ticket, &request, checks),
-        cc51::Packet::Dtls(cc51::Dtls { session_id, channel, payload, ticket: shown, .. }) => {
-            checks.note(Check::SessionId, shown == ticket).then_some(Arrival::Dtls { session_id, channel, payload })
+        cc51::Packet::Dtls(cc51::Dtls { direction, session_id, channel, payload, ticket: shown }) => {
+            let ours = checks.note(Check::SessionId, shown == ticket && direction == Direction::Request);
+            ours.then_some(Arrival::Dtls { session_id, channel, payload })
         }
         cc51::Packet::Keepalive(Keepalive { counter, session_id, .. }) => {
             Some(Arrival::Keepalive { session_id: Some(session_id), echo: Echo::New { counter } })

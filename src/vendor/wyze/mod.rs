@@ -1,5 +1,6 @@
 //! Wyze. For now the cameras whose keys the owner typed into the configuration, reached over the LAN.
 
+pub mod models;
 mod tutk;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use crate::config::{self, DoorbellOverride, Quality, TutkProtocol};
 use crate::doorbell::vendor::{BoxFuture, Retry};
 use crate::doorbell::{DevicePort, Vendor, VendorError};
 use crate::model::{Capability, DeviceId, DeviceInfo};
+use models::Model;
 
 const VENDOR: &str = "wyze";
 
@@ -88,17 +90,17 @@ impl Vendor for Wyze {
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
         Box::pin(async move {
-            let camera = self.camera(&port.info.id).ok_or_else(|| not_configured(&port.info))?;
+            let camera = self.camera(&port.info.id).ok_or_else(|| {
+                left_to_owner(format!("`{}` is no longer configured. Restart Doorstep.", port.info.id))
+            })?;
+            if let Some(why) = Model::of(&camera.info.model).and_then(|model| model.way.obstacle()) {
+                return Err(left_to_owner(format!("`{}` cannot be reached: {why}", camera.info.model)));
+            }
             tutk::live(camera, port, stop).await
         })
     }
 }
 
-fn not_configured(info: &DeviceInfo) -> VendorError {
-    VendorError {
-        vendor: VENDOR,
-        what: format!("`{}` is no longer configured", info.id),
-        retry: Retry::WaitForUser,
-        source: None,
-    }
+fn left_to_owner(what: String) -> VendorError {
+    VendorError { vendor: VENDOR, what, retry: Retry::WaitForUser, source: None }
 }

@@ -57,7 +57,7 @@ async fn visit(
     request: Option<Request>,
 ) -> Result<(), VendorError> {
     let mut link =
-        UdpLink::bind(local_address(camera.address)).await.map_err(|error| cannot_try("opening a socket", error))?;
+        UdpLink::bind(local_address(camera.address)).await.map_err(|error| cannot_try("Opening a socket", error))?;
     let session = ClientSession::new(setup(camera)?, clock::now().into_std());
     let (commands, mut inbox) = mpsc::channel(QUEUE);
     let (events, outbox) = mpsc::channel(QUEUE);
@@ -87,10 +87,10 @@ async fn visit(
 
 fn setup(camera: &Camera) -> Result<Setup, VendorError> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| cannot_try("reading randomness", error))?;
+    getrandom::fill(&mut random).map_err(|error| cannot_try("Reading randomness", error))?;
     let since_1970 = clock::unix_now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Setup {
-        uid: Uid::parse(camera.keys.uid.as_str()).map_err(|error| cannot_try("reading the UID", error))?,
+        uid: Uid::parse(camera.keys.uid.as_str()).map_err(|error| cannot_try("Reading the UID", error))?,
         enr: camera.keys.enr.expose().to_owned(),
         mac: camera.keys.mac.as_str().to_owned(),
         model: camera.keys.model.clone(),
@@ -123,38 +123,51 @@ fn local_address(camera: SocketAddr) -> SocketAddr {
 fn failure(camera: &Camera, error: DriveError<SessionError>) -> VendorError {
     let error = match error {
         DriveError::Session(error) => error,
-        DriveError::Socket(error) => return cannot_try("using the socket", error),
+        DriveError::Socket(error) => return cannot_try("Using the socket", error),
     };
     let address = camera.address;
+    let said = capitalised(&error.to_string());
     let (what, retry) = match &error {
+        // A camera that is looked for with a wrong UID, MAC or ENR says nothing at all (reference §2, §4).
         SessionError::NotFound => (
             format!(
-                "the camera does not answer at {address}. Check that it has power, that it is on this network, \
-                 and that its `address` and `uid` are right"
+                "The camera does not answer at {address}. Check that it has power, that it is on this network, \
+                 and that its `address`, `uid`, `mac` and `enr` are right."
             ),
             Retry::Backoff,
         ),
         // Wrong keys stay wrong: tried once more, then left to the owner.
         SessionError::WrongKey => (
-            "the camera refused the key. Check its `enr`, which changes when the camera is set up anew, \
-             then restart Doorstep"
+            "The camera refused the key. Check its `enr`, which changes when the camera is set up anew, \
+             then restart Doorstep."
                 .to_owned(),
             Retry::Reauthenticate,
         ),
         SessionError::LoginRefused { .. } | SessionError::AuthRefused { .. } => (
-            format!("{error}. Close other programs that watch this camera, and check its `enr`"),
+            format!("{said}. Close other programs that watch this camera, and check its `enr`, then restart Doorstep."),
             Retry::Reauthenticate,
         ),
-        _ => (error.to_string(), Retry::Backoff),
+        SessionError::Silent(_) | SessionError::NoAnswer { .. } => {
+            (format!("{said}. It is being tried again. Check its power and its Wi-Fi if this goes on."), Retry::Backoff)
+        }
+        SessionError::Closed | SessionError::Dtls(_) => {
+            (format!("{said}. It is being tried again. Restart the camera if this goes on."), Retry::Backoff)
+        }
     };
     VendorError { vendor: VENDOR, what, retry, source: Some(error.into()) }
+}
+
+/// The beginning of a sentence.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }
 
 /// Something of this machine, not of the camera.
 fn cannot_try(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> VendorError {
     VendorError {
         vendor: VENDOR,
-        what: format!("{what} failed: {error}"),
+        what: format!("{what} failed: {error}. It is being tried again."),
         retry: Retry::Backoff,
         source: Some(error.into()),
     }

@@ -4,6 +4,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -57,10 +59,16 @@ pub(crate) struct Page {
 impl Browser {
     /// Fails where there is no Chromium: a page that nobody looked at must not count as passed.
     pub(crate) async fn launch() -> Self {
+        Self::launch_with(&[]).await
+    }
+
+    /// With further arguments.
+    pub(crate) async fn launch_with(arguments: &[String]) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
         let process = Command::new(&program)
             .args(ARGUMENTS)
+            .args(arguments)
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -147,6 +155,20 @@ impl Page {
     pub(crate) async fn until(&self, expression: &str) {
         let expression = format!("(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()");
         until(&expression, async || (self.value(&expression).await == true).then_some(())).await;
+    }
+
+    /// A window of this width, seen by somebody who likes it `light` or `dark`.
+    pub(crate) async fn look(&self, width: u32, scheme: &str) {
+        let size = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
+        let likes = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", likes).await;
+    }
+
+    /// What is seen, as PNG.
+    pub(crate) async fn screenshot(&self) -> Vec<u8> {
+        let shot = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        STANDARD.decode(shot["data"].as_str().unwrap()).unwrap()
     }
 
     /// Presses or releases the mouse button in the middle of the element.

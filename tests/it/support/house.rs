@@ -31,7 +31,7 @@ pub(crate) struct House {
     pub(crate) doorbells: Registry,
     pub(crate) mqtt: watch::Sender<Option<bool>>,
     pub(crate) stop: CancellationToken,
-    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) serving: JoinHandle<()>,
 }
 
 impl House {
@@ -54,7 +54,7 @@ impl House {
             doorbells: doorbells.clone(),
             mqtt_connected,
             whep,
-            viewer_counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
+            counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
             token,
             names: vec!["door.example".to_owned()],

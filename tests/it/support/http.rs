@@ -11,7 +11,7 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    headers: String,
+    pub(crate) headers: String,
     pub(crate) body: String,
 }
 
@@ -31,10 +31,20 @@ pub(crate) async fn serve(router: Router) -> SocketAddr {
 }
 
 pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, content_type: &str, body: &str) -> Reply {
+    request_with(to, method, path, &[("content-type", content_type)], body).await
+}
+
+pub(crate) async fn request_with(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
     let length = body.len();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n\
-         content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
     );
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -34,11 +34,20 @@ impl TcpProxy {
         Self { port: own, mode }
     }
 
+    /// Closes every connection, and from now on each new one.
+    pub(crate) fn refuse(&self) {
+        self.mode.send_replace(Mode::Refuses);
+    }
+
+    pub(crate) fn relay(&self) {
+        self.mode.send_replace(Mode::Relays);
+    }
+
     /// Closes every connection and takes none for `pause`.
     pub(crate) async fn cut(&self, pause: Duration) {
-        self.mode.send_replace(Mode::Refuses);
+        self.refuse();
         tokio::time::sleep(pause).await;
-        self.mode.send_replace(Mode::Relays);
+        self.relay();
     }
 }
 

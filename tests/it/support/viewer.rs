@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use doorstep::clock;
+use doorstep::media::g711::Law;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
@@ -20,6 +21,8 @@ use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
@@ -135,8 +138,12 @@ pub(crate) enum Transport {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manners {
     pub(crate) transport: Transport,
-    /// Sends a silent PCMU packet each 20 ms.
+    /// Sends [`speech`] each 20 ms.
     pub(crate) speaks: bool,
+    /// Its microphone has a section of its own, as in go2rtc's page.
+    pub(crate) apart: bool,
+    /// Asks for a keyframe each 100 ms, by PLI and by FIR in turn.
+    pub(crate) asks: bool,
     /// In percent of the video packets that arrive; drawn from `seed`.
     pub(crate) loss: u64,
     pub(crate) seed: u64,
@@ -146,7 +153,7 @@ pub(crate) struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { transport: Transport::Udp, speaks: false, loss: 0, seed: 1, keeps: true }
+        Self { transport: Transport::Udp, speaks: false, apart: false, asks: false, loss: 0, seed: 1, keeps: true }
     }
 }
 
@@ -158,7 +165,7 @@ pub(crate) struct Viewer {
     local: SocketAddr,
     mic: Option<RTCRtpSenderId>,
     manners: Manners,
-    /// What the times in [`Seen`] count from; whoever measures from another moment sets it.
+    /// What the times in [`Seen`] count from: when the offer was ready; whoever measures from another moment sets it.
     pub(crate) born: Instant,
 }
 
@@ -174,10 +181,10 @@ impl Viewer {
             send_encodings: vec![],
         };
         engine.add_transceiver_from_kind(RtpCodecKind::Video, Some(receive.clone())).unwrap();
-        let mic = manners.speaks.then(|| engine.add_track(microphone()).unwrap());
-        if mic.is_none() {
+        if manners.apart || !manners.speaks {
             engine.add_transceiver_from_kind(RtpCodecKind::Audio, Some(receive)).unwrap();
         }
+        let mic = manners.speaks.then(|| add_microphone(&mut engine, manners.apart));
         let offer = engine.create_offer(None).unwrap();
         engine.set_local_description(now, offer).unwrap();
         let candidate = match manners.transport {
@@ -187,7 +194,7 @@ impl Viewer {
         engine.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() }).unwrap();
         engine.add_local_candidate(RTCIceCandidateInit::default()).unwrap();
         let offer = engine.local_description().unwrap().sdp;
-        Self { offer, engine, socket, local, mic, manners, born: now }
+        Self { offer, engine, socket, local, mic, manners, born: clock::now().into_std() }
     }
 
     /// Plays until `leave` is notified, or the other side closes, or the task is aborted, which is to vanish.
@@ -236,6 +243,22 @@ fn pcmu() -> RTCRtpCodec {
     }
 }
 
+/// 20 ms of a 1 kHz tone in PCMU, a whole number of periods.
+pub(crate) fn speech() -> Bytes {
+    const PERIOD: [i16; 8] = [0, 5_792, 8_192, 5_792, 0, -5_792, -8_192, -5_792];
+    (0..160).map(|n| Law::Mu.encode(PERIOD[n % PERIOD.len()])).collect()
+}
+
+fn add_microphone(engine: &mut RTCPeerConnection, apart: bool) -> RTCRtpSenderId {
+    if !apart {
+        return engine.add_track(microphone()).unwrap();
+    }
+    let direction = RTCRtpTransceiverDirection::Sendonly;
+    let init = RTCRtpTransceiverInit { direction, streams: vec![], send_encodings: vec![] };
+    engine.add_transceiver_from_track(microphone(), Some(init)).unwrap();
+    engine.get_senders().last().unwrap()
+}
+
 fn microphone() -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(MIC_SSRC), ..Default::default() },
@@ -253,6 +276,7 @@ struct Playing {
     ice: bool,
     early: Vec<TaggedBytesMut>,
     spoken: u16,
+    asked: u8,
     random: u64,
     newest: Option<u64>,
 }
@@ -260,7 +284,18 @@ struct Playing {
 impl Playing {
     fn new(viewer: Viewer, seen: watch::Sender<Seen>) -> Self {
         let random = viewer.manners.seed;
-        Self { viewer, seen, tcp: None, inbound: vec![], ice: false, early: vec![], spoken: 0, random, newest: None }
+        Self {
+            viewer,
+            seen,
+            tcp: None,
+            inbound: vec![],
+            ice: false,
+            early: vec![],
+            spoken: 0,
+            asked: 0,
+            random,
+            newest: None,
+        }
     }
 
     async fn run(mut self, answer: RTCSessionDescription, leave: Arc<Notify>) {
@@ -268,6 +303,7 @@ impl Playing {
         self.viewer.engine.set_remote_description(now, answer).unwrap();
         let _ = self.viewer.engine.handle_timeout(now);
         let mut mic = tokio::time::interval(Duration::from_millis(20));
+        let mut ask = tokio::time::interval(Duration::from_millis(100));
         let mut buffer = [0; 2_048];
         while !self.seen.borrow().closed {
             self.drain().await;
@@ -282,6 +318,7 @@ impl Playing {
                 }
                 Some(true) = read_some(tcp, inbound) => self.receive_frames(),
                 () = leave.notified() => return self.leave().await,
+                _ = ask.tick(), if viewer.manners.asks => self.ask(),
                 _ = mic.tick(), if viewer.mic.is_some() => self.speak(),
             }
         }
@@ -342,7 +379,7 @@ impl Playing {
         if !self.seen.borrow().connected {
             return;
         }
-        let mut packet = rtc::rtp::Packet { payload: Bytes::from_static(&[0xff; 160]), ..Default::default() };
+        let mut packet = rtc::rtp::Packet { payload: speech(), ..Default::default() };
         packet.header.version = 2;
         packet.header.ssrc = MIC_SSRC;
         packet.header.sequence_number = self.spoken;
@@ -357,6 +394,18 @@ impl Playing {
         let mic = self.viewer.mic.unwrap();
         let mut sender = self.viewer.engine.rtp_sender(mic).unwrap();
         let _ = sender.write_rtp(clock::now().into_std(), packet);
+    }
+
+    fn ask(&mut self) {
+        let engine = &mut self.viewer.engine;
+        let Some(receiver) = engine.get_receivers().next() else { return };
+        let Some(mut receiver) = engine.rtp_receiver(receiver) else { return };
+        self.asked += 1;
+        let fir =
+            FullIntraRequest { fir: vec![FirEntry { ssrc: 1, sequence_number: self.asked }], ..Default::default() };
+        let request: Box<dyn rtc::rtcp::Packet> =
+            if self.asked.is_multiple_of(2) { Box::new(fir) } else { Box::new(PictureLossIndication::default()) };
+        receiver.write_rtcp(clock::now().into_std(), vec![request]).unwrap();
     }
 
     async fn drain(&mut self) {

@@ -63,6 +63,15 @@ pub enum Silence {
     Keepalive,
 }
 
+impl Silence {
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Media => "pictures and sound",
+            Self::Keepalive => "keepalives",
+        }
+    }
+}
+
 /// The reference client never notices that a camera has fallen silent; this does.
 ///
 /// How often cameras send keepalives is not known, so they are missed only once two have come, and not
@@ -110,5 +119,49 @@ impl Watchdog {
     fn keepalive_limit(&self) -> Option<Instant> {
         let Keepalive { last, interval } = self.keepalive?;
         Some(last + KEEPALIVE_LIMIT.max(3 * interval?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tutk::tests::start_of_time;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When the silence of a camera is noticed that sends media throughout, and keepalives at these seconds.
+    fn noticed(keepalives: &[u32]) -> Option<u32> {
+        let start = start_of_time();
+        let mut watchdog = Watchdog::new(start);
+        (0..120).find(|&second| {
+            let now = start + second * SECOND;
+            watchdog.on_media(now);
+            if keepalives.contains(&second) {
+                watchdog.on_keepalive(now);
+            }
+            watchdog.silence(now) == Some(Silence::Keepalive)
+        })
+    }
+
+    #[test]
+    fn keepalives_that_stop_are_missed_after_ten_seconds_or_three_intervals() {
+        assert_eq!(noticed(&[1, 2, 3]), Some(13));
+        assert_eq!(noticed(&[10, 30]), Some(90));
+    }
+
+    #[test]
+    fn a_camera_that_was_not_heard_to_send_keepalives_is_not_blamed_for_it() {
+        assert_eq!(noticed(&[]), None);
+        assert_eq!(noticed(&[5]), None);
+    }
+
+    #[test]
+    fn media_are_missed_after_five_seconds() {
+        let start = start_of_time();
+        let mut watchdog = Watchdog::new(start);
+        watchdog.on_media(start + SECOND);
+        assert_eq!(watchdog.silence(start + 6 * SECOND - Duration::from_millis(1)), None);
+        assert_eq!(watchdog.silence(watchdog.deadline()), Some(Silence::Media));
+        assert_eq!(watchdog.deadline(), start + 6 * SECOND);
     }
 }

@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::publisher::sound;
 use crate::doorbell::{ActionError, DevicePort, Request, TalkLine};
-use crate::proto::tutk::session::{Command, Event, SoundFormat};
+use crate::media::AudioFormat;
+use crate::media::convert::Converter;
+use crate::proto::tutk::session::{Command, Event, SoundFormat, TalkEnd};
 
 /// How long the camera is kept streaming after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
@@ -67,13 +69,16 @@ impl<'a> Conductor<'a> {
                     if self.ends_with(&event) {
                         return;
                     }
-                    self.event(event);
+                    self.event(event).await;
                 }
                 request = self.port.requests.recv() => match request {
                     Some(request) => self.request(request).await,
                     None => return,
                 },
-                piece = next_piece(&mut self.talk) => self.speech(piece).await,
+                piece = self.talk.next_piece() => match piece {
+                    Some(piece) => self.tell(Command::Audio(piece)).await,
+                    None => self.stop_talk().await,
+                },
                 () = media.keyframe_wanted() => self.tell(Command::RequestKeyframe).await,
                 () = &mut unwatched, if may_leave => return,
             }
@@ -97,9 +102,11 @@ impl<'a> Conductor<'a> {
         reached && self.is_silent() && *self.port.media.demand().borrow() == 0
     }
 
-    fn event(&mut self, event: Event) {
+    async fn event(&mut self, event: Event) {
         match event {
-            Event::TalkOpen { format } => self.talk_opened(format),
+            Event::TalkOpen { format } => self.talk_opened(format).await,
+            // The answer to our own StopTalk; the next talk may have been asked for since.
+            Event::TalkClosed { why: TalkEnd::Asked } => {}
             Event::TalkClosed { why } => self.talk_closed(why.to_string()),
             _ => {}
         }
@@ -107,18 +114,27 @@ impl<'a> Conductor<'a> {
 
     async fn request(&mut self, request: Request) {
         let Request::StartTalk { reply } = request;
-        // The doorbell lets one talk at a time; a second request means that it gave up on the first.
+        // The doorbell lets one talk at a time; a second request means that it has let go of the first, and
+        // the session opens no second one beside it.
+        if !self.is_silent() {
+            self.stop_talk().await;
+        }
         self.talk = Talk::Asked(reply);
         self.stay = Stay::WhileWanted;
         self.tell(Command::StartTalk).await;
     }
 
-    fn talk_opened(&mut self, format: SoundFormat) {
-        let Talk::Asked(reply) = std::mem::replace(&mut self.talk, Talk::Closed) else { return };
+    async fn talk_opened(&mut self, format: SoundFormat) {
+        let reply = match std::mem::replace(&mut self.talk, Talk::Closed) {
+            Talk::Asked(reply) => reply,
+            // A word of the talk before this one came late, and was taken for this one's.
+            open @ Talk::Open(_) => return self.talk = open,
+            Talk::Closed => return self.stop_talk().await,
+        };
         let (audio, pieces) = mpsc::channel(SPEECH);
-        let line = sound(format)
+        let line = speech(format)
             .map(|format| TalkLine { format, audio })
-            .ok_or_else(|| ActionError::Refused { why: format!("its speaker takes {:?}", format.codec) });
+            .ok_or_else(|| ActionError::Refused { why: format!("its speaker takes {:?} only", format.codec) });
         // Refused, or given up on meanwhile: `audio` is dropped, and the closed line ends the talk.
         let _gave_up = reply.send(line);
         self.talk = Talk::Open(pieces);
@@ -130,14 +146,9 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    async fn speech(&mut self, piece: Option<Bytes>) {
-        match piece {
-            Some(piece) => self.tell(Command::Audio(piece)).await,
-            None => {
-                self.talk = Talk::Closed;
-                self.tell(Command::StopTalk).await;
-            }
-        }
+    async fn stop_talk(&mut self) {
+        self.talk = Talk::Closed;
+        self.tell(Command::StopTalk).await;
     }
 
     /// A session that is over takes no commands; its end is told elsewhere.
@@ -146,10 +157,22 @@ impl<'a> Conductor<'a> {
     }
 }
 
-/// The next piece of speech, `None` when the speaker was let go; nothing while it is closed.
-async fn next_piece(talk: &mut Talk) -> Option<Bytes> {
-    match talk {
-        Talk::Open(pieces) => pieces.recv().await,
-        Talk::Closed | Talk::Asked(_) => std::future::pending().await,
+impl Talk {
+    /// The next piece of speech; `None` when nobody holds the speaker or waits for it any more. Nothing while it
+    /// is closed.
+    async fn next_piece(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Open(pieces) => pieces.recv().await,
+            Self::Asked(reply) => {
+                reply.closed().await;
+                None
+            }
+            Self::Closed => std::future::pending().await,
+        }
     }
+}
+
+/// What a speaker plays, if it is something that speech can be made into.
+fn speech(format: SoundFormat) -> Option<AudioFormat> {
+    sound(format).filter(|played| Converter::new(AudioFormat::OPUS, *played).is_ok())
 }

@@ -68,7 +68,12 @@ impl Publisher {
 
     fn show(&mut self, codec: VideoCodec, keyframe: bool, pts: Duration, data: Bytes) {
         self.hub.publish(FrameKind::Video { codec, keyframe }, pts, data);
+        let watched = *self.hub.demand().borrow() > 0;
         let live = self.state.send_if_modified(|state| {
+            if !watched && !state.talking {
+                // The session is only there to see whether the camera is, or for one who has just left.
+                return false;
+            }
             let news = state.link != Link::Streaming;
             state.link = Link::Streaming;
             state.last_error = None;

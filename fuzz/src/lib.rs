@@ -1,0 +1,4 @@
+//! What the fuzz targets do with their bytes. `tests/it/corpus.rs` includes the same modules.
+
+pub mod inputs;
+pub mod tutk;

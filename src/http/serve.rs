@@ -1,0 +1,132 @@
+//! Connections: how many there may be, how long one may keep us waiting, and how they end.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Extension};
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::events;
+
+/// Half of the files that a process may usually have open. Further clients wait in the kernel's queue until one
+/// leaves. A listener to events does not count once it is one; those have a limit of their own.
+const CONNECTIONS: usize = 512;
+/// How long a client may take over the head of a request, the wait for its next request included.
+const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// How long requests in flight have once the service stops.
+const STOP_GRACE: Duration = Duration::from_millis(900);
+
+/// Serves until `stop`, and returns within a second of it, whatever the clients do.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve_at_most(CONNECTIONS, listener, router, stop).await;
+}
+
+async fn serve_at_most(most: usize, mut listener: TcpListener, router: Router, stop: CancellationToken) {
+    let router = router.layer(Extension(events::Stop(stop.clone())));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (socket, peer) = Listener::accept(&mut listener), if connections.len() < most => {
+                if let Err(error) = socket.set_nodelay(true) {
+                    debug!(%error, "a connection refuses to send small packets at once");
+                }
+                let router = router.clone().layer(Extension(ConnectInfo::<SocketAddr>(peer)));
+                connections.spawn(attend(socket, router, stop.clone()));
+            }
+        }
+    }
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let _some_are_cut_off = timeout(STOP_GRACE, all_ended).await;
+}
+
+/// Answers one client until either side ends it. Once stopped, the request in flight is the last.
+async fn attend(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, stop: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n";
+
+    fn router() -> Router {
+        Router::new().route("/", get(async || "welcome"))
+    }
+
+    async fn answer(client: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"welcome") {
+            assert!(client.read_buf(&mut answer).await.unwrap() > 0, "closed after {answer:?}");
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_finish_a_request_is_let_go() {
+        for beginning in [&b""[..], b"GET / HTTP/1.1\r\nhost: he", &[REQUEST, b"GET"].concat()] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            tokio::spawn(attend(server, router(), CancellationToken::new()));
+            let began = clock::now();
+            client.write_all(beginning).await.unwrap();
+            let mut rest = Vec::new();
+            timeout(2 * HEAD_WITHIN, client.read_to_end(&mut rest)).await.expect("still connected").unwrap();
+            assert!(began.elapsed() >= HEAD_WITHIN, "a slow client was not given its time");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_client_too_many_waits_until_another_leaves() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(serve_at_most(2, listener, router(), stop.clone()));
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        for guest in [&mut first, &mut second] {
+            guest.write_all(REQUEST).await.unwrap();
+            answer(guest).await;
+        }
+        let mut third = TcpStream::connect(address).await.unwrap();
+        third.write_all(REQUEST).await.unwrap();
+        for _ in 0..20 {
+            first.write_all(REQUEST).await.unwrap();
+            answer(&mut first).await;
+        }
+        let early = third.try_read(&mut [0; 64]).unwrap_err();
+        assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock, "a third client was let in");
+        drop(second);
+        answer(&mut third).await;
+        stop.cancel();
+    }
+}

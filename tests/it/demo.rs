@@ -1,0 +1,86 @@
+//! `doorstep demo`: one command, and there is a page, a broker and doorbells that ring.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use doorstep::clock;
+
+use crate::support::demo::Demo;
+use crate::support::mosquitto::{Mosquitto, Witness};
+use crate::support::program::Program;
+use crate::support::service::Page;
+
+#[tokio::test]
+async fn the_demo_is_ready_soon_rings_once_and_quits() {
+    // Whoever holds it, the demo has to find another.
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 1_883));
+    let begun = clock::now();
+    let mut demo = Demo::start(&[]).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "ready after {took:?}");
+    assert_eq!(demo.ids.len(), 2, "{:?}", demo.ids);
+    let (_, port) = demo.broker.rsplit_once(':').unwrap();
+    assert!(demo.broker.starts_with("mqtt://127.0.0.1:") && port != "1883", "{}", demo.broker);
+    demo.program.logs("port 1883 is taken, the broker is elsewhere").await;
+
+    let mut rings = Witness::of_3_1_1(port.parse().unwrap(), "doorstep/+/ring").await;
+    for (command, id) in [("ring", demo.ids[0].clone()), (&*format!("ring {}", demo.ids[1]), demo.ids[1].clone())] {
+        demo.program.type_line(command).await;
+        let ring = rings.next().await;
+        assert_eq!(ring.topic, format!("doorstep/{id}/ring"));
+        assert_eq!(ring.json()["event_type"], "ring");
+        demo.tells(&id, "its ring", |event| event["event"] == "ring").await;
+    }
+    assert_eq!(rings.until_fence().await, [], "a ring came twice");
+
+    let page = Page::at(demo.page);
+    let index = page.get("/").await;
+    assert!(index.status == 200 && index.body.contains("<title>Doorstep</title>"), "{index:?}");
+    for id in &demo.ids {
+        page.is(id, "ready").await;
+    }
+
+    demo.program.type_line("quit").await;
+    let ended = demo.program.ends().await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_demo_makes_way_for_taken_ports_and_says_so() {
+    let broker = Mosquitto::start().await;
+    let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let _http = TcpListener::bind(http).unwrap();
+    let media = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let media_port = media.local_addr().unwrap().port();
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let arguments = ["demo", "--http", &http.to_string(), "--media-port", &media_port.to_string(), "--mqtt", &url];
+    let mut demo = Demo::ready(Program::start(arguments)).await;
+    assert!(demo.page.port() > http.port(), "{} is taken", demo.page);
+    assert_eq!(demo.broker, url);
+    for wanted in [http.port(), media_port] {
+        demo.program.logs(&format!("the port is taken, using the next free one wanted={wanted} ")).await;
+    }
+    assert_eq!(Page::at(demo.page).get("/health").await.status, 200);
+    demo.program.terminate();
+    assert_eq!(demo.program.ends().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_demo_shows_only_the_doorbells_that_were_asked_for_and_no_password() {
+    let broker = Mosquitto::start().await;
+    let url = format!("mqtt://somebody:hunter2%22hunter2@127.0.0.1:{}", broker.port);
+    let demo = Demo::start(&["--mqtt", &url, "--only", "tutk-new"]).await;
+    assert_eq!(demo.ids.len(), 1, "{:?}", demo.ids);
+    assert_eq!(demo.broker, format!("mqtt://127.0.0.1:{}", broker.port));
+    Page::at(demo.page).is(&demo.ids[0], "ready").await;
+    demo.program.terminate();
+    let ended = demo.program.ends().await;
+    assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_demo_opens_nothing_beyond_loopback() {
+    let ended = Program::start(["demo", "--http", "0.0.0.0:0"]).ends().await;
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    assert!(ended.log.contains("the demo serves loopback only"), "{ended:?}");
+}

@@ -1,0 +1,67 @@
+//! What the README and the troubleshooting page say is true.
+
+use std::fs;
+use std::path::Path;
+
+use doorstep::config;
+use doorstep::vendor::wyze::models::support_table;
+
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn the_support_table_is_the_generated_one() {
+    let (_, after) = README.split_once("<!-- support table -->\n").expect("the README marks where the table begins");
+    let (shown, _) = after.split_once("<!-- end of the support table -->").expect("and where it ends");
+    let table = support_table();
+    assert_eq!(shown, table, "\nThe README's table is stale. It should read:\n\n{table}");
+}
+
+#[test]
+fn the_two_commands_are_there_and_the_gate_is_the_one_that_ci_runs() {
+    let ci = include_str!("../../.ci/run");
+    for command in ["cargo run --release -- demo", "./gate"] {
+        assert!(README.contains(&format!("\n{command}\n")), "the README does not show `{command}`");
+    }
+    assert!(ci.lines().any(|line| line == "./gate"), ".ci/run does not call the README's test command");
+}
+
+#[test]
+fn the_configuration_it_shows_is_right() {
+    let (_, after) = README.split_once("```yaml\n").expect("the README shows a configuration");
+    let (shown, _) = after.split_once("```").expect("and where it ends");
+    let config = config::parse(shown, "README.md").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.wyze[0].cameras[0].id(), config.doorbells[0].id, "the doorbell it names is not its camera");
+}
+
+#[test]
+fn every_message_that_troubleshooting_explains_is_one_that_can_be_met() {
+    let said = everything_said(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    let troubleshooting = include_str!("../../docs/troubleshooting.md");
+    let messages: Vec<&str> =
+        troubleshooting.lines().filter(|line| line.starts_with("**")).flat_map(messages_in).collect();
+    assert!(messages.len() > 20, "only {} messages were found", messages.len());
+    let nowhere: Vec<&&str> = messages.iter().filter(|message| !said.contains(**message)).collect();
+    assert!(nowhere.is_empty(), "nothing in src/ says {nowhere:#?}");
+}
+
+/// The literal pieces of the messages in a headline: `` **`begins … ends`** `` has two.
+fn messages_in(headline: &str) -> impl Iterator<Item = &str> {
+    let quoted = headline.split("**").filter_map(|part| part.strip_prefix('`')?.strip_suffix('`'));
+    quoted.flat_map(|message| message.trim_matches('`').split('…')).map(str::trim).filter(|piece| !piece.is_empty())
+}
+
+/// The text of every source file, long literals joined as the compiler joins them.
+fn everything_said(folder: &Path) -> String {
+    let mut said = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            said += &everything_said(&path);
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            said.extend(
+                text.split("\\\n").enumerate().map(|(n, piece)| if n == 0 { piece } else { piece.trim_start() }),
+            );
+        }
+    }
+    said
+}

@@ -22,6 +22,8 @@ use doorstep::proto::tutk::talk::TalkFrame;
 use doorstep::proto::tutk::{Channel, transcode};
 use doorstep::proto::{DecodeError, Session};
 
+use super::pieces::pieces;
+
 const ENR: &str = "aKzdqckqZ8HUHFe5";
 const MAC: &str = "AABBCCDDEEFF";
 
@@ -37,17 +39,6 @@ fn stable<T: PartialEq + Debug>(
     if let Ok(value) = decode(data) {
         assert_eq!(decode(&encode(&value)).as_ref(), Ok(&value));
     }
-}
-
-/// `data` as pieces, each behind its length in two bytes, little-endian.
-fn pieces(mut data: &[u8]) -> Vec<&[u8]> {
-    let mut pieces = Vec::new();
-    while let Some((len, rest)) = data.split_first_chunk::<2>() {
-        let (piece, rest) = rest.split_at(rest.len().min(u16::from_le_bytes(*len).into()));
-        pieces.push(piece);
-        data = rest;
-    }
-    pieces
 }
 
 pub fn transcode(data: &[u8]) {

@@ -3,6 +3,7 @@
 pub mod demo;
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,9 +132,12 @@ impl Running {
 
     /// Resolves when the service cannot go on by itself.
     async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.http).await {
-            Ok(()) => anyhow!("the page's listener ended"),
-            Err(error) => anyhow::Error::from(error).context("serving the page"),
+        tokio::select! {
+            served = &mut self.http => match served {
+                Ok(()) => anyhow!("the page's listener ended"),
+                Err(error) => anyhow::Error::from(error).context("serving the page"),
+            },
+            () = self.viewers.ended() => anyhow!("the task that serves all viewers ended; this is a bug"),
         }
     }
 }
@@ -352,10 +356,10 @@ pub async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A line of results, for standard output.
-#[expect(clippy::print_stdout, reason = "results go to standard output")]
+/// A line of results, for standard output. Whoever read it may have had enough and closed it (`| head -1`),
+/// which ends nothing.
 pub fn report(line: &str) {
-    println!("{line}");
+    let _nobody_reads = writeln!(std::io::stdout(), "{line}");
 }
 
 fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync> {
@@ -365,4 +369,21 @@ fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'st
         let mqtt = mqtt.iter().flat_map(|counters| counters().named());
         viewers.counters().named().into_iter().chain(mqtt).map(|(name, value)| (name, value as f64)).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_can_serve_no_viewer_any_more_has_failed() {
+        let data = tempfile::tempdir().unwrap();
+        let mut config = config::parse("http: {listen: \"127.0.0.1:0\"}", "test").unwrap();
+        config.media.port = 0;
+        let mut running = start(Settings { config, data: data.path().to_owned(), demo: false }).await.unwrap();
+        running.media.cancel();
+        let failed = tokio::time::timeout(Duration::from_secs(20), running.failed()).await;
+        assert!(failed.expect("it goes on without them").to_string().contains("viewers"));
+        running.stop().await;
+    }
 }

@@ -15,8 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::media::hub::Demand;
-use crate::media::{AudioFormat, MediaHub, Subscription};
+use crate::media::{AudioFormat, Demand, MediaHub};
 use crate::model::{Capability, DeviceInfo, Event, Ring, State};
 use ring_log::RingLog;
 
@@ -130,9 +129,9 @@ impl Doorbell {
         self.shared.events.subscribe()
     }
 
-    /// Frames, and a reason for the camera to stream: the first one starts it, the last one stops it.
-    pub fn watch(&self) -> Subscription {
-        self.shared.media.subscribe()
+    /// A reason for the camera to stream: the first one starts it, the last one stops it.
+    pub fn watch(&self) -> Demand {
+        self.shared.media.hold()
     }
 
     pub fn media(&self) -> &MediaHub {

@@ -46,7 +46,8 @@ impl Decoder {
         match self {
             Self::G711(law) => samples.extend(payload.iter().map(|&code| law.decode(code))),
             Self::Pcm => samples.extend(payload.as_chunks().0.iter().map(|&pair| i16::from_le_bytes(pair))),
-            Self::Opus { .. } if payload.is_empty() => {}
+            // To these libraries nothing at all is a lost packet, which they make up for.
+            Self::Opus { .. } | Self::Aac { .. } if payload.is_empty() => {}
             Self::Opus { decoder, samples: buffer } => {
                 if let Ok(count) = decoder.decode(payload, buffer, DecodeMode::Normal) {
                     let count = count * decoder.channels().count();

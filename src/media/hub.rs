@@ -138,12 +138,7 @@ impl MediaHub {
 
     // The viewers' side.
 
-    /// Frames and a share in the demand: while one subscription lives the camera is kept streaming.
-    pub fn subscribe(&self) -> Subscription {
-        Subscription { demand: self.hold(), stream: self.listen() }
-    }
-
-    /// A share in the demand without frames.
+    /// A share in the demand: while one lives the camera is kept streaming.
     pub fn hold(&self) -> Demand {
         self.0.demand.send_modify(|count| *count += 1);
         Demand { hub: self.clone() }
@@ -162,11 +157,6 @@ impl MediaHub {
             self.request_keyframe();
         }
         FrameStream { hub: Arc::downgrade(&self.0), cached, frames, keyframe_missing }
-    }
-
-    /// The frames since the last keyframe (at most 2 s or 4 MiB), oldest first; empty without a keyframe.
-    pub fn gop(&self) -> Vec<Arc<Frame>> {
-        self.0.stream().gop.frames().into()
     }
 
     pub fn formats(&self) -> watch::Receiver<Formats> {
@@ -324,38 +314,20 @@ impl Demand {
     pub fn hub(&self) -> &MediaHub {
         &self.hub
     }
+
+    /// What the camera sends: waits for its first picture, and for its sound until 1 s after that.
+    pub async fn formats(&self) -> Formats {
+        const SOUND_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
+        let mut formats = self.hub.formats();
+        let seen = formats.wait_for(|f| f.video.is_some()).await.map(|f| *f).unwrap_or_default();
+        let since = self.hub.0.stream().pictures_since.unwrap_or_else(clock::now);
+        let both = tokio::time::timeout_at(since + SOUND_FOLLOWS_WITHIN, formats.wait_for(|f| f.audio.is_some()));
+        both.await.ok().and_then(Result::ok).map_or(seen, |f| *f)
+    }
 }
 
 impl Drop for Demand {
     fn drop(&mut self) {
         self.hub.0.demand.send_modify(|count| *count -= 1);
-    }
-}
-
-/// A [`FrameStream`] with its share in the demand.
-pub struct Subscription {
-    demand: Demand,
-    stream: FrameStream,
-}
-
-impl Subscription {
-    /// Lets go of the frames and keeps the share. Frames that nobody takes would stay in memory as long as the
-    /// subscription: the cached GOP, and all that the hub's queue holds.
-    pub fn into_demand(self) -> Demand {
-        self.demand
-    }
-
-    pub async fn next(&mut self) -> Option<Arc<Frame>> {
-        self.stream.next().await
-    }
-
-    /// What the camera sends: waits for its first picture, and for its sound until 1 s after that.
-    pub async fn formats(&self) -> Formats {
-        const SOUND_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
-        let mut formats = self.demand.hub.formats();
-        let seen = formats.wait_for(|f| f.video.is_some()).await.map(|f| *f).unwrap_or_default();
-        let since = self.demand.hub.0.stream().pictures_since.unwrap_or_else(clock::now);
-        let both = tokio::time::timeout_at(since + SOUND_FOLLOWS_WITHIN, formats.wait_for(|f| f.audio.is_some()));
-        both.await.ok().and_then(Result::ok).map_or(seen, |f| *f)
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use hub::{Demand, FrameStream, MediaHub, Subscription};
+pub use hub::{Demand, FrameStream, MediaHub};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -5,14 +5,14 @@ use sha1::Sha1;
 
 /// What may share a WebRTC port, by the first byte (RFC 7983 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     Stun,
     Dtls,
     Rtp,
 }
 
 /// `None` for everything that has no business here (ZRTP, TURN channels, QUIC, noise).
-pub(super) fn kind(datagram: &[u8]) -> Option<Kind> {
+pub fn kind(datagram: &[u8]) -> Option<Kind> {
     match datagram.first()? {
         0..=3 => Some(Kind::Stun),
         20..=63 => Some(Kind::Dtls),
@@ -33,38 +33,38 @@ const INTEGRITY_LENGTH: usize = 4 + 20;
 
 /// A STUN message of which only the frame has been checked: header, cookie, length.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stun<'a>(&'a [u8]);
+pub struct Stun<'a>(&'a [u8]);
 
 impl<'a> Stun<'a> {
-    pub(super) fn parse(datagram: &'a [u8]) -> Option<Self> {
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let header = datagram.get(..HEADER)?;
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
         let whole = header[4..8] == MAGIC_COOKIE && datagram.len() == HEADER + length;
         whole.then_some(Self(datagram))
     }
 
-    pub(super) fn is_binding_request(&self) -> bool {
+    pub fn is_binding_request(&self) -> bool {
         self.0.starts_with(&BINDING_REQUEST)
     }
 
-    pub(super) fn is_binding_success(&self) -> bool {
+    pub fn is_binding_success(&self) -> bool {
         self.0.starts_with(&BINDING_SUCCESS)
     }
 
     /// Whether the controlling side nominates the pair that this request came over.
-    pub(super) fn nominates(&self) -> bool {
+    pub fn nominates(&self) -> bool {
         self.is_binding_request() && self.attribute(USE_CANDIDATE).is_some()
     }
 
     /// The receiver's part of USERNAME: what stands before the colon.
-    pub(super) fn local_ufrag(&self) -> Option<&'a str> {
+    pub fn local_ufrag(&self) -> Option<&'a str> {
         let (_, name) = self.attribute(USERNAME)?;
         std::str::from_utf8(name).ok()?.split(':').next()
     }
 
     /// Whether MESSAGE-INTEGRITY was made with this password (RFC 8489 §14.5: HMAC-SHA1 over what stands
     /// before it, the header's length counting up to its end).
-    pub(super) fn is_signed_with(&self, password: &str) -> bool {
+    pub fn is_signed_with(&self, password: &str) -> bool {
         let Some((at, signature)) = self.attribute(MESSAGE_INTEGRITY) else { return false };
         let Some(length) = u16::try_from(at + INTEGRITY_LENGTH - HEADER).ok() else { return false };
         let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(password.as_bytes()) else { return false };

@@ -1,8 +1,9 @@
 //! WebRTC: the only place that names `rtc`. Every viewer sits on one UDP port.
 
 mod certificate;
-mod demux;
+pub mod demux;
 mod feed;
+pub mod framing;
 mod interfaces;
 mod keyframe_request;
 mod packetize;

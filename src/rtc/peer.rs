@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rtc::ice::mdns::MulticastDnsMode;
-use rtc::interceptor::Registry;
+use rtc::interceptor::{NackResponderBuilder, Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
-use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
+use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_H264, MIME_TYPE_HEVC, MIME_TYPE_OPUS, MIME_TYPE_PCMA, MIME_TYPE_PCMU, MediaEngine,
 };
@@ -198,7 +198,7 @@ impl Peer {
         let _ = self.engine.handle_timeout(now);
     }
 
-    /// Queues one RTP packet. [`Self::drain`] must follow.
+    /// Queues one RTP packet. [`Self::flush`] or [`Self::drain`] must follow.
     ///
     /// This is the seam for sealing SRTP ourselves: everything that is sent as media passes here and nowhere else.
     pub(super) fn send(&mut self, now: Instant, medium: Medium, timestamp: u32, marker: bool, payload: Bytes) {
@@ -217,6 +217,14 @@ impl Peer {
         packet.header.ssrc = sender.ssrc;
         sender.sequence_number = sender.sequence_number.wrapping_add(1);
         let _ = track.write_rtp(now, packet);
+    }
+
+    /// Brings out what was queued with [`Self::send`]. Media raise no events and move no deadline that matters:
+    /// what was known before stays true, and with a hundred viewers asking again is what costs.
+    pub(super) fn flush(&mut self, mut write: impl FnMut(TaggedBytesMut)) {
+        while let Some(datagram) = self.engine.poll_write() {
+            write(datagram);
+        }
     }
 
     /// Brings out everything that the engine has to say after an input.
@@ -325,7 +333,7 @@ fn build_engine(
         media.register_codec(codec, RtpCodecKind::Audio)?;
     }
     let registry = Registry::new().with(keyframe_request::slot(), KeyframeRequests::new(asked));
-    let registry = configure_rtcp_reports(configure_nack(registry, &mut media));
+    let registry = configure_rtcp_reports(answer_nacks(registry, &mut media));
     let configuration = RTCConfigurationBuilder::new().with_certificates(vec![certificate.engine.clone()]).build();
     RTCPeerConnectionBuilder::new()
         .with_configuration(configuration)
@@ -333,6 +341,16 @@ fn build_engine(
         .with_interceptor_registry(registry)
         .with_setting_engine(settings())
         .build(now)
+}
+
+/// The answering half of the engine's `configure_nack`. The asking half is about video that arrives, and would
+/// only be one more stage for each packet that leaves.
+fn answer_nacks(registry: Registry, media: &mut MediaEngine) -> Registry {
+    for parameter in ["", "pli"] {
+        let feedback = RTCPFeedback { typ: "nack".to_owned(), parameter: parameter.to_owned() };
+        media.register_feedback(feedback, RtpCodecKind::Video);
+    }
+    registry.with(Slot::NackResponder, NackResponderBuilder::new().build())
 }
 
 fn settings() -> SettingEngine {

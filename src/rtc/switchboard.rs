@@ -421,10 +421,7 @@ impl Switchboard {
                 "a viewer is connected"
             );
         }
-        if self.outlet.refused > refused {
-            self.counters.packets_dropped += self.outlet.refused - refused;
-            viewer.playout.cut();
-        }
+        self.counters.packets_dropped += viewer.cut_where_refused(&self.outlet, refused);
         self.counters.microphone_packets += heard.microphone.len() as u64;
         viewer.speak(heard.microphone);
         if viewer.peer.is_dead() {
@@ -438,15 +435,22 @@ impl Switchboard {
         if let Media::Picture(picture) = &item.media {
             stream.gop.push(now, picture);
         }
-        let watching = self.viewers.iter().filter(|(_, viewer)| viewer.playing && viewer.stream == item.stream);
-        let watching: Vec<u64> = watching.map(|(id, _)| *id).collect();
-        for id in watching {
-            match self.viewers.get_mut(&id).map(|viewer| viewer.take(&item.media)) {
-                Some(Taken::Queued) => self.attend(id, now),
-                // What was negotiated cannot be kept; coming anew, the viewer is offered what there is now.
-                Some(Taken::Unplayable) => self.remove(id, "the camera has another codec now"),
-                Some(Taken::NotWanted) | None => {}
+        let watching = self.viewers.iter_mut().filter(|(_, viewer)| viewer.playing && viewer.stream == item.stream);
+        let mut unplayable = Vec::new();
+        for (id, viewer) in watching {
+            match viewer.take(&item.media) {
+                Taken::Queued => {
+                    let refused = self.outlet.refused;
+                    viewer.send_media(now, &mut self.outlet);
+                    self.counters.packets_dropped += viewer.cut_where_refused(&self.outlet, refused);
+                }
+                Taken::Unplayable => unplayable.push(*id),
+                Taken::NotWanted => {}
             }
+        }
+        for id in unplayable {
+            // What was negotiated cannot be kept; coming anew, the viewer is offered what there is now.
+            self.remove(id, "the camera has another codec now");
         }
     }
 }
@@ -494,10 +498,29 @@ impl Viewer {
 
     /// Sends the media that may leave now, and whatever else the engine has to send.
     fn pump(&mut self, now: Instant, outlet: &mut Outlet) -> Heard {
+        self.queue_media(now);
+        self.peer.drain(now, |datagram| outlet.send(&datagram))
+    }
+
+    /// Sends the media that may leave now, where nothing else has happened.
+    fn send_media(&mut self, now: Instant, outlet: &mut Outlet) {
+        self.queue_media(now);
+        self.peer.flush(|datagram| outlet.send(&datagram));
+    }
+
+    fn queue_media(&mut self, now: Instant) {
         for Packet { medium, timestamp, marker, payload } in self.playout.burst(now) {
             self.peer.send(now, medium, timestamp, marker, payload);
         }
-        self.peer.drain(now, |datagram| outlet.send(&datagram))
+    }
+
+    /// Drops what waits where a connection has refused datagrams since there were `before`; how many it did.
+    fn cut_where_refused(&mut self, outlet: &Outlet, before: u64) -> u64 {
+        let refused = outlet.refused - before;
+        if refused > 0 {
+            self.playout.cut();
+        }
+        refused
     }
 
     fn speak(&mut self, packets: Vec<Bytes>) {

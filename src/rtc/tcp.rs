@@ -1,6 +1,4 @@
 //! ICE-TCP, the passive side (RFC 6544), on the same port number: for viewers whose UDP is blocked.
-//!
-//! Frames are a length of two bytes, big-endian, and one packet (RFC 4571).
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -16,12 +14,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::framing::{framed, read_frame};
+
 /// Connections at a time, those that have not said anything yet included.
 const MAX_CONNECTIONS: usize = 160;
 /// Packets that wait for one connection: 0.6 MiB. When it is full the viewer goes on at the next keyframe.
 const QUEUE: usize = 512;
-/// No packet of WebRTC is larger; a longer frame is not meant for us.
-const MAX_FRAME: usize = 4_096;
 /// A viewer sends a check at once and consent every few seconds (RFC 7675).
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 const NEXT_FRAME: Duration = Duration::from_secs(30);
@@ -91,26 +89,15 @@ async fn read(
 }
 
 async fn frame(reader: &mut OwnedReadHalf, patience: Duration) -> io::Result<BytesMut> {
-    let whole = async {
-        let length = usize::from(reader.read_u16().await?);
-        if length > MAX_FRAME {
-            return Err(io::Error::other("the frame is too long"));
-        }
-        let mut data = BytesMut::zeroed(length);
-        reader.read_exact(&mut data).await?;
-        Ok(data)
-    };
-    timeout(patience, whole).await.map_err(io::Error::other)?
+    timeout(patience, read_frame(reader)).await.map_err(io::Error::other)?
 }
 
 /// Ends when the loop drops its end of the queue.
 async fn write(mut writer: OwnedWriteHalf, mut packets: mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(packet) = packets.recv().await {
-        let Ok(length) = u16::try_from(packet.len()) else { continue };
-        let mut frame = Vec::with_capacity(2 + packet.len());
-        frame.extend_from_slice(&length.to_be_bytes());
-        frame.extend_from_slice(&packet);
-        writer.write_all(&frame).await?;
+        if let Some(frame) = framed(&packet) {
+            writer.write_all(&frame).await?;
+        }
     }
     Ok(())
 }

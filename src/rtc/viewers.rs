@@ -20,7 +20,7 @@ use super::tcp;
 use super::udp::Udp;
 use crate::clock;
 use crate::media::convert::browser_format;
-use crate::media::{AudioFormat, Formats, Subscription};
+use crate::media::{AudioFormat, Demand, Formats};
 
 /// At a time. The hundred of the largest household, and some that are just leaving.
 const MAX_VIEWERS: usize = 128;
@@ -147,7 +147,8 @@ impl Viewers {
         self.0.port
     }
 
-    /// Answers an offer with the pictures and the sound of `stream`, which is kept until the viewer is gone.
+    /// Answers an offer with the pictures and the sound of the demanded hub; the demand is kept until the viewer is
+    /// gone.
     ///
     /// `mic` is where the viewer's microphone goes, if it may talk: bounded, a packet is dropped when it is full;
     /// closed when the viewer is gone. Waits up to 10 s for the camera to show what it sends.
@@ -157,12 +158,12 @@ impl Viewers {
     pub async fn answer(
         &self,
         offer: &str,
-        stream: Subscription,
+        demand: Demand,
         mic: Option<mpsc::Sender<MicPacket>>,
     ) -> Result<Answered, AnswerError> {
         let offer = Offer::parse(offer)?;
         let place = self.0.places.clone().try_acquire_owned().map_err(|_| AnswerError::Full)?;
-        let formats = timeout(PATIENCE, stream.formats()).await.map_err(|_| AnswerError::NoPicture)?;
+        let formats = timeout(PATIENCE, demand.formats()).await.map_err(|_| AnswerError::NoPicture)?;
         let plan = choose(&offer, formats, mic.is_some())?;
         let now = clock::now().into_std();
         let shared = &*self.0;
@@ -173,7 +174,6 @@ impl Viewers {
         let spoken = plan.audio.iter().find(|accepted| accepted.from_viewer).map(|accepted| accepted.codec);
         let mic = spoken.zip(mic);
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
-        let demand = stream.into_demand();
         let newcomer = Newcomer { viewer, peer, demand, video, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
         // The loop has ended: the service is stopping and takes nobody any more.

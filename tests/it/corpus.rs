@@ -6,11 +6,19 @@ use std::path::Path;
 
 use doorstep::sim::lossy_link::Dice;
 
-#[expect(unreachable_pub, reason = "the fuzz package, whose file this is, needs it")]
+#[expect(unreachable_pub, reason = "the fuzz package, whose files these are, needs it")]
 #[path = "../../fuzz/src/inputs.rs"]
 mod inputs;
-
-#[expect(unreachable_pub, reason = "the fuzz package, whose file this is, needs it")]
+#[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/media.rs"]
+mod media;
+#[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/pieces.rs"]
+mod pieces;
+#[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/rtc.rs"]
+mod rtc;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/tutk.rs"]
 mod tutk;
 
@@ -19,7 +27,12 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
     ("http_command", inputs::http_command),
+    ("media_access_units", media::access_units),
+    ("media_convert", media::convert),
     ("mqtt_command", inputs::mqtt_command),
+    ("rtc_demux", rtc::demux),
+    ("rtc_framing", rtc::framing),
+    ("rtc_offer", rtc::offer),
     ("tutk_cc51", tutk::cc51),
     ("tutk_dtls", tutk::dtls),
     ("tutk_frame", tutk::frame),
@@ -63,8 +76,8 @@ fn every_fuzz_target_is_replayed_and_has_a_corpus() {
 fn bytes_of_the_corpus_shaken_by_a_seed_are_survived() {
     for (name, target) in TARGETS {
         let corpus = corpus(name);
-        // The DTLS target sets up two OpenSSL contexts each time.
-        let rounds = if *name == "tutk_dtls" { 100 } else { 2_000 };
+        // The DTLS target sets up two OpenSSL contexts each time, the converter a decoder and an encoder.
+        let rounds = if ["tutk_dtls", "media_convert"].contains(name) { 100 } else { 2_000 };
         for seed in 0..rounds {
             let mut dice = Dice::new(seed);
             let mut bytes = dice.pick(&corpus).clone();

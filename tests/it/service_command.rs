@@ -62,3 +62,13 @@ async fn a_wrong_configuration_is_shown_with_its_place_and_ends_with_2() {
         assert!(ended.log.contains(&expected) && ended.said.is_empty(), "{ended:?}");
     }
 }
+
+#[test]
+fn a_reader_that_had_enough_is_no_failure() {
+    let (_folder, file) = written("{}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_doorstep"));
+    let command = command.args(["check", "--offline", "--config", file.to_str().unwrap()]).stdout(writer);
+    assert_eq!(command.status().unwrap().code(), Some(0));
+}

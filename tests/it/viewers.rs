@@ -59,7 +59,7 @@ impl House {
 
     async fn join_at(&self, hub: &MediaHub, manners: Manners, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
         let viewer = Viewer::new(manners).await;
-        let answered = self.viewers.answer(&viewer.offer, hub.subscribe(), mic).await.unwrap();
+        let answered = self.viewers.answer(&viewer.offer, hub.hold(), mic).await.unwrap();
         let leave = Arc::new(Notify::new());
         let (seen, task) = viewer.play(&answered.sdp, leave.clone());
         Joined { id: answered.viewer, sdp: answered.sdp, seen, leave, task }
@@ -208,7 +208,7 @@ async fn nothing_is_left_of_viewers_that_vanish() {
 async fn an_offer_whose_viewer_never_comes_is_forgotten() {
     let house = House::new().await;
     let viewer = Viewer::new(Manners::default()).await;
-    house.viewers.answer(&viewer.offer, house.hub.subscribe(), None).await.unwrap();
+    house.viewers.answer(&viewer.offer, house.hub.hold(), None).await.unwrap();
     drop(viewer);
     house.counted("it has joined", |counters| counters.viewers == 1).await;
     house.empty().await;
@@ -281,7 +281,7 @@ async fn whoever_says_nothing_sensible_over_tcp_is_shown_out() {
 async fn an_address_is_not_learned_from_an_unsigned_check() {
     let house = House::new().await;
     let viewer = Viewer::new(Manners::default()).await;
-    let answered = house.viewers.answer(&viewer.offer, house.hub.subscribe(), None).await.unwrap();
+    let answered = house.viewers.answer(&viewer.offer, house.hub.hold(), None).await.unwrap();
     let ufrag = answered.sdp.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap();
     let forger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     forger.connect(("127.0.0.1", house.viewers.port())).await.unwrap();
@@ -365,7 +365,7 @@ async fn a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_on
     let unborn = Viewer::new(Manners::default()).await;
     let mut waiting = 0;
     let full = loop {
-        match house.viewers.answer(&unborn.offer, house.hub.subscribe(), None).await {
+        match house.viewers.answer(&unborn.offer, house.hub.hold(), None).await {
             Ok(_) => waiting += 1,
             Err(error) => break error,
         }

@@ -41,6 +41,12 @@ pub(crate) async fn measure(figures: &mut Figures) {
     audience.leave().await;
     tokio::time::sleep(GONE_AFTER).await;
     figures.add("memory, after the 100 have left", house.service.resident_mib(), Unit::MiB, Goal::None);
+
+    let mut others = Audience::default();
+    others.grow(&house, 100, Transport::Udp).await;
+    tokio::time::sleep(SETTLING).await;
+    figures.add("memory, 100 others", house.service.resident_mib(), Unit::MiB, Goal::None);
+    others.leave().await;
 }
 
 async fn measure_processor(figures: &mut Figures, house: &House, whom: &str, goal: f64) {

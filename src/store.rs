@@ -48,8 +48,7 @@ pub struct Store(Arc<Mutex<Inner>>);
 
 struct Inner {
     entries: BTreeMap<String, Value>,
-    /// `None` for a store that lives in memory from the start.
-    folder: Option<PathBuf>,
+    folder: PathBuf,
     /// Whether the last write failed, so that a full disk is reported once and not at every write.
     failing: bool,
 }
@@ -77,19 +76,10 @@ impl Store {
             Err(error) => set_aside(folder, &error.to_string()),
         };
         tighten(&file, 0o600);
-        let store = Self::with(entries, Some(folder.to_owned()));
+        let store = Self(Arc::new(Mutex::new(Inner { entries, folder: folder.to_owned(), failing: false })));
         // Tried at once, so that an owner hears of a read-only folder at the start and not a week later.
         store.lock().save();
         Ok(store)
-    }
-
-    /// A store that lasts as long as the process.
-    pub fn in_memory() -> Self {
-        Self::with(BTreeMap::new(), None)
-    }
-
-    fn with(entries: BTreeMap<String, Value>, folder: Option<PathBuf>) -> Self {
-        Self(Arc::new(Mutex::new(Inner { entries, folder, failing: false })))
     }
 
     /// The value of `key`. `None` when there is none, or when it was written as something else.
@@ -135,7 +125,7 @@ impl Store {
 
 impl Inner {
     fn save(&mut self) {
-        let Some(folder) = &self.folder else { return };
+        let folder = &self.folder;
         let form = Form { version: VERSION, entries: &self.entries };
         let written = serde_json::to_vec_pretty(&form).map_err(io::Error::from).and_then(|json| replace(folder, &json));
         match written {

@@ -30,7 +30,8 @@ fn values_survive_a_restart() {
 
 #[test]
 fn a_value_without_a_form_in_json_is_an_error() {
-    let store = Store::in_memory();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
     let map = BTreeMap::from([(vec![1], 2)]);
     assert!(matches!(store.put("map", &map), Err(StoreError::Encode { key, .. }) if key == "map"));
 }

@@ -125,12 +125,12 @@ async fn execute(command: Command) -> ExitCode {
                 app::report("the configuration is right");
                 Ok(())
             }
-            Ok(config) if app::check(&config).await => Ok(()),
+            Ok(config) if app::check(&config, &configured.data()).await => Ok(()),
             Ok(_) => return ExitCode::from(WRONG_CONFIGURATION),
             Err(code) => return code,
         },
         Command::Devices { configured, json } => match configured.load() {
-            Ok(config) => app::devices(&config, json).await,
+            Ok(config) => app::devices(&config, &configured.data(), json).await,
             Err(code) => return code,
         },
         Command::Forget(configured) => match configured.load() {

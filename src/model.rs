@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -81,6 +82,8 @@ pub enum Capability {
     Motion,
     Stream,
     Talk,
+    /// A door that the owner has enabled (`doorbells[].unlock`).
+    Unlock,
 }
 
 impl Capability {
@@ -91,6 +94,7 @@ impl Capability {
             Self::Motion => "motion",
             Self::Stream => "stream",
             Self::Talk => "talk",
+            Self::Unlock => "unlock",
         }
     }
 }
@@ -110,6 +114,8 @@ pub struct Ring {
     pub event_id: String,
     /// Where it was heard: `cloud`, `button`, …
     pub source: &'static str,
+    /// How long after the press Doorstep learnt of it, where the source says when that was.
+    pub latency: Option<Duration>,
 }
 
 /// The doorbell saw something.
@@ -125,7 +131,16 @@ pub struct Motion {
 pub enum MotionKind {
     Motion,
     Person,
+    Face,
+    Vehicle,
+    Pet,
     Package,
+    Sound,
+}
+
+impl MotionKind {
+    pub const ALL: [Self; 7] =
+        [Self::Motion, Self::Person, Self::Face, Self::Vehicle, Self::Pet, Self::Package, Self::Sound];
 }
 
 /// How things stand now. Always readable, always the latest.
@@ -144,6 +159,128 @@ pub struct State {
     /// The last error of this doorbell in a sentence for its owner, until the next success.
     pub last_error: Option<String>,
     pub last_ring: Option<Ring>,
+    /// `None` when no door is enabled for this doorbell.
+    pub door: Option<Door>,
+}
+
+/// How the door beside a doorbell stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Door {
+    /// `None` while it is not known.
+    pub lock: Option<LockState>,
+    /// Why no command is taken at present, in a sentence for the owner.
+    pub blocked: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LockState {
+    Locked,
+    Locking,
+    Unlocked,
+    Unlocking,
+    Jammed,
+}
+
+impl LockState {
+    /// As Home Assistant spells it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Locked => "LOCKED",
+            Self::Locking => "LOCKING",
+            Self::Unlocked => "UNLOCKED",
+            Self::Unlocking => "UNLOCKING",
+            Self::Jammed => "JAMMED",
+        }
+    }
+}
+
+/// What a door can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockAction {
+    Lock,
+    Unlock,
+}
+
+/// A device as its account lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Found {
+    #[serde(flatten)]
+    pub info: DeviceInfo,
+    pub role: Role,
+    /// Where it is on the LAN, when it is reached there.
+    pub address: Option<SocketAddr>,
+    /// `tutk`, `webrtc`, `gwell`, `cloud`: the way to it.
+    pub transport: Option<&'static str>,
+    /// What this version cannot do with it and why, in a sentence for the owner.
+    pub obstacle: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Doorbell,
+    Camera,
+    Lock,
+    Other,
+}
+
+/// How an account does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    pub link: AccountLink,
+    /// Devices of the last listing.
+    pub devices: usize,
+    /// How many more requests the cloud grants, and when it counts anew.
+    pub rate_limit: Option<RateLimit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AccountLink {
+    /// Not asked yet.
+    #[default]
+    Starting,
+    Ready,
+    /// The last request failed and is tried again by itself.
+    Failing {
+        why: String,
+    },
+    /// The cloud has sent the owner a code and waits for it.
+    NeedsCode {
+        why: String,
+    },
+    /// Trying again cannot help until the owner acts.
+    NeedsAttention {
+        why: String,
+    },
+}
+
+impl AccountLink {
+    /// The word for it on MQTT, in the API and in logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Failing { .. } => "failing",
+            Self::NeedsCode { .. } => "needs_code",
+            Self::NeedsAttention { .. } => "needs_attention",
+        }
+    }
+
+    /// Whole sentences for the owner, when there is something to say.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Failing { why } | Self::NeedsCode { why } | Self::NeedsAttention { why } => Some(why),
+            Self::Starting | Self::Ready => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    pub remaining: u32,
+    pub resets_at: SystemTime,
 }
 
 /// How well the doorbell can be reached.

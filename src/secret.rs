@@ -49,6 +49,10 @@ secret!(
     /// A Wyze camera's TUTK secret (`enr`, 16 or more characters), from which its DTLS key is derived.
     Enr
 );
+secret!(
+    /// An address that whoever knows it may use, such as a presigned one.
+    SignedUrl
+);
 
 #[cfg(test)]
 mod tests {

@@ -49,6 +49,8 @@ pub struct Store(Arc<Mutex<Inner>>);
 struct Inner {
     entries: BTreeMap<String, Value>,
     folder: PathBuf,
+    /// Whether nothing is ever written: another process may be at home here.
+    read_only: bool,
     /// Whether the last write failed, so that a full disk is reported once and not at every write.
     failing: bool,
 }
@@ -76,10 +78,23 @@ impl Store {
             Err(error) => set_aside(folder, &error.to_string()),
         };
         tighten(&file, 0o600);
-        let store = Self(Arc::new(Mutex::new(Inner { entries, folder: folder.to_owned(), failing: false })));
+        let store =
+            Self(Arc::new(Mutex::new(Inner { entries, folder: folder.to_owned(), read_only: false, failing: false })));
         // Tried at once, so that an owner hears of a read-only folder at the start and not a week later.
         store.lock().save();
         Ok(store)
+    }
+
+    /// What is stored in `folder`, for a process that lives beside the service: nothing is written, moved or made.
+    pub fn read_only(folder: &Path) -> Self {
+        let file = folder.join(FILE);
+        let entries = fs::read(&file).ok().and_then(|bytes| read(&bytes, &file).ok().flatten()).unwrap_or_default();
+        Self(Arc::new(Mutex::new(Inner { entries, folder: folder.to_owned(), read_only: true, failing: false })))
+    }
+
+    /// Whether what is put here is lost at the end of the process, by intention.
+    pub fn is_read_only(&self) -> bool {
+        self.lock().read_only
     }
 
     /// The value of `key`. `None` when there is none, or when it was written as something else.
@@ -125,6 +140,9 @@ impl Store {
 
 impl Inner {
     fn save(&mut self) {
+        if self.read_only {
+            return;
+        }
         let folder = &self.folder;
         let form = Form { version: VERSION, entries: &self.entries };
         let written = serde_json::to_vec_pretty(&form).map_err(io::Error::from).and_then(|json| replace(folder, &json));

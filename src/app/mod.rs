@@ -5,7 +5,7 @@ pub mod demo;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::config::{self, Config};
-use crate::doorbell::{self, Doorbell, Registry};
+use crate::config::{self, Config, DoorbellOverride};
+use crate::doorbell::accounts::Wishes;
+use crate::doorbell::audit::Audit;
+use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{DeviceInfo, Link};
+use crate::model::{Found, Link};
 use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
@@ -32,6 +34,8 @@ const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
 const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
 /// Viewers are told at once.
 const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
+/// How long the start waits for accounts; those that take longer bring their doorbells later.
+const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How long `check` waits for one doorbell.
 const CHECK_WITHIN: Duration = Duration::from_secs(15);
 
@@ -57,6 +61,7 @@ pub struct Running {
     pub page: SocketAddr,
     pub media_port: u16,
     pub doorbells: Registry,
+    pub accounts: Accounts,
     faces: CancellationToken,
     devices: CancellationToken,
     broker: CancellationToken,
@@ -80,7 +85,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let viewers = start_viewers(&config, &store, page, media.clone()).await?;
 
     let doorbells = Registry::default();
-    spawn_doorbells(&config, &doorbells, &devices).await;
+    let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
     let mqtt = match &config.mqtt {
         Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &broker)?),
         None => None,
@@ -97,8 +102,24 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         demo,
     };
     let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
+    if tokio::time::timeout(ACCOUNTS_SETTLE_WITHIN, accounts.settled()).await.is_err() {
+        info!("the accounts have not answered yet");
+    }
+    tokio::spawn(warn_of_strangers(config, accounts.clone(), doorbells.clone()));
     info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
-    Ok(Running { page, media_port: viewers.port(), doorbells, faces, devices, broker, media, viewers, mqtt, http })
+    Ok(Running {
+        page,
+        media_port: viewers.port(),
+        doorbells,
+        accounts,
+        faces,
+        devices,
+        broker,
+        media,
+        viewers,
+        mqtt,
+        http,
+    })
 }
 
 impl Running {
@@ -107,7 +128,7 @@ impl Running {
     pub async fn stop(self) {
         self.faces.cancel();
         self.devices.cancel();
-        if tokio::time::timeout(DEVICES_END_WITHIN, ended(&self.doorbells)).await.is_err() {
+        if tokio::time::timeout(DEVICES_END_WITHIN, ended(&self.accounts, &self.doorbells)).await.is_err() {
             warn!("a camera session did not end in time");
         }
         self.broker.cancel();
@@ -205,37 +226,50 @@ fn certificate(store: &Store) -> anyhow::Result<rtc::Certificate> {
     Ok(certificate)
 }
 
-async fn spawn_doorbells(config: &Config, doorbells: &Registry, stop: &CancellationToken) {
-    for vendor in vendor::all(config) {
-        match vendor.discover().await {
-            Ok(found) => {
-                for info in found {
-                    let options = options(config, &info);
-                    doorbells.insert(Doorbell::spawn(vendor.clone(), info, options, stop.child_token()));
-                }
-            }
-            Err(error) => error!(vendor = vendor.name(), %error, "no doorbells from this account"),
-        }
+/// Every account, with the doors that the owner has enabled.
+fn start_accounts(
+    config: &Config,
+    store: &Store,
+    data: &Path,
+    doorbells: &Registry,
+    stop: &CancellationToken,
+) -> Accounts {
+    let locks = Registry::default();
+    let audit = Arc::new(Audit::open(data));
+    let wanted = config.doorbells.iter();
+    let options = wanted.map(|wanted| (wanted.id.clone(), options(wanted, &locks, &audit, store)));
+    let wishes = Wishes {
+        options: options.collect(),
+        locks: config.doorbells.iter().filter_map(|wanted| wanted.unlock.clone()).collect(),
+    };
+    Accounts::start(vendor::all(config, store), wishes, doorbells.clone(), locks, stop)
+}
+
+fn options(wanted: &DoorbellOverride, locks: &Registry, audit: &Arc<Audit>, store: &Store) -> doorbell::Options {
+    let door = wanted.unlock.clone().map(|lock| {
+        let settings = door::Settings { doorbell: wanted.id.clone(), lock, secret: wanted.unlock_secret.clone() };
+        Door::new(settings, locks.clone(), audit.clone(), store.clone())
+    });
+    let mut options = doorbell::Options { name: wanted.name.clone(), door, ..Default::default() };
+    if let Some(seconds) = wanted.talk_limit_s {
+        options.talk_limit = Duration::from_secs(seconds);
     }
+    options
+}
+
+/// Says which entries of `doorbells` speak of nothing, once all accounts have listed what there is.
+async fn warn_of_strangers(config: Config, accounts: Accounts, doorbells: Registry) {
+    accounts.listed().await;
     for wanted in config.doorbells.iter().filter(|wanted| doorbells.get(&wanted.id).is_none()) {
         warn!(id = %wanted.id, "`doorbells` speaks of a doorbell that there is not; check its `id`");
     }
 }
 
-/// Resolves when every doorbell has stopped.
-async fn ended(doorbells: &Registry) {
+/// Resolves when every account and every doorbell has stopped.
+async fn ended(accounts: &Accounts, doorbells: &Registry) {
     let all = doorbells.all();
     futures_util::future::join_all(all.iter().map(Doorbell::stopped)).await;
-}
-
-fn options(config: &Config, info: &DeviceInfo) -> doorbell::Options {
-    let wanted = config.doorbells.iter().find(|doorbell| doorbell.id == info.id);
-    let mut options =
-        doorbell::Options { name: wanted.and_then(|doorbell| doorbell.name.clone()), ..Default::default() };
-    if let Some(seconds) = wanted.and_then(|doorbell| doorbell.talk_limit_s) {
-        options.talk_limit = Duration::from_secs(seconds);
-    }
-    options
+    accounts.stopped().await;
 }
 
 fn start_mqtt(
@@ -300,21 +334,31 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
     shown
 }
 
-/// `doorstep check`: reaches for every doorbell once. Whether all of them were reached.
-pub async fn check(config: &Config) -> bool {
+/// `doorstep check`: tries each login and reaches for every doorbell once. Whether all went well.
+pub async fn check(config: &Config, data: &Path) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
-    spawn_doorbells(config, &doorbells, &stop).await;
-    let mut all_reached = true;
+    let accounts = start_accounts(config, &Store::read_only(data), data, &doorbells, &stop);
+    let mut all_well = true;
+    if tokio::time::timeout(CHECK_WITHIN, accounts.settled()).await.is_err() {
+        all_well = false;
+        report("An account did not answer in time. Try again.");
+    }
+    for (vendor, status) in accounts.all() {
+        if let Some(why) = status.borrow().link.why() {
+            all_well = false;
+            report(&format!("{vendor} account: {why}"));
+        }
+    }
     for doorbell in doorbells.all() {
         let outcome = reached(&doorbell).await;
-        all_reached &= outcome.is_ok();
+        all_well &= outcome.is_ok();
         let said = outcome.map_or_else(|why| why, |()| "reached".to_owned());
         report(&format!("{}: {said}", doorbell.info().name));
     }
     stop.cancel();
-    ended(&doorbells).await;
-    all_reached
+    ended(&accounts, &doorbells).await;
+    all_well
 }
 
 async fn reached(doorbell: &Doorbell) -> Result<(), String> {
@@ -327,20 +371,37 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
 }
 
 /// `doorstep devices`: what the accounts hold.
-pub async fn devices(config: &Config, json: bool) -> anyhow::Result<()> {
+pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
     let mut found = Vec::new();
-    for vendor in vendor::all(config) {
+    for vendor in vendor::all(config, &Store::read_only(data)) {
         found.extend(vendor.discover().await?);
     }
     if json {
         report(&serde_json::to_string_pretty(&found).context("writing JSON")?);
         return Ok(());
     }
-    for info in found {
-        let can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
-        report(&format!("{}  {}  {} {}  {}", info.id, info.name, info.vendor, info.model, can.join(" ")));
-    }
+    found.iter().for_each(|found| report(&line(found)));
     Ok(())
+}
+
+/// A device on one line, with what stands in its way on the next.
+fn line(found: &Found) -> String {
+    let Found { info, address, transport, obstacle, .. } = found;
+    let can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
+    let address = address.map_or("-".to_owned(), |address| address.to_string());
+    let transport = transport.unwrap_or("-");
+    let mut line = format!(
+        "{}  {}  {} {}  {address}  {transport}  {}",
+        info.id,
+        info.name,
+        info.vendor,
+        info.model,
+        can.join(" ")
+    );
+    if let Some(obstacle) = obstacle {
+        line.push_str(&format!("\n    {obstacle}"));
+    }
+    line
 }
 
 /// `doorstep forget`: clears what was retained at the broker, then what was stored.

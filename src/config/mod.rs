@@ -7,6 +7,7 @@ mod mistake;
 mod section;
 mod tree;
 mod values;
+mod wyze;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,9 +17,10 @@ use std::path::Path;
 
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
+pub use wyze::{Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
 
 use crate::model::DeviceId;
-use crate::secret::{Enr, Password, Token};
+use crate::secret::{Password, Token};
 
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -82,31 +84,6 @@ pub struct Media {
     pub addresses: Vec<IpAddr>,
 }
 
-/// A Wyze account. For now: cameras on the LAN whose keys the owner knows.
-#[derive(Debug, Clone)]
-pub struct Wyze {
-    pub cameras: Vec<WyzeCamera>,
-}
-
-/// One TUTK camera, named by hand.
-#[derive(Debug, Clone)]
-pub struct WyzeCamera {
-    pub name: String,
-    /// Wyze's model code (`HL_DB2`).
-    pub model: String,
-    pub mac: Mac,
-    pub uid: Uid,
-    pub enr: Enr,
-    pub address: SocketAddr,
-}
-
-impl WyzeCamera {
-    /// The doorbell's id, made of the MAC address.
-    pub fn id(&self) -> DeviceId {
-        DeviceId::from_hardware("wyze", self.mac.as_str())
-    }
-}
-
 /// The MAC address of a camera: 12 upper-case hexadecimal digits. Not shown in logs.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Mac(String);
@@ -122,13 +99,28 @@ pub struct DoorbellOverride {
     pub name: Option<String>,
     /// Where the camera is, in place of the address that is known otherwise.
     pub address: Option<SocketAddr>,
-    pub transport: TutkProtocol,
+    pub transport: Transport,
     pub quality: Quality,
     pub talk_limit_s: Option<u64>,
     /// An MQTT topic on which a message means that the button was pressed (a wired or radio button).
     pub ring_topic: Option<String>,
     /// The one payload on `ring_topic` that counts; without it every payload does.
     pub ring_payload: Option<String>,
+    /// The lock of the door beside it, which may then be worked. Without it no unlock exists anywhere.
+    pub unlock: Option<DeviceId>,
+    /// Signs commands to the lock over MQTT.
+    pub unlock_secret: Option<Password>,
+}
+
+/// The way to a camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The one that is known to work for its model; another when that fails again and again.
+    Auto,
+    /// ThroughTek's, over the LAN.
+    Tutk(TutkProtocol),
+    /// WebRTC, arranged by the vendor's cloud.
+    Webrtc,
 }
 
 /// Which of the two TUTK protocols a camera is spoken to in.
@@ -205,7 +197,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
         mqtt,
         http: file.section("http", read_http).unwrap_or_default(),
         media: file.section("media", read_media).unwrap_or_default(),
-        wyze: file.sections("wyze", |account| read_wyze(account, &mut macs)),
+        wyze: file.sections("wyze", |account| wyze::read(account, &mut macs)),
         doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids, &own_topics)),
     })
 }
@@ -242,23 +234,6 @@ fn read_media(media: &mut Section<'_>) -> Option<Media> {
     Some(Media { port, addresses: media.texts("addresses", &values::ADDRESS) })
 }
 
-fn read_wyze(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<Wyze> {
-    Some(Wyze { cameras: account.sections("cameras", |camera| read_camera(camera, macs)) })
-}
-
-fn read_camera(camera: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<WyzeCamera> {
-    let name = camera.required("name", &values::NAME);
-    let model = camera.required("model", &values::MODEL);
-    let mac = camera.required("mac", &values::MAC);
-    let uid = camera.required("uid", &values::UID);
-    let enr = camera.required("enr", &values::ENR);
-    let address = camera.required("address", &values::CAMERA_ADDRESS);
-    if mac.as_ref().is_some_and(|mac| !macs.insert(mac.clone())) {
-        camera.report_value("mac", "a camera before this one has the same; expected each camera once");
-    }
-    Some(WyzeCamera { name: name?, model: model?, mac: mac?, uid: uid?, enr: enr?, address: address? })
-}
-
 /// `own_topics` is how every topic of ours begins.
 fn read_doorbell(
     doorbell: &mut Section<'_>,
@@ -269,14 +244,21 @@ fn read_doorbell(
     if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
     }
+    let unlock = doorbell.optional("unlock", &values::DEVICE_ID);
+    let unlock_secret = doorbell.optional("unlock_secret", &values::UNLOCK_SECRET);
+    if unlock_secret.is_some() && !doorbell.has("unlock") {
+        doorbell.report_value("unlock_secret", "there is no `unlock` beside it; expected the lock that it guards");
+    }
     Some(DoorbellOverride {
         name: doorbell.optional("name", &values::NAME),
         address: doorbell.optional("address", &values::CAMERA_ADDRESS),
-        transport: doorbell.optional("transport", &values::PROTOCOL).unwrap_or_default(),
+        transport: doorbell.optional("transport", &values::TRANSPORT).unwrap_or(Transport::Auto),
         quality: doorbell.optional("quality", &values::QUALITY).unwrap_or_default(),
         talk_limit_s: doorbell.optional("talk_limit_s", &values::TALK_LIMIT_S),
         ring_topic: read_ring_topic(doorbell, own_topics),
         ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
+        unlock,
+        unlock_secret,
         // Last, so that the mistakes of an entry without an id are found as well.
         id: id?,
     })

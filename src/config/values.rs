@@ -8,8 +8,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
-use super::{Mac, MqttUrl, Quality, TutkProtocol, Uid};
+use super::{Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid};
 use crate::model::DeviceId;
+use crate::proto::wyze::totp;
 use crate::secret::{Enr, Password, Token};
 
 /// Where a Wyze camera listens on the LAN (wyze-tutk reference §2).
@@ -54,7 +55,8 @@ pub(super) const CAMERA_ADDRESS: Kind<SocketAddr> =
 pub(super) const DEVICE_ID: Kind<DeviceId> =
     Kind { expected: "1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it", parse: device_id };
 
-pub(super) const PROTOCOL: Kind<TutkProtocol> = Kind { expected: "`auto`, `old` or `new`", parse: protocol };
+pub(super) const TRANSPORT: Kind<Transport> =
+    Kind { expected: "`auto`, `tutk`, `old`, `new` or `webrtc`", parse: transport };
 
 pub(super) const QUALITY: Kind<Quality> = Kind { expected: "`hd` or `sd`", parse: quality };
 
@@ -63,6 +65,34 @@ pub(super) const TALK_LIMIT_S: Kind<u64> =
 
 pub(super) const PAYLOAD: Kind<String> =
     Kind { expected: "the message that means a press, 1 to 256 characters", parse: payload };
+
+pub(super) const EMAIL: Kind<String> = Kind { expected: "the account's e-mail address", parse: email };
+
+pub(super) const PASSWORD: Kind<Password> =
+    Kind { expected: "the account's password", parse: |text| filled(text).map(Password::new) };
+
+pub(super) const KEY_ID: Kind<Password> =
+    Kind { expected: "the key's id from the developer console", parse: |text| filled(text).map(Password::new) };
+
+pub(super) const API_KEY: Kind<Token> =
+    Kind { expected: "the API key from the developer console", parse: |text| filled(text).map(Token::new) };
+
+pub(super) const TOTP_SECRET: Kind<Password> =
+    Kind { expected: "the authenticator's secret: letters A-Z and digits 2-7", parse: totp_secret };
+
+pub(super) const EVENT_VALUE: Kind<u32> = Kind {
+    expected: "the number of an event, such as 10",
+    parse: |text| text.parse().map_err(|_| "not a whole number"),
+};
+
+pub(super) const POLL_S: Kind<u64> =
+    Kind { expected: "a number of seconds from 1 to 60", parse: |text| number(text, 1..=60) };
+
+pub(super) const ENDPOINT: Kind<Url> =
+    Kind { expected: "an address, `https://host` (`http://` on this machine only)", parse: endpoint };
+
+pub(super) const UNLOCK_SECRET: Kind<Password> =
+    Kind { expected: "32 or more random characters (`openssl rand -hex 32` makes some)", parse: unlock_secret };
 
 /// A password with one of these is the usual reason, because it ends the host too early.
 const UNREADABLE: Reason =
@@ -247,11 +277,13 @@ fn device_id(text: &str) -> Result<DeviceId, Reason> {
     DeviceId::parse(text).map_err(|_| "not an id")
 }
 
-fn protocol(text: &str) -> Result<TutkProtocol, Reason> {
+fn transport(text: &str) -> Result<Transport, Reason> {
     match text {
-        "auto" => Ok(TutkProtocol::Auto),
-        "old" => Ok(TutkProtocol::Old),
-        "new" => Ok(TutkProtocol::New),
+        "auto" => Ok(Transport::Auto),
+        "tutk" => Ok(Transport::Tutk(TutkProtocol::Auto)),
+        "old" => Ok(Transport::Tutk(TutkProtocol::Old)),
+        "new" => Ok(Transport::Tutk(TutkProtocol::New)),
+        "webrtc" => Ok(Transport::Webrtc),
         _ => Err("not a transport of this version"),
     }
 }
@@ -267,4 +299,49 @@ fn quality(text: &str) -> Result<Quality, Reason> {
 fn payload(text: &str) -> Result<String, Reason> {
     let fits = (1..=256).contains(&text.chars().count());
     if fits { Ok(text.to_owned()) } else { Err("a message of the wrong length") }
+}
+
+fn email(text: &str) -> Result<String, Reason> {
+    let text = text.trim();
+    let fits =
+        text.len() <= 254 && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    if fits { Ok(text.to_owned()) } else { Err("not an e-mail address") }
+}
+
+fn filled(text: &str) -> Result<&str, Reason> {
+    if text.trim().is_empty() { Err("there is nothing in it") } else { Ok(text) }
+}
+
+fn totp_secret(text: &str) -> Result<Password, Reason> {
+    match totp(text, 0) {
+        Some(_) => Ok(Password::new(text)),
+        None => Err("not a secret in base32"),
+    }
+}
+
+/// The rules for a token hold for every secret that strangers may try to guess.
+fn unlock_secret(text: &str) -> Result<Password, Reason> {
+    match token(text)? {
+        Some(secret) => Ok(Password::new(secret.expose())),
+        None => Err("there is nothing in it"),
+    }
+}
+
+/// Passwords go there, so what leaves the machine is encrypted.
+fn endpoint(text: &str) -> Result<Url, Reason> {
+    let url = Url::parse(text).map_err(|_| "not an address")?;
+    let local = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => return Err("it names no host"),
+    };
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || url.password().is_some() {
+        return Err("more than a host and a port");
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if local => Ok(url),
+        _ => Err("passwords would go there unencrypted"),
+    }
 }

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::talk::Talk;
-use super::{Command, Shared, Vendor, lives};
+use super::talk::{Device, Talk};
+use super::{ActionError, Command, Request, Shared, Vendor, lives};
 
 pub(super) fn spawn(
     vendor: Arc<dyn Vendor>,
@@ -17,7 +17,7 @@ pub(super) fn spawn(
     inbox: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
-    let span = tracing::info_span!("device", id = %shared.info.id);
+    let span = tracing::info_span!("device", id = %shared.info.borrow().id);
     tokio::spawn(run(vendor, shared, talk_limit, inbox, stop).instrument(span));
 }
 
@@ -31,11 +31,12 @@ async fn run(
 ) {
     let device_stop = CancellationToken::new();
     let device = watch::Sender::new(None);
+    let requests = device.subscribe();
     let mut talk = Talk::new(shared.clone(), device.subscribe(), talk_limit);
     let lives = tokio::spawn(lives::run(vendor, shared.clone(), device, device_stop.clone()).in_current_span());
     let _the_device_ends_with_us = device_stop.clone().drop_guard();
 
-    decide(&shared, &mut talk, &mut inbox, &stop).await;
+    decide(&shared, &mut talk, &mut inbox, &requests, &stop).await;
     talk.end();
     device_stop.cancel();
     if let Err(error) = lives.await {
@@ -45,7 +46,13 @@ async fn run(
 
 /// Until `stop` is cancelled or the last handle is gone. Commands come before audio, so that no flood from
 /// a microphone can keep the switch from ending it.
-async fn decide(shared: &Shared, talk: &mut Talk, inbox: &mut mpsc::Receiver<Command>, stop: &CancellationToken) {
+async fn decide(
+    shared: &Shared,
+    talk: &mut Talk,
+    inbox: &mut mpsc::Receiver<Command>,
+    device: &Device,
+    stop: &CancellationToken,
+) {
     let mut demand = shared.media.demand();
     loop {
         tokio::select! {
@@ -58,10 +65,23 @@ async fn decide(shared: &Shared, talk: &mut Talk, inbox: &mut mpsc::Receiver<Com
                     talk.end();
                     let _asker_left = reply.send(Ok(()));
                 }
+                Some(Command::Device(request)) => ask_device(shared, device, request),
                 None => return,
             },
             Ok(()) = demand.changed() => shared.count_viewers(),
             () = talk.progress() => {}
         }
+    }
+}
+
+/// Hands a request on. A device that leaves its requests lying has not answered them in time.
+fn ask_device(shared: &Shared, device: &Device, request: Request) {
+    match &*device.borrow() {
+        Some(device) => {
+            if let Err(refused) = device.try_send(request) {
+                refused.into_inner().refuse(ActionError::Timeout);
+            }
+        }
+        None => request.refuse(ActionError::Offline { why: shared.why_offline() }),
     }
 }

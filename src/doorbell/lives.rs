@@ -13,7 +13,7 @@ use super::Shared;
 use super::vendor::{DevicePort, Request, Retry, Vendor, VendorError};
 use crate::clock;
 use crate::model::{Event, Link, State};
-use crate::net::supervise::Backoff;
+use crate::net::supervise::{Backoff, jitter};
 
 /// A talk at a time is opened, so a second request finds the first one unread only in a device that hangs.
 /// Full: the talk is refused.
@@ -99,7 +99,8 @@ impl Lives {
         let (request_sender, requests) = mpsc::channel(REQUESTS);
         let (events, event_receiver) = mpsc::channel(EVENTS);
         let Shared { info, state, media, .. } = &*self.shared;
-        let port = DevicePort { info: info.clone(), requests, state: state.clone(), events, media: media.clone() };
+        let port =
+            DevicePort { info: info.borrow().clone(), requests, state: state.clone(), events, media: media.clone() };
         (port, request_sender, event_receiver)
     }
 
@@ -197,9 +198,4 @@ async fn sleep(next: Next) {
         Next::In(wait) => tokio::time::sleep(wait).await,
         Next::Never => std::future::pending().await,
     }
-}
-
-/// A random number in `0.0..1.0`; without randomness all wait alike, which harms nobody.
-fn jitter() -> f64 {
-    getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
 }

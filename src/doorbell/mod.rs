@@ -1,7 +1,11 @@
 //! The vendor-neutral doorbell: a handle that faces hold, and an actor that keeps its rules
 //! (ARCHITECTURE.md §5).
 
+pub mod accounts;
 mod actor;
+pub mod audit;
+pub mod door;
+pub mod guard;
 mod lives;
 pub mod registry;
 mod ring_log;
@@ -16,11 +20,15 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::media::{AudioFormat, Demand, MediaHub};
-use crate::model::{Capability, DeviceInfo, Event, Ring, State};
+use crate::model::{Capability, DeviceInfo, Event, LockState, Ring, State};
+use crate::rtc::kvs_call::Signalling;
+use guard::Permit;
 use ring_log::RingLog;
 
+pub use accounts::Accounts;
+pub use door::Door;
 pub use registry::Registry;
-pub use vendor::{DevicePort, Request, TalkLine, Vendor, VendorError};
+pub use vendor::{AccountPort, DevicePort, Request, TalkLine, Vendor, VendorError};
 
 /// Why an action did not happen, in words for the owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,17 +57,19 @@ pub struct TalkGrant {
 }
 
 /// What the owner wants otherwise for one doorbell.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// In place of the name that the vendor's account has for it.
     pub name: Option<String>,
     /// The longest a talk may last, whoever holds it.
     pub talk_limit: Duration,
+    /// The door that the owner has enabled for it.
+    pub door: Option<Arc<Door>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120) }
+        Self { name: None, talk_limit: Duration::from_secs(120), door: None }
     }
 }
 
@@ -73,7 +83,10 @@ pub struct Doorbell {
 
 /// What handles, the actor and the lives of the device have in common.
 struct Shared {
-    info: Arc<DeviceInfo>,
+    info: watch::Sender<Arc<DeviceInfo>>,
+    /// In place of the name that the vendor's account has for it.
+    name: Option<String>,
+    door: Option<Arc<Door>>,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
@@ -86,6 +99,7 @@ struct Shared {
 enum Command {
     StartTalk { viewer: u64, reply: oneshot::Sender<Result<TalkGrant, ActionError>> },
     SwitchTalk { on: bool, reply: oneshot::Sender<Result<(), ActionError>> },
+    Device(Request),
 }
 
 impl Doorbell {
@@ -95,13 +109,14 @@ impl Doorbell {
     const EVENTS: usize = 64;
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
-    pub fn spawn(vendor: Arc<dyn Vendor>, mut info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
-        if let Some(name) = options.name {
-            info.name = name;
-        }
+    pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
+        let door = options.door.as_ref().map(|door| door.state().borrow().clone());
+        let info = as_owner_wants(info, options.name.as_deref(), options.door.is_some());
         let shared = Arc::new(Shared {
-            info: Arc::new(info),
-            state: watch::Sender::new(State::default()),
+            info: watch::Sender::new(Arc::new(info)),
+            name: options.name,
+            door: options.door,
+            state: watch::Sender::new(State { door, ..State::default() }),
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
@@ -117,8 +132,24 @@ impl Doorbell {
         self.commands.closed().await;
     }
 
-    pub fn info(&self) -> &DeviceInfo {
-        &self.shared.info
+    /// As its account knows it now.
+    pub fn info(&self) -> Arc<DeviceInfo> {
+        self.shared.info.borrow().clone()
+    }
+
+    /// Changes when its owner renames it, or its firmware changes.
+    pub fn infos(&self) -> watch::Receiver<Arc<DeviceInfo>> {
+        self.shared.info.subscribe()
+    }
+
+    /// Takes over what its account says of it now.
+    pub fn update(&self, info: DeviceInfo) {
+        self.shared.update(info);
+    }
+
+    /// The door beside it; `None` unless the owner has enabled it.
+    pub fn door(&self) -> Option<&Arc<Door>> {
+        self.shared.door.as_ref()
     }
 
     pub fn state(&self) -> watch::Receiver<State> {
@@ -148,6 +179,12 @@ impl Doorbell {
         lock(&self.shared.rings).total()
     }
 
+    /// Something that its account heard of. What was told before is dropped.
+    pub fn tell(&self, event: Event) {
+        let _device = tracing::info_span!("device", id = %self.shared.info.borrow().id).entered();
+        self.shared.tell(event);
+    }
+
     /// A press of the button that was heard elsewhere than in the vendor's cloud, by a wire or a radio.
     /// Presses of one source within 1 s are one.
     pub fn press(&self, source: &'static str) {
@@ -160,7 +197,7 @@ impl Doorbell {
     /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached,
     /// `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
-        self.ask(|reply| Command::StartTalk { viewer, reply }).await
+        self.ask_to_talk(|reply| Command::StartTalk { viewer, reply }).await
     }
 
     /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
@@ -169,7 +206,7 @@ impl Doorbell {
     /// # Errors
     /// As `start_talk`. Letting go never fails.
     pub async fn switch_talk(&self, on: bool) -> Result<(), ActionError> {
-        let done = self.ask(|reply| Command::SwitchTalk { on, reply }).await;
+        let done = self.ask_to_talk(|reply| Command::SwitchTalk { on, reply }).await;
         if on { done } else { Ok(()) }
     }
 
@@ -178,13 +215,33 @@ impl Doorbell {
         self.shared.switch_stream(on);
     }
 
+    /// Arranges a call to the camera that another program will make (go2rtc).
+    ///
+    /// # Errors
+    /// `Unsupported` when the camera is not called that way, otherwise why the vendor's cloud did not arrange it.
+    pub async fn arrange_call(&self) -> Result<Signalling, ActionError> {
+        self.ask(|reply| Command::Device(Request::ArrangeCall { reply })).await
+    }
+
+    /// Works the lock that this is. Only the guard makes permits.
+    async fn work_lock(&self, permit: Permit) -> Result<LockState, ActionError> {
+        self.ask(|reply| Command::Device(Request::WorkLock { permit, reply })).await
+    }
+
+    async fn ask_to_talk<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, ActionError>>) -> Command,
+    ) -> Result<T, ActionError> {
+        if !self.info().capabilities.contains(&Capability::Talk) {
+            return Err(ActionError::Unsupported("it has no speaker"));
+        }
+        self.ask(command).await
+    }
+
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, ActionError>>) -> Command,
     ) -> Result<T, ActionError> {
-        if !self.shared.info.capabilities.contains(&Capability::Talk) {
-            return Err(ActionError::Unsupported("it has no speaker"));
-        }
         let stopped = || ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() };
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| stopped())?;
@@ -193,6 +250,17 @@ impl Doorbell {
 }
 
 impl Shared {
+    fn update(&self, info: DeviceInfo) {
+        let info = as_owner_wants(info, self.name.as_deref(), self.door.is_some());
+        self.info.send_if_modified(|known| {
+            let news = **known != info;
+            if news {
+                *known = Arc::new(info);
+            }
+            news
+        });
+    }
+
     /// Passes on what has not been told before.
     fn tell(&self, event: Event) {
         let mut rings = lock(&self.rings);
@@ -209,7 +277,7 @@ impl Shared {
 
     fn press(&self, source: &'static str) {
         // Whoever heard the button does not log under the doorbell's name.
-        let _device = tracing::info_span!("device", id = %self.info.id).entered();
+        let _device = tracing::info_span!("device", id = %self.info.borrow().id).entered();
         let pressed = lock(&self.rings).pressed(source);
         if let Some(ring) = pressed {
             self.tell(Event::Ring(ring));
@@ -232,6 +300,18 @@ impl Shared {
         drop(switch);
         self.state.send_if_modified(|state| std::mem::replace(&mut state.viewers, viewers) != viewers);
     }
+}
+
+/// The owner's own name stands, and only an enabled door is one.
+fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, door: bool) -> DeviceInfo {
+    if let Some(name) = name {
+        name.clone_into(&mut info.name);
+    }
+    info.capabilities.remove(&Capability::Unlock);
+    if door {
+        info.capabilities.insert(Capability::Unlock);
+    }
+    info
 }
 
 /// Nothing panics while it holds one of these locks, so a poisoned one is as good as any.

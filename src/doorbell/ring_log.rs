@@ -67,7 +67,7 @@ impl RingLog {
         }
         let at = clock::unix_now();
         let unix_ms = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-        Some(Ring { at, event_id: format!("{source}_{unix_ms}"), source })
+        Some(Ring { at, event_id: format!("{source}_{unix_ms}"), source, latency: None })
     }
 }
 

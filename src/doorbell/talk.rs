@@ -262,7 +262,7 @@ impl Shared {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.microphone, viewer) != viewer);
     }
 
-    fn why_offline(&self) -> String {
+    pub(super) fn why_offline(&self) -> String {
         let state = self.state.borrow();
         match (&state.link, &state.last_error) {
             (Link::NeedsAttention { why }, _) | (_, Some(why)) => why.clone(),

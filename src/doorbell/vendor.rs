@@ -5,13 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ActionError;
+use super::guard::Permit;
 use crate::media::{AudioFormat, MediaHub};
-use crate::model::{DeviceInfo, Event, State};
+use crate::model::{Account, DeviceId, DeviceInfo, Event, Found, LockState, State};
 pub use crate::net::supervise::Retry;
+use crate::rtc::kvs_call::Signalling;
+use crate::secret::Password;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -21,14 +24,36 @@ pub trait Vendor: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// What the account holds now.
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<DeviceInfo>, VendorError>>;
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>>;
 
-    /// One life of a device; returns when that life ends and never retries by itself.
+    /// One life of the account: lists its devices now and again, and tells what happens at them. Returns when
+    /// that life ends and never retries by itself.
+    fn run_account(
+        self: Arc<Self>,
+        port: AccountPort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>>;
+
+    /// One life of a device, a lock too; returns when that life ends and never retries by itself.
     fn run_device(
         self: Arc<Self>,
         port: DevicePort,
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>>;
+}
+
+/// An account's side of the house, for one life.
+pub struct AccountPort {
+    pub status: watch::Sender<Account>,
+    /// Every complete listing, also one that brings nothing new: a device that is missing twice is gone.
+    /// Full: the account waits; a listing is taken at once.
+    pub listings: mpsc::Sender<Vec<Found>>,
+    /// What happened at which device; what was told before is dropped. Full: the account waits.
+    pub events: mpsc::Sender<(DeviceId, Event)>,
+    /// Notified when somebody wants a listing now.
+    pub rediscover: Arc<Notify>,
+    /// One-time codes that the owner has typed in while the status was `NeedsCode`. A late one replaces it.
+    pub codes: broadcast::Receiver<Password>,
 }
 
 /// A device's side of its doorbell, for one life.
@@ -48,6 +73,23 @@ pub struct DevicePort {
 pub enum Request {
     /// Open the speaker, connecting first if need be. Answered within 10 s or taken for a time-out.
     StartTalk { reply: oneshot::Sender<Result<TalkLine, ActionError>> },
+    /// Arrange a call that another program will make (go2rtc).
+    ArrangeCall { reply: oneshot::Sender<Result<Signalling, ActionError>> },
+    /// Work the lock, once. The permit says what to do, and that the guard has allowed it. The answer is how the
+    /// lock stands afterwards.
+    WorkLock { permit: Permit, reply: oneshot::Sender<Result<LockState, ActionError>> },
+}
+
+impl Request {
+    /// Answers that it was not carried out.
+    pub fn refuse(self, why: ActionError) {
+        // Whoever asked may have given up since.
+        match self {
+            Self::StartTalk { reply } => drop(reply.send(Err(why))),
+            Self::ArrangeCall { reply } => drop(reply.send(Err(why))),
+            Self::WorkLock { reply, .. } => drop(reply.send(Err(why))),
+        }
+    }
 }
 
 /// An open speaker. The device closes it when every sender of `audio` is gone.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::House;
 use crate::doorbell::Doorbell;
 use crate::media::hub::Counters;
+use crate::model::DeviceId;
 
 const LINKS: [&str; 5] = ["offline", "ready", "connecting", "streaming", "needs_attention"];
 
@@ -30,7 +31,7 @@ fn page(house: &House) -> String {
     for doorbell in &doorbells {
         let now = doorbell.state().borrow().link.word();
         for link in LINKS {
-            page.sample("doorbell_link", &[("id", id(doorbell)), ("link", link)], u8::from(link == now));
+            page.sample("doorbell_link", &[("id", id(doorbell).as_str()), ("link", link)], u8::from(link == now));
         }
     }
     page.each("doorbell_viewers", "People who watch now.", &doorbells, |d| d.state().borrow().viewers as u64);
@@ -50,8 +51,8 @@ fn hub(doorbell: &Doorbell) -> Counters {
     doorbell.media().counters()
 }
 
-fn id(doorbell: &Doorbell) -> &str {
-    doorbell.info().id.as_str()
+fn id(doorbell: &Doorbell) -> DeviceId {
+    doorbell.info().id.clone()
 }
 
 /// The text so far.
@@ -76,7 +77,7 @@ impl Page {
     fn each(&mut self, name: &str, help: &str, doorbells: &[Doorbell], figure: impl Fn(&Doorbell) -> u64) {
         self.family(name, help);
         for doorbell in doorbells {
-            self.sample(name, &[("id", id(doorbell))], figure(doorbell));
+            self.sample(name, &[("id", id(doorbell).as_str())], figure(doorbell));
         }
     }
 }

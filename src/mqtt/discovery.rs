@@ -134,7 +134,7 @@ impl Discovery {
     fn motion(&self, info: &DeviceInfo) -> Value {
         let motion = json!({
             "device_class": "motion",
-            "event_types": [MotionKind::Motion, MotionKind::Person, MotionKind::Package],
+            "event_types": MotionKind::ALL,
             "state_topic": self.topics.motion(&info.id),
         });
         entity(info, "event", "motion", "Motion", motion)

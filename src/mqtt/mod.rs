@@ -217,7 +217,7 @@ impl Face {
         let gone: Vec<_> = self.doors.extract_if(.., |_, door| !is_here(door)).collect();
         for (_, door) in gone {
             let doorbell = door.close().await;
-            report::withdraw(doorbell.info(), &self.discovery.topics, &self.publisher);
+            report::withdraw(&doorbell.info(), &self.discovery.topics, &self.publisher);
         }
         for (id, doorbell) in doorbells {
             if !self.doors.contains_key(&id) {

@@ -1,5 +1,7 @@
 //! What MQTT is told of one doorbell: its state as retained topics, its events as they happen.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +30,7 @@ impl Reporter {
     /// Publishes discovery and the present state at once.
     pub(super) fn new(doorbell: Doorbell, discovery: &Discovery, publisher: Publisher) -> Self {
         let info = doorbell.info();
-        let payload = discovery.doorbell(info).to_string();
+        let payload = discovery.doorbell(&info).to_string();
         publisher.set(&discovery.topics.doorbell_discovery(&info.id), payload);
         let mut reporter = Self {
             events: doorbell.events(),
@@ -64,7 +66,7 @@ impl Reporter {
         }
     }
 
-    fn info(&self) -> &DeviceInfo {
+    fn info(&self) -> Arc<DeviceInfo> {
         self.doorbell.info()
     }
 

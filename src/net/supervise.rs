@@ -37,6 +37,11 @@ impl Backoff {
     }
 }
 
+/// A random number in `0.0..1.0`; without randomness all wait alike, which harms nobody.
+pub fn jitter() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

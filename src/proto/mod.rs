@@ -3,6 +3,7 @@
 
 pub mod tutk;
 pub mod wire;
+pub mod wyze;
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -6,6 +6,7 @@ mod feed;
 pub mod framing;
 mod interfaces;
 mod keyframe_request;
+pub mod kvs_call;
 mod packetize;
 mod peer;
 mod playout;

@@ -6,8 +6,13 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::doorbell::Vendor;
+use crate::store::Store;
 
-/// Every account the configuration names.
-pub fn all(config: &Config) -> Vec<Arc<dyn Vendor>> {
-    config.wyze.iter().map(|account| Arc::new(wyze::Wyze::new(account, &config.doorbells)) as Arc<dyn Vendor>).collect()
+/// Every account the configuration names. Tokens are kept in `store`.
+pub fn all(config: &Config, store: &Store) -> Vec<Arc<dyn Vendor>> {
+    config
+        .wyze
+        .iter()
+        .map(|account| Arc::new(wyze::Wyze::new(account, &config.doorbells, store)) as Arc<dyn Vendor>)
+        .collect()
 }

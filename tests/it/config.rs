@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Quality, TutkProtocol};
+use doorstep::config::{self, Quality, Transport, TutkProtocol};
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -58,7 +58,7 @@ fn everything_that_can_be_said_is_understood() {
 
     let [doorbell] = &config.doorbells[..] else { panic!("not one doorbell") };
     assert_eq!(doorbell.name, None, "a key without a value is left out");
-    assert_eq!((doorbell.transport, doorbell.quality), (TutkProtocol::New, Quality::Sd));
+    assert_eq!((doorbell.transport, doorbell.quality), (Transport::Tutk(TutkProtocol::New), Quality::Sd));
     assert_eq!(doorbell.talk_limit_s, Some(60));
     assert_eq!(doorbell.ring_payload.as_deref(), Some(r#"{"action":"single"}"#));
 }

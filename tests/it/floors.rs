@@ -29,10 +29,12 @@ const NOT_IN_PROTO: &[&str] =
 /// Crates that are named in these modules only, so that they can be swapped.
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["app", "cli", "main"]),
+    ("reqwest", &["net"]),
     ("rtc", &["rtc"]),
     ("rumqttc", &["mqtt"]),
     ("rumqttd", &["sim"]),
     ("saphyr_parser", &["config"]),
+    ("webrtc", &["rtc"]),
 ];
 
 #[test]

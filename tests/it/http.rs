@@ -232,8 +232,11 @@ async fn a_listener_learns_of_doorbells_that_come_and_go() {
         move |message: &Value| message["type"] == "snapshot" && message["doorbells"].as_array().unwrap().len() == n
     };
     news(&mut listener, count(1)).await;
-    let second =
-        DeviceInfo { id: DeviceId::parse("fake_2").unwrap(), name: "Garden".into(), ..house.doorbell.info().clone() };
+    let second = DeviceInfo {
+        id: DeviceId::parse("fake_2").unwrap(),
+        name: "Garden".into(),
+        ..DeviceInfo::clone(&house.doorbell.info())
+    };
     let vendor = FakeVendor::of(second);
     house.doorbells.insert(vendor.doorbell(&house.stop));
     news(&mut listener, count(2)).await;

@@ -155,8 +155,11 @@ async fn a_page_that_is_put_away_stops_talking_at_once() {
 async fn one_button_for_two_doors_is_announced_at_both() {
     let browser = Browser::launch().await;
     let house = House::open().await;
-    let second =
-        DeviceInfo { id: DeviceId::parse("fake_2").unwrap(), name: "Garden".into(), ..house.doorbell.info().clone() };
+    let second = DeviceInfo {
+        id: DeviceId::parse("fake_2").unwrap(),
+        name: "Garden".into(),
+        ..DeviceInfo::clone(&house.doorbell.info())
+    };
     let vendor = FakeVendor::of(second);
     house.doorbells.insert(vendor.doorbell(&house.stop));
     vendor.lives(1).await;

@@ -1,5 +1,6 @@
 //! A Wyze doorbell against a virtual camera, from the doorbell's handle to the camera's speaker. Real sockets.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use doorstep::doorbell::{ActionError, Doorbell, Options};
 use doorstep::media::{AudioCodec, AudioFormat};
 use doorstep::model::{Link, State};
 use doorstep::sim::tutk_camera::{self, CameraCommand, CameraEvent, Fault, RunningCamera, Settings};
+use doorstep::store::Store;
 use doorstep::vendor;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -69,9 +71,9 @@ async fn doorbell(camera: &RunningCamera, stop: &CancellationToken) -> Doorbell 
         settings.enr.expose(),
         camera.address,
     );
-    let vendor = vendor::all(&config::parse(&text, "test").unwrap()).remove(0);
-    let info = vendor.discover().await.unwrap().remove(0);
-    Doorbell::spawn(vendor, info, Options::default(), stop.clone())
+    let vendor = vendor::all(&config::parse(&text, "test").unwrap(), &Store::read_only(Path::new("nowhere"))).remove(0);
+    let found = vendor.discover().await.unwrap().remove(0);
+    Doorbell::spawn(vendor, found.info, Options::default(), stop.clone())
 }
 
 fn talk_ended(event: &CameraEvent) -> Option<()> {

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, DoorbellOverride, Quality, TutkProtocol};
+use crate::config::{self, DoorbellOverride, Quality, Transport, TutkProtocol};
 use crate::doorbell::vendor::{BoxFuture, Retry};
-use crate::doorbell::{DevicePort, Vendor, VendorError};
-use crate::model::{Capability, DeviceId, DeviceInfo};
-use models::Model;
+use crate::doorbell::{AccountPort, DevicePort, Vendor, VendorError};
+use crate::model::{Capability, DeviceId, DeviceInfo, Found, Role};
+use crate::store::Store;
+use models::{Model, Way};
 
 const VENDOR: &str = "wyze";
 
@@ -32,7 +33,7 @@ struct Camera {
 }
 
 impl Wyze {
-    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride]) -> Self {
+    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride], _store: &Store) -> Self {
         let cameras = account.cameras.iter().map(|keys| Camera::new(keys, overrides)).collect();
         Self { cameras }
     }
@@ -58,9 +59,25 @@ impl Camera {
         Self {
             info,
             address: wanted.and_then(|doorbell| doorbell.address).unwrap_or(keys.address),
-            protocol: wanted.map(|doorbell| doorbell.transport).unwrap_or_default(),
+            protocol: match wanted.map(|doorbell| doorbell.transport) {
+                Some(Transport::Tutk(protocol)) => protocol,
+                _ => TutkProtocol::Auto,
+            },
             quality: wanted.map(|doorbell| doorbell.quality).unwrap_or_default(),
             keys: keys.clone(),
+        }
+    }
+}
+
+impl Camera {
+    fn found(&self) -> Found {
+        let way = Model::of(&self.info.model).map(|model| model.way);
+        Found {
+            info: self.info.clone(),
+            role: Role::Doorbell,
+            address: Some(self.address),
+            transport: Some("tutk"),
+            obstacle: way.and_then(Way::obstacle).map(str::to_owned),
         }
     }
 }
@@ -79,9 +96,22 @@ impl Vendor for Wyze {
         VENDOR
     }
 
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<DeviceInfo>, VendorError>> {
-        let found = self.cameras.iter().map(|camera| camera.info.clone()).collect();
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
+        let found = self.cameras.iter().map(Camera::found).collect();
         Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn run_account(
+        self: Arc<Self>,
+        port: AccountPort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            let found = self.cameras.iter().map(Camera::found).collect();
+            let _stopping = port.listings.send(found).await;
+            stop.cancelled().await;
+            Ok(())
+        })
     }
 
     fn run_device(

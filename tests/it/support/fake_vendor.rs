@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorstep::doorbell::vendor::{BoxFuture, Retry};
-use doorstep::doorbell::{ActionError, DevicePort, Doorbell, Options, Request, TalkLine, Vendor, VendorError};
+use doorstep::doorbell::{
+    AccountPort, ActionError, DevicePort, Doorbell, Options, Request, TalkLine, Vendor, VendorError,
+};
 use doorstep::media::{AudioFormat, FrameKind, MediaHub, VideoCodec};
-use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Ring, State};
+use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Found, Link, Ring, Role, State};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +106,11 @@ impl FakeVendor {
         Doorbell::spawn(self.clone(), self.info.clone(), options, stop.clone())
     }
 
+    fn found(&self) -> Found {
+        let info = self.info.clone();
+        Found { info, role: Role::Doorbell, address: None, transport: None, obstacle: None }
+    }
+
     // The script.
 
     pub(crate) fn then_life(&self, life: Life) {
@@ -132,7 +139,7 @@ impl FakeVendor {
 
     pub(crate) fn ring(&self, event_id: &str) {
         let at = doorstep::clock::unix_now();
-        self.tell(Event::Ring(Ring { at, event_id: event_id.to_owned(), source: "cloud" }));
+        self.tell(Event::Ring(Ring { at, event_id: event_id.to_owned(), source: "cloud", latency: None }));
     }
 
     /// Closes the speaker from the camera's side.
@@ -190,8 +197,20 @@ impl Vendor for FakeVendor {
         "fake"
     }
 
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<DeviceInfo>, VendorError>> {
-        Box::pin(async { Ok(vec![self.info.clone()]) })
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
+        Box::pin(async { Ok(vec![self.found()]) })
+    }
+
+    fn run_account(
+        self: Arc<Self>,
+        port: AccountPort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            port.listings.send(vec![self.found()]).await.expect("the house listens");
+            stop.cancelled().await;
+            Ok(())
+        })
     }
 
     fn run_device(
@@ -269,7 +288,10 @@ impl Device {
     }
 
     fn answer(&mut self, request: Request) {
-        let Request::StartTalk { reply } = request;
+        let reply = match request {
+            Request::StartTalk { reply } => reply,
+            other => return other.refuse(ActionError::Unsupported("it is made for talk")),
+        };
         self.vendor.note(|seen| seen.talks_asked += 1);
         let what = self.vendor.script.lock().unwrap().on_talk.clone();
         match what {

@@ -113,7 +113,10 @@ impl<'a> Conductor<'a> {
     }
 
     async fn request(&mut self, request: Request) {
-        let Request::StartTalk { reply } = request;
+        let reply = match request {
+            Request::StartTalk { reply } => reply,
+            other => return other.refuse(ActionError::Unsupported("it is a camera on the LAN")),
+        };
         // The doorbell lets one talk at a time; a second request means that it has let go of the first, and
         // the session opens no second one beside it.
         if !self.is_silent() {

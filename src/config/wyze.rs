@@ -1,0 +1,144 @@
+//! Wyze accounts: the login, where the cloud is, and cameras named by hand.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use url::Url;
+
+use super::section::Section;
+use super::{Mac, Uid, values};
+use crate::model::DeviceId;
+use crate::secret::{Enr, Password, Token};
+
+/// A Wyze account, or cameras whose keys the owner knows, or both.
+#[derive(Debug, Clone)]
+pub struct Wyze {
+    pub login: Option<WyzeLogin>,
+    pub cameras: Vec<WyzeCamera>,
+}
+
+/// What it takes to log in, and how the account's events are read.
+#[derive(Debug, Clone)]
+pub struct WyzeLogin {
+    pub email: String,
+    /// In the clear, or hashed already with `md5:` in front.
+    pub password: Password,
+    /// Of the developer console, together with `api_key`.
+    pub key_id: Password,
+    pub api_key: Token,
+    /// The base32 secret of an authenticator app, where the account asks for codes.
+    pub totp_secret: Option<Password>,
+    /// Which `event_value`s of the event list mean that the button was pressed.
+    pub ring_events: Vec<u32>,
+    /// How often the event list is read while the account has a doorbell.
+    pub poll: Duration,
+    pub endpoints: WyzeEndpoints,
+}
+
+impl WyzeLogin {
+    const RING_EVENTS: [u32; 1] = [10];
+    const POLL: Duration = Duration::from_secs(5);
+}
+
+/// Where Wyze's cloud is, without a slash at the end. Another one is a virtual cloud or a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WyzeEndpoints {
+    /// `/api/user/login`, `/user/login`
+    pub auth: Url,
+    /// `/app/…`
+    pub api: Url,
+    /// `/app/v4/device/get_event_list`
+    pub core: Url,
+    /// `/openapi/lock/…`
+    pub lock: Url,
+}
+
+impl Default for WyzeEndpoints {
+    fn default() -> Self {
+        let url = |text: &str| Url::parse(text).unwrap_or_else(|_| unreachable!("{text} is an address"));
+        Self {
+            auth: url("https://auth-prod.api.wyze.com"),
+            // Not `api.wyzecam.com`, whose certificate many systems no longer trust (wyze-cloud reference §0).
+            api: url("https://app.wyzecam.com"),
+            core: url("https://app-core.cloud.wyze.com"),
+            lock: url("https://yd-saas-toc.wyzecam.com"),
+        }
+    }
+}
+
+/// One TUTK camera, named by hand.
+#[derive(Debug, Clone)]
+pub struct WyzeCamera {
+    pub name: String,
+    /// Wyze's model code (`HL_DB2`).
+    pub model: String,
+    pub mac: Mac,
+    pub uid: Uid,
+    pub enr: Enr,
+    pub address: SocketAddr,
+}
+
+impl WyzeCamera {
+    /// The doorbell's id, made of the MAC address.
+    pub fn id(&self) -> DeviceId {
+        DeviceId::from_hardware("wyze", self.mac.as_str())
+    }
+}
+
+/// `macs` are those of the accounts before this one.
+pub(super) fn read(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<Wyze> {
+    let cameras = account.sections("cameras", |camera| read_camera(camera, macs));
+    let by_hand_only = !["email", "password", "key_id", "api_key"].into_iter().any(|key| account.has(key));
+    if by_hand_only && account.has("cameras") {
+        // Asked for all the same, so that they count as known.
+        ["totp_secret", "ring_events", "poll_s", "endpoints"].into_iter().for_each(|key| {
+            if account.has(key) {
+                account
+                    .report_value(key, "of no use without a login; expected `email`, `password`, `key_id`, `api_key`");
+            }
+        });
+        return Some(Wyze { login: None, cameras });
+    }
+    Some(Wyze { login: Some(read_login(account)?), cameras })
+}
+
+fn read_login(account: &mut Section<'_>) -> Option<WyzeLogin> {
+    let email = account.required("email", &values::EMAIL);
+    let password = account.required("password", &values::PASSWORD);
+    let key_id = account.required("key_id", &values::KEY_ID);
+    let api_key = account.required("api_key", &values::API_KEY);
+    let totp_secret = account.optional("totp_secret", &values::TOTP_SECRET);
+    let mut ring_events = account.texts("ring_events", &values::EVENT_VALUE);
+    if !account.has("ring_events") {
+        ring_events = WyzeLogin::RING_EVENTS.into();
+    }
+    let poll = account.optional("poll_s", &values::POLL_S).map_or(WyzeLogin::POLL, Duration::from_secs);
+    let endpoints = account.section("endpoints", read_endpoints).unwrap_or_default();
+    let (email, password, key_id, api_key) = (email?, password?, key_id?, api_key?);
+    Some(WyzeLogin { email, password, key_id, api_key, totp_secret, ring_events, poll, endpoints })
+}
+
+fn read_endpoints(endpoints: &mut Section<'_>) -> Option<WyzeEndpoints> {
+    let mut read = |key, usual| endpoints.optional(key, &values::ENDPOINT).unwrap_or(usual);
+    let usual = WyzeEndpoints::default();
+    Some(WyzeEndpoints {
+        auth: read("auth", usual.auth),
+        api: read("api", usual.api),
+        core: read("core", usual.core),
+        lock: read("lock", usual.lock),
+    })
+}
+
+fn read_camera(camera: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<WyzeCamera> {
+    let name = camera.required("name", &values::NAME);
+    let model = camera.required("model", &values::MODEL);
+    let mac = camera.required("mac", &values::MAC);
+    let uid = camera.required("uid", &values::UID);
+    let enr = camera.required("enr", &values::ENR);
+    let address = camera.required("address", &values::CAMERA_ADDRESS);
+    if mac.as_ref().is_some_and(|mac| !macs.insert(mac.clone())) {
+        camera.report_value("mac", "a camera before this one has the same; expected each camera once");
+    }
+    Some(WyzeCamera { name: name?, model: model?, mac: mac?, uid: uid?, enr: enr?, address: address? })
+}

@@ -8,10 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::publisher::Publisher;
 use super::subscriptions::Subscriptions;
+use super::topics::Topics;
 
 /// Publishes devices. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Announcer {
+    topics: Topics,
     publisher: Publisher,
     subscriptions: Subscriptions,
     devices: Arc<Mutex<BTreeMap<String, Device>>>,
@@ -26,8 +28,8 @@ struct Device {
 }
 
 impl Announcer {
-    pub(super) fn new(publisher: Publisher, subscriptions: Subscriptions) -> Self {
-        Self { publisher, subscriptions, devices: Arc::default() }
+    pub(super) fn new(topics: Topics, publisher: Publisher, subscriptions: Subscriptions) -> Self {
+        Self { topics, publisher, subscriptions, devices: Arc::default() }
     }
 
     /// Lets the device of `topic` be as `payload` describes it.
@@ -53,16 +55,31 @@ impl Announcer {
         self.publisher.clear(topic);
     }
 
-    /// Takes note of what the broker had retained. Whether `topic` is that of a device.
+    /// Takes note of what the broker had retained, and away what belonged to components that are no more. Whether
+    /// `topic` is that of a device.
     pub(super) fn on_retained(&self, topic: &str, payload: &[u8]) -> bool {
         self.with(|devices| {
             let Some(device) = devices.get_mut(topic) else { return false };
             if let Ok(found) = serde_json::from_slice::<Value>(payload) {
                 device.bury(&found);
                 self.publisher.set(topic, device.to_string());
+                self.clear_what_they_retained(device, &found);
             }
             true
         })
+    }
+
+    fn clear_what_they_retained(&self, device: &Device, found: &Value) {
+        let present = self.publisher.outbox().topics();
+        // Events are never retained.
+        let gone = device.gone.iter().filter(|(_, platform)| *platform != "event");
+        for component in gone.filter_map(|(key, _)| components(found)?.get(key)) {
+            let availability = component["availability"].as_array().into_iter().flatten().map(|entry| &entry["topic"]);
+            let topics = availability.chain([&component["state_topic"]]).filter_map(Value::as_str);
+            topics
+                .filter(|topic| self.topics.is_ours(topic) && !present.iter().any(|present| present == topic))
+                .for_each(|topic| self.publisher.clear(topic));
+        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Device>) -> T) -> T {

@@ -92,7 +92,7 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
     let discovery = Discovery { topics: topics.clone(), version: settings.version, page_url: settings.page_url };
     publisher.set(&topics.status(), ONLINE);
     let subscriptions = Subscriptions::default();
-    let announcer = Announcer::new(publisher.clone(), subscriptions.clone());
+    let announcer = Announcer::new(topics.clone(), publisher.clone(), subscriptions.clone());
     let vendors: Vec<_> = accounts.all().into_iter().map(|(vendor, _)| vendor).collect();
     announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors));
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());

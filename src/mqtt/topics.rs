@@ -42,6 +42,12 @@ impl Topics {
         Self { base: broker.base_topic.clone(), discovery_prefix: broker.discovery_prefix.clone() }
     }
 
+    /// Whether `topic` is below the base topic, and can be published to.
+    pub(super) fn is_ours(&self, topic: &str) -> bool {
+        let below = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/'));
+        below.is_some() && rumqttc::valid_topic(topic)
+    }
+
     /// `online` while we are connected, `offline` by last will.
     pub(super) fn status(&self) -> String {
         format!("{}/status", self.base)

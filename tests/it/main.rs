@@ -37,3 +37,4 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_cloud_sim;

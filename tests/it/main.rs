@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
+mod accounts;
 mod broker;
 mod browser_whep;
 mod config;
@@ -16,6 +17,9 @@ mod http_kvs;
 mod licences;
 mod media;
 mod mqtt;
+mod mqtt_bridge;
+mod mqtt_devices;
+mod mqtt_lock;
 mod mqtt_tls;
 mod outbox;
 mod page;

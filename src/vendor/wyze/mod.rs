@@ -1,5 +1,6 @@
 //! Wyze. For now the cameras whose keys the owner typed into the configuration, reached over the LAN.
 
+pub mod cloud;
 pub mod models;
 mod tutk;
 

@@ -9,6 +9,7 @@ pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
 pub(crate) mod mosquitto;
+pub(crate) mod mqtt_house;
 pub(crate) mod program;
 pub(crate) mod service;
 pub(crate) mod tcp_proxy;

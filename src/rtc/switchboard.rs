@@ -35,7 +35,15 @@ const IDLE: Duration = Duration::from_secs(3_600);
 pub(super) enum Command {
     Add(Box<Newcomer>),
     Candidates { viewer: u64, fragment: String, reply: oneshot::Sender<bool> },
-    Close { viewer: u64, reply: oneshot::Sender<bool> },
+    Close { viewer: u64, parting: Parting, reply: oneshot::Sender<bool> },
+}
+
+/// How a viewer is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    Told,
+    /// As if a cable had been cut.
+    Silent,
 }
 
 /// An answered viewer on its way into the loop.
@@ -218,9 +226,12 @@ impl Switchboard {
                 self.attend(viewer, now);
                 let _ = reply.send(known.is_some());
             }
-            Command::Close { viewer, reply } => {
+            Command::Close { viewer, parting, reply } => {
                 let known = self.viewers.contains_key(&viewer);
-                self.remove(viewer, "left");
+                match parting {
+                    Parting::Told => self.remove(viewer, "left"),
+                    Parting::Silent => self.abandon(viewer, "abandoned"),
+                }
                 let _ = reply.send(known);
             }
         }
@@ -282,10 +293,16 @@ impl Switchboard {
         }
     }
 
+    /// Tells a viewer that it is over, and drops it.
     fn remove(&mut self, id: u64, why: &'static str) {
+        if let Some(viewer) = self.viewers.get_mut(&id) {
+            viewer.peer.close(|datagram| self.outlet.send(&datagram));
+        }
+        self.abandon(id, why);
+    }
+
+    fn abandon(&mut self, id: u64, why: &'static str) {
         let Some(mut viewer) = self.viewers.remove(&id) else { return };
-        let outlet = &mut self.outlet;
-        viewer.peer.close(|datagram| outlet.send(&datagram));
         self.by_ufrag.remove(&viewer.peer.ufrag);
         for source in viewer.sources.drain(..) {
             if self.by_source.get(&source) == Some(&id) {

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "demo-broker")]
 pub mod broker;
+mod checks;
 pub mod clip;
 pub mod console;
 mod ear;

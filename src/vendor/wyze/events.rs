@@ -141,9 +141,8 @@ impl Poller {
 }
 
 impl Window {
-    /// The body of event list v4: these keys in this order, without spaces, since it is signed as it stands.
-    /// `nonce` is milliseconds since 1970.
-    pub(super) fn v4(self, devices: &[&str], nonce: u64) -> Value {
+    /// The body of event list v4, whose `nonce` comes with the signature.
+    pub(super) fn v4(self, devices: &[&str]) -> Value {
         json!({
             "begin_time": self.begin_ms,
             "count": PAGE,
@@ -151,7 +150,6 @@ impl Window {
             "end_time": self.end_ms,
             "event_tag_list": [],
             "event_value_list": [],
-            "nonce": nonce.to_string(),
             "order_by": 1,
         })
     }
@@ -266,6 +264,11 @@ impl Told {
         }
         true
     }
+}
+
+/// Whether this is the `data` of an event list.
+pub(super) fn is_list(data: &Value) -> bool {
+    data.get("event_list").is_some_and(Value::is_array)
 }
 
 /// How long to wait between two readings when all is well: `poll`, or as much longer as the requests that the
@@ -507,9 +510,12 @@ mod tests {
     }
 
     #[test]
-    fn the_signed_body_is_compact_and_its_keys_are_sorted() {
-        let body = Window { begin_ms: 1, end_ms: 2 }.v4(&["A", "B"], 3).to_string();
-        let expected = r#"{"begin_time":1,"count":20,"device_id_list":["A","B"],"end_time":2,"event_tag_list":[],"event_value_list":[],"nonce":"3","order_by":1}"#;
+    fn the_signed_body_holds_what_the_phone_app_sends_and_nothing_else() {
+        let body = Window { begin_ms: 1, end_ms: 2 }.v4(&["A", "B"]).to_string();
+        let expected = concat!(
+            r#"{"begin_time":1,"count":20,"device_id_list":["A","B"],"end_time":2,"event_tag_list":[],"#,
+            r#""event_value_list":[],"order_by":1}"#
+        );
         assert_eq!(body, expected);
     }
 

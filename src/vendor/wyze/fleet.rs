@@ -66,6 +66,10 @@ impl Fleet {
         self.0.get(id)
     }
 
+    pub(super) fn has_listed(&self) -> bool {
+        self.0.values().any(|device| device.listed)
+    }
+
     pub(super) fn found(&self) -> Vec<Found> {
         self.0.values().map(Device::found).collect()
     }

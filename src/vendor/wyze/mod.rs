@@ -1,10 +1,9 @@
 //! Wyze: the doorbells, cameras and locks of an account, and cameras whose keys the owner typed in.
 
-#[allow(dead_code, reason = "the account's life, which reads listings, follows")]
+mod account;
+pub mod cloud;
 mod devices;
-#[allow(dead_code, reason = "the account's life, which reads the events, follows")]
 mod events;
-#[allow(dead_code, reason = "the account's life follows")]
 mod fleet;
 pub mod models;
 mod route;
@@ -22,6 +21,8 @@ use crate::doorbell::vendor::{BoxFuture, Retry};
 use crate::doorbell::{AccountPort, ActionError, DevicePort, Vendor, VendorError};
 use crate::model::{Capability, DeviceId, Found, Link};
 use crate::store::Store;
+use account::Account;
+use devices::Record;
 use fleet::{Device, Fleet};
 use route::{Plan, Reach, Troubles};
 
@@ -29,10 +30,10 @@ const VENDOR: &str = "wyze";
 
 /// One Wyze account.
 pub struct Wyze {
-    #[allow(dead_code, reason = "the account's life follows")]
     typed: Vec<config::WyzeCamera>,
-    #[allow(dead_code, reason = "the account's life follows")]
     wishes: Vec<DoorbellOverride>,
+    /// `None` where there are only cameras that were typed in.
+    account: Option<Account>,
     known: watch::Sender<Known>,
     troubles: Mutex<Troubles>,
     /// Notified when a camera is not where the last listing said.
@@ -47,11 +48,12 @@ struct Known {
 }
 
 impl Wyze {
-    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride], _store: &Store) -> Self {
+    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride], store: &Store) -> Self {
         let now = Fleet::new(&account.cameras, &[], overrides);
         Self {
             typed: account.cameras.clone(),
             wishes: overrides.to_vec(),
+            account: account.login.as_ref().map(|login| Account::new(login, store)),
             known: watch::Sender::new(Known { now, before: Fleet::default() }),
             troubles: Mutex::default(),
             relist: Notify::new(),
@@ -67,6 +69,25 @@ impl Wyze {
             retry: Retry::Backoff,
             source: None,
         })
+    }
+
+    fn found(&self) -> Vec<Found> {
+        self.known.borrow().now.found()
+    }
+
+    fn has_listed(&self) -> bool {
+        self.known.borrow().now.has_listed()
+    }
+
+    /// Takes over a complete listing.
+    fn learn(&self, records: &[Record]) {
+        let now = Fleet::new(&self.typed, records, &self.wishes);
+        self.known.send_modify(|known| known.before = std::mem::replace(&mut known.now, now));
+    }
+
+    /// Whether the account tells this of this device.
+    fn tells(&self, id: &DeviceId, what: Capability) -> bool {
+        self.known.borrow().now.get(id).is_some_and(|device| device.info.capabilities.contains(&what))
     }
 
     async fn live(&self, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
@@ -204,8 +225,12 @@ impl Vendor for Wyze {
     }
 
     fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
-        let found = self.known.borrow().now.found();
-        Box::pin(std::future::ready(Ok(found)))
+        Box::pin(async {
+            if let Some(account) = &self.account {
+                self.learn(&account.list().await?);
+            }
+            Ok(self.found())
+        })
     }
 
     fn run_account(
@@ -213,12 +238,7 @@ impl Vendor for Wyze {
         port: AccountPort,
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
-        Box::pin(async move {
-            let found = self.known.borrow().now.found();
-            let _stopping = port.listings.send(found).await;
-            stop.cancelled().await;
-            Ok(())
-        })
+        Box::pin(async move { account::live(&self, port, stop).await })
     }
 
     fn run_device(

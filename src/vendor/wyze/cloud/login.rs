@@ -124,7 +124,7 @@ impl Inner {
     }
 
     fn credentials(&self) -> Value {
-        json!({ "email": self.login.email, "password": password_hash(self.login.password.expose()) })
+        json!({ "email": self.login.email.expose(), "password": password_hash(self.login.password.expose()) })
     }
 
     fn as_app(&self, request: Request) -> Request {

@@ -133,7 +133,7 @@ impl Cloud {
 
     /// Whom iot3 is told to act for.
     pub fn email(&self) -> &str {
-        &self.0.login.email
+        self.0.login.email.expose()
     }
 
     /// Gives Wyze the code that a call has failed for with `CodeWanted`.

@@ -1,6 +1,7 @@
 //! Wyze. For now the cameras whose keys the owner typed into the configuration, reached over the LAN.
 
 pub mod cloud;
+pub mod lock;
 pub mod models;
 mod tutk;
 

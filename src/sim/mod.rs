@@ -10,3 +10,4 @@ pub mod options;
 pub mod sound;
 pub mod tone;
 pub mod tutk_camera;
+pub mod wyze_cloud;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
+mod accounts;
 mod broker;
 mod browser_whep;
 mod config;
@@ -32,3 +33,4 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_cloud_sim;

@@ -1,4 +1,5 @@
-//! Other people's programs against ours: `GO2RTC=/path/to/go2rtc cargo nextest run --test peers`.
+//! Other people's programs against ours:
+//! `GO2RTC=/path/to/go2rtc WYZE_PYTHON=/path/to/python cargo nextest run --test peers`.
 //!
 //! A peer that is not installed is named on standard error, and its tests count as skipped
 //! (`--ignored` runs them all the same, to fail with what is missing).
@@ -11,6 +12,7 @@ mod go2rtc;
 mod http;
 mod wait;
 mod wav;
+mod wyze;
 
 use std::process::ExitCode;
 
@@ -18,11 +20,13 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let missing = go2rtc::missing();
-    if let Some(what) = &missing {
-        report_skipped(what);
+    let mut trials = Vec::new();
+    for (missing, tests) in [(go2rtc::missing(), go2rtc::tests()), (wyze::missing(), wyze::tests())] {
+        if let Some(what) = &missing {
+            report_skipped(what);
+        }
+        trials.extend(tests.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())));
     }
-    let trials = go2rtc::tests().into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -2,7 +2,9 @@
 
 pub mod cloud;
 pub mod models;
+pub mod streams;
 mod tutk;
+pub mod webrtc;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -6,6 +6,7 @@ mod checks;
 pub mod clip;
 pub mod console;
 mod ear;
+pub mod kvs_camera;
 pub mod lossy_link;
 pub mod options;
 pub mod sound;

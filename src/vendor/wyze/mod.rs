@@ -8,7 +8,9 @@ mod fleet;
 pub mod lock;
 pub mod models;
 mod route;
+pub mod streams;
 mod tutk;
+pub mod webrtc;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

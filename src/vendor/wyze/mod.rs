@@ -5,6 +5,7 @@ pub mod cloud;
 mod devices;
 mod events;
 mod fleet;
+pub mod lock;
 pub mod models;
 mod route;
 mod tutk;

@@ -45,7 +45,7 @@ pub(super) struct World {
     pub(super) events: broadcast::Sender<CloudEvent>,
 }
 
-/// How much of a [`Rate`] is used up.
+/// How much of a [`Rate`](super::Rate) is used up.
 struct Window {
     since: Instant,
     used: u32,

@@ -628,7 +628,6 @@ impl Random {
 
 #[test]
 fn whatever_is_sent_nothing_passes_that_the_model_forbids() {
-    println!("seeds 1 to 60");
     let mut passed = 0;
     for seed in 1..=60 {
         let mut random = Random(seed);

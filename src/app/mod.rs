@@ -93,6 +93,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let face = http::Face {
         doorbells: doorbells.clone(),
+        accounts: accounts.clone(),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
         whep: whep::router(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
+mod accounts;
 mod broker;
 mod browser_whep;
 mod config;
@@ -12,6 +13,8 @@ mod demo_browser;
 mod doorbell;
 mod floors;
 mod http;
+mod http_kvs;
+mod kvs_master;
 mod licences;
 mod media;
 mod mqtt;
@@ -21,6 +24,7 @@ mod mqtt_lock;
 mod mqtt_tls;
 mod outbox;
 mod page;
+mod page_account;
 mod readme;
 mod secrets;
 mod service;
@@ -35,3 +39,4 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_cloud_sim;

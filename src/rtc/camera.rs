@@ -36,6 +36,7 @@ use webrtc::peer_connection::{
 
 use super::interfaces;
 use super::kvs_call::IceServer;
+use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, MediaHub};
 use answer::Answer;
 use receive::Receiver;
@@ -81,6 +82,7 @@ pub(super) struct CameraPeer {
     offer: String,
     /// Ours. Full: the last ones are dropped; so many lead nowhere anyway.
     candidates: mpsc::Receiver<String>,
+    next_candidate: Instant,
     remote_candidates: usize,
     state: watch::Receiver<RTCPeerConnectionState>,
     microphone: Option<Microphone>,
@@ -91,6 +93,8 @@ pub(super) struct CameraPeer {
 
 impl CameraPeer {
     const MOST_CANDIDATES: usize = 32;
+    /// Amazon passes on 20 a second (kvs reference §4).
+    const CANDIDATES_APART: Duration = Duration::from_millis(55);
     /// Sockets of one connection.
     const MOST_ADDRESSES: usize = 8;
 
@@ -114,6 +118,7 @@ impl CameraPeer {
             connection,
             offer: String::new(),
             candidates,
+            next_candidate: clock::now(),
             remote_candidates: 0,
             state,
             microphone: None,
@@ -149,7 +154,10 @@ impl CameraPeer {
 
     /// The next address of ours that the camera is to be told; `None` when there will be no more. May be cancelled.
     pub(super) async fn candidate(&mut self) -> Option<String> {
-        self.candidates.recv().await
+        tokio::time::sleep_until(self.next_candidate).await;
+        let candidate = self.candidates.recv().await;
+        self.next_candidate = clock::now() + Self::CANDIDATES_APART;
+        candidate
     }
 
     /// Takes the camera's answer, once.

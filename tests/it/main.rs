@@ -13,6 +13,7 @@ mod demo_browser;
 mod doorbell;
 mod floors;
 mod http;
+mod kvs_call;
 mod kvs_master;
 mod licences;
 mod media;

@@ -26,6 +26,7 @@ use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use webrtc::error::Error;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
@@ -213,7 +214,7 @@ impl CameraPeer {
     /// Lets the media flow to the hub, once, until the connection has ended or the handle is aborted or dropped.
     pub(super) fn flow(&mut self) -> AbortOnDropHandle<Ending> {
         let (receiver, state, connection) = (self.waiting.take(), self.state.clone(), self.connection.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        let flowing = async move {
             let Some(receiver) = receiver else { return Ending::HungUp };
             tokio::select! {
                 biased;
@@ -221,7 +222,8 @@ impl CameraPeer {
                 () = hung_up(&*connection) => Ending::HungUp,
                 () = receiver.run() => Ending::Silent,
             }
-        }))
+        };
+        AbortOnDropHandle::new(tokio::spawn(flowing.in_current_span()))
     }
 
     /// What the camera's speaker takes, if it has answered that it takes anything.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::camera::CameraPeer;
 pub use super::camera::Ending;
@@ -62,7 +63,6 @@ pub enum CallError {
 
 /// A call whose media flow. Dropping it hangs up.
 pub struct KvsCall {
-    asked_to_listen: bool,
     speech_format: Option<AudioFormat>,
     /// 200 ms. Full: the piece is dropped; it would be heard late.
     speech: mpsc::Sender<Bytes>,
@@ -84,14 +84,9 @@ impl KvsCall {
         let speech_format = peer.speech_format();
         let (speech, pieces) = mpsc::channel(Self::SPEECH);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep(peer, line, pieces, stop.clone()));
+        let task = tokio::spawn(keep(peer, line, pieces, stop.clone()).in_current_span());
         let _hang_up = stop.clone().drop_guard();
-        Ok(Self { asked_to_listen: talk, speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
-    }
-
-    /// Whether the camera was asked for its speaker.
-    pub fn was_asked_to_listen(&self) -> bool {
-        self.asked_to_listen
+        Ok(Self { speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
     }
 
     /// What the camera's speaker takes; `None` when it was not asked for or is not offered.

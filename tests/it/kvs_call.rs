@@ -358,6 +358,20 @@ async fn a_wyze_camera_without_speaker_refuses_a_talk_and_is_seen_on() {
 }
 
 #[tokio::test]
+async fn a_camera_that_does_not_answer_when_asked_for_its_speaker_is_called_without() {
+    let mut life = Life::of(Camera::with_fault(Fault::NoAnswer).await);
+    let _watching = life.media.hold();
+    for time in ["offer", "offer again"] {
+        life.camera.happens(time, |event| matches!(event, CameraEvent::Offer { .. })).await;
+    }
+    life.camera.running.commands.send(CameraCommand::Fault(None)).await.unwrap();
+    let answered = |event: &CameraEvent| matches!(event, CameraEvent::Answered { talk: false, .. });
+    life.camera.happens("answer", answered).await;
+    life.until("streaming", |state| state.link == Link::Streaming).await;
+    assert!(life.start_talk().await.is_err(), "it was not asked for its speaker");
+}
+
+#[tokio::test]
 async fn another_program_gets_an_address_of_its_own_while_the_camera_is_watched() {
     let mut life = Life::of(Camera::start(Settings::default()).await);
     let _watching = life.media.hold();

@@ -6,19 +6,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{Method, StatusCode};
-use serde_json::{Value, json};
-use tracing::Instrument;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::api::{find, refused, says_nothing};
 use super::{ApiError, House};
 use crate::clock;
 use crate::doorbell::guard::{Attempt, Via};
 use crate::doorbell::{ActionError, Door, Doorbell};
-use crate::model::{LockAction, LockState};
+use crate::model::LockAction;
 
 type Id = Result<Path<String>, PathRejection>;
-type Reply = Result<(StatusCode, Json<Value>), ApiError>;
+type Reply = Result<Response, ApiError>;
 
 pub(super) async fn unlock(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
     work(&house, id, request, LockAction::Unlock).await
@@ -33,15 +33,15 @@ async fn work(house: &House, id: Id, request: Request, action: LockAction) -> Re
     let received = clock::now();
     let (doorbell, door) = enabled(house, id).ok_or(ApiError::NoSuchRoute)?;
     if request.method() != Method::POST {
-        return Err(ApiError::Method);
+        return Ok(([(header::ALLOW, "POST")], ApiError::Method).into_response());
     }
     says_nothing(request).await?;
     let attempt = Attempt { via: Via::Http { who: house.who, action }, received };
-    let outcome = match attend(door, attempt).await {
+    let outcome = match door.work(attempt).await.outcome {
         Ok(lock) => json!({ "ok": true, "lock": lock }),
-        Err(why) => json!({ "ok": false, "error": refused(&doorbell, why).to_string() }),
+        Err(why) => json!({ "ok": false, "error": sentence(&doorbell, why) }),
     };
-    Ok((StatusCode::ACCEPTED, Json(outcome)))
+    Ok((StatusCode::ACCEPTED, Json(outcome)).into_response())
 }
 
 fn enabled(house: &House, id: Id) -> Option<(Doorbell, Arc<Door>)> {
@@ -51,15 +51,12 @@ fn enabled(house: &House, id: Id) -> Option<(Doorbell, Arc<Door>)> {
     Some((doorbell, door))
 }
 
-/// On a task of its own, so that somebody who hangs up does not end it between the audit log and the lock.
-async fn attend(door: Arc<Door>, attempt: Attempt) -> Result<LockState, ActionError> {
-    let attempt = async move { door.work(attempt).await };
-    match tokio::spawn(attempt.in_current_span()).await {
-        Ok(answer) => answer.outcome,
-        Err(error) => {
-            tracing::error!(%error, "the guard of a door failed; this is a bug");
-            let why = "An internal error, which the log describes. Look at the door before you try again.";
-            Err(ActionError::Offline { why: why.to_owned() })
-        }
-    }
+/// What came of it, about the door: a doorbell's own sentences end with what to do about a doorbell.
+fn sentence(doorbell: &Doorbell, why: ActionError) -> String {
+    let why = match why {
+        ActionError::Refused { why } => format!("{why}."),
+        ActionError::Timeout => "The lock did not answer in time. Look at the door before you try again.".to_owned(),
+        other => return refused(doorbell, other).to_string(),
+    };
+    format!("{}: {why}", doorbell.info().name)
 }

@@ -119,6 +119,11 @@ fn routes() -> Vec<Route> {
     routes
 }
 
+/// Every address but WHEP's, with `{id}` for a doorbell and `{n}` for an account, so that a test can walk them all.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    routes().into_iter().map(|route| route.path)
+}
+
 /// The whole face, to be served on `local`.
 ///
 /// # Errors

@@ -12,3 +12,4 @@ pub mod options;
 pub mod sound;
 pub mod tone;
 pub mod tutk_camera;
+pub mod wyze_cloud;

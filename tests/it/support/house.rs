@@ -47,16 +47,16 @@ impl House {
     }
 
     pub(crate) async fn with(vendor: Arc<FakeVendor>, token: Option<Token>, whep: Router) -> Self {
-        Self::with_options(Options::default(), vendor, token, whep).await
+        Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
     }
 
-    pub(crate) async fn with_options(
+    async fn build(
         options: Options,
         vendor: Arc<FakeVendor>,
         token: Option<Token>,
         whep: Router,
+        stop: CancellationToken,
     ) -> Self {
-        let stop = CancellationToken::new();
         let doorbells = Registry::default();
         let doorbell = vendor.doorbell_with(options, &stop);
         doorbells.insert(doorbell.clone());
@@ -82,6 +82,10 @@ impl House {
         let both = Router::new().nest_service(PREFIX, face.clone()).fallback_service(face);
         let serving = tokio::spawn(serve(listener, both, stop.clone()));
         Self { address, vendor, account, doorbell, doorbells, mqtt, stop, serving }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {

@@ -15,6 +15,7 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod kvs_call;
 mod kvs_master;
 mod licences;
 mod media;

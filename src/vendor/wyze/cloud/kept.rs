@@ -155,9 +155,13 @@ impl Kept {
 fn key(login: &WyzeLogin) -> String {
     let at = &login.endpoints;
     let mut hash = Sha256::new();
-    for part in
-        [login.email.to_lowercase().as_str(), at.auth.as_str(), at.api.as_str(), at.core.as_str(), at.lock.as_str()]
-    {
+    for part in [
+        login.email.expose().to_lowercase().as_str(),
+        at.auth.as_str(),
+        at.api.as_str(),
+        at.core.as_str(),
+        at.lock.as_str(),
+    ] {
         hash.update(part);
         hash.update([0]);
     }
@@ -168,7 +172,7 @@ fn key(login: &WyzeLogin) -> String {
 fn fingerprint(login: &WyzeLogin, salt: &str) -> String {
     let totp = login.totp_secret.as_ref().map(|secret| secret.expose()).unwrap_or_default();
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(salt.as_bytes()) else { return String::new() };
-    for part in [&login.email, login.password.expose(), login.key_id.expose(), login.api_key.expose(), totp] {
+    for part in [login.email.expose(), login.password.expose(), login.key_id.expose(), login.api_key.expose(), totp] {
         mac.update(part.as_bytes());
         mac.update(&[0]);
     }
@@ -217,12 +221,12 @@ fn unix_seconds() -> u64 {
 mod tests {
     use super::*;
     use crate::config::WyzeEndpoints;
-    use crate::secret::Password;
+    use crate::secret::{Email, Password};
     use tempfile::TempDir;
 
     fn login(password: &str) -> WyzeLogin {
         WyzeLogin {
-            email: "owner@example.com".to_owned(),
+            email: Email::new("owner@example.com"),
             password: Password::new(password),
             key_id: Password::new("key id"),
             api_key: Token::new("api key"),
@@ -249,7 +253,7 @@ mod tests {
         let store = Store::open(folder.path()).unwrap();
         let mut elsewhere = login("hunter2");
         elsewhere.endpoints.lock = "https://127.0.0.1:1".parse().unwrap();
-        let somebody = WyzeLogin { email: "somebody@example.com".to_owned(), ..login("hunter2") };
+        let somebody = WyzeLogin { email: Email::new("somebody@example.com"), ..login("hunter2") };
         assert!(Kept::load(&elsewhere, &store).tokens().is_none());
         assert!(Kept::load(&somebody, &store).tokens().is_none());
     }

@@ -44,6 +44,12 @@ struct Entry {
     at_ms: u64,
 }
 
+impl Lock {
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.unlocked
+    }
+}
+
 impl World {
     /// Starts the bolt. Where it was on its way, it turns to where it is wanted now.
     fn work_lock(&mut self, mac: &str, unlock: bool) {

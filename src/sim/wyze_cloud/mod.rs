@@ -358,7 +358,8 @@ impl World {
 
     fn list(&mut self, call: &Call) -> Result<Value, Refusal> {
         call.common(self)?;
-        let rows: Vec<Value> = self.devices.iter().map(Device::row).collect();
+        let unlocked = |device: &Device| self.locks.get(&device.mac).is_some_and(Lock::is_unlocked);
+        let rows: Vec<Value> = self.devices.iter().map(|device| device.row(unlocked(device))).collect();
         self.tell(CloudEvent::List { devices: rows.len() });
         Ok(serde_json::json!({"device_list": rows, "device_group_list": [], "device_sort_list": []}))
     }

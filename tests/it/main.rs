@@ -42,4 +42,7 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_cloud;
 mod wyze_cloud_sim;
+mod wyze_lock;
+mod wyze_tls;

@@ -36,6 +36,8 @@ pub enum StoreError {
     SharedFolder(PathBuf),
     #[error("{} is no folder: name another with `--data`", .0.display())]
     NotAFolder(PathBuf),
+    #[error("{} cannot be written: see to its disk and its rights", .0.display())]
+    NotWritten(PathBuf),
     #[error("`{key}` cannot be written as JSON")]
     Encode { key: String, source: serde_json::Error },
 }
@@ -116,13 +118,25 @@ impl Store {
     /// # Errors
     /// `Encode` when `value` has no form in JSON, such as a map whose keys are not text.
     pub fn put<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
-        let value = serde_json::to_value(value).map_err(|source| StoreError::Encode { key: key.to_owned(), source })?;
+        let value = encode(key, value)?;
         let mut inner = self.lock();
         if inner.entries.get(key) != Some(&value) {
             inner.entries.insert(key.to_owned(), value);
             inner.save();
         }
         Ok(())
+    }
+
+    /// Sets `key`, for whoever must know that no crash can undo it.
+    ///
+    /// # Errors
+    /// `NotWritten` when the disk refuses or the store is read-only; the value then holds until the process ends.
+    /// `Encode` as `put`.
+    pub fn put_synced<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
+        let value = encode(key, value)?;
+        let mut inner = self.lock();
+        inner.entries.insert(key.to_owned(), value);
+        if inner.save() { Ok(()) } else { Err(StoreError::NotWritten(inner.folder.join(FILE))) }
     }
 
     /// Forgets `key`.
@@ -138,14 +152,20 @@ impl Store {
     }
 }
 
+fn encode<T: Serialize>(key: &str, value: &T) -> Result<Value, StoreError> {
+    serde_json::to_value(value).map_err(|source| StoreError::Encode { key: key.to_owned(), source })
+}
+
 impl Inner {
-    fn save(&mut self) {
+    /// Whether everything is on the disk now.
+    fn save(&mut self) -> bool {
         if self.read_only {
-            return;
+            return false;
         }
         let folder = &self.folder;
         let form = Form { version: VERSION, entries: &self.entries };
         let written = serde_json::to_vec_pretty(&form).map_err(io::Error::from).and_then(|json| replace(folder, &json));
+        let on_disk = written.is_ok();
         match written {
             Ok(()) if self.failing => {
                 self.failing = false;
@@ -157,6 +177,7 @@ impl Inner {
             }
             _ => {}
         }
+        on_disk
     }
 }
 

@@ -9,6 +9,7 @@ use tracing::Instrument;
 
 use super::talk::{Device, Talk};
 use super::{ActionError, Command, Request, Shared, Vendor, lives};
+use crate::model;
 
 pub(super) fn spawn(
     vendor: Arc<dyn Vendor>,
@@ -54,6 +55,11 @@ async fn decide(
     stop: &CancellationToken,
 ) {
     let mut demand = shared.media.demand();
+    let mut door = shared.door.as_ref().map(|door| door.state());
+    if let Some(door) = &mut door {
+        // It may have changed since the doorbell was made.
+        door.mark_changed();
+    }
     loop {
         tokio::select! {
             biased;
@@ -69,8 +75,17 @@ async fn decide(
                 None => return,
             },
             Ok(()) = demand.changed() => shared.count_viewers(),
+            Some(door) = change_of(&mut door) => shared.show_door(&door),
             () = talk.progress() => {}
         }
+    }
+}
+
+/// How the door stands, as soon as that is new. Never without a door.
+async fn change_of(door: &mut Option<watch::Receiver<model::Door>>) -> Option<model::Door> {
+    match door {
+        Some(door) => door.changed().await.ok().map(|()| door.borrow_and_update().clone()),
+        None => std::future::pending().await,
     }
 }
 

@@ -1,14 +1,19 @@
 //! One door: the guard, the audit log and the lock behind them, in this order and no other.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
-use super::audit::Audit;
-use super::guard::{self, Attempt};
-use super::{ActionError, Registry};
-use crate::model::{self, DeviceId, LockAction, LockState};
+use super::audit::{Audit, Entry, NotWritten, Outcome, Ration, Synced};
+use super::guard::{Admission, Attempt, Guard, Permit, Refusal, Via, Wish};
+use super::{ActionError, Doorbell, Registry, lock};
+use crate::clock::{self, Instant};
+use crate::model::{self, DeviceId, LockAction, LockState, State};
 use crate::secret::Password;
 use crate::store::Store;
 
@@ -25,9 +30,8 @@ pub struct Settings {
 
 /// A door that the owner has enabled.
 pub struct Door {
-    settings: Settings,
-    locks: Registry,
-    state: watch::Sender<model::Door>,
+    inside: Arc<Inside>,
+    _follower: AbortOnDropHandle<()>,
 }
 
 /// What came of an attempt.
@@ -42,30 +46,306 @@ pub struct Answer {
 }
 
 impl Door {
+    /// How long an attempt may take in all, from when it is made to when it is answered.
+    const WITHIN: Duration = Duration::from_secs(20);
+
     /// `locks` holds every lock that some door names. What must outlast a restart is kept in `store`.
-    pub fn new(settings: Settings, locks: Registry, _audit: Arc<Audit>, _store: Store) -> Arc<Self> {
-        Arc::new(Self { settings, locks, state: watch::Sender::default() })
+    pub fn new(settings: Settings, locks: Registry, audit: Arc<Audit>, store: Store) -> Arc<Self> {
+        let memory = store.get(&store_key(&settings.doorbell)).unwrap_or_default();
+        let guard = Guard::new(settings.doorbell.clone(), settings.secret.clone(), memory);
+        let desk = Desk { guard, ration: Ration::new(clock::now()), running: None };
+        let inside = Arc::new(Inside {
+            settings,
+            locks,
+            audit,
+            store,
+            desk: Mutex::new(desk),
+            turn: tokio::sync::Mutex::default(),
+            news: Notify::new(),
+            state: watch::Sender::default(),
+        });
+        inside.state.send_replace(inside.look(clock::now()).0);
+        let follower = AbortOnDropHandle::new(tokio::spawn(follow(inside.clone())));
+        Arc::new(Self { inside, _follower: follower })
     }
 
     /// How it stands; follows the lock.
     pub fn state(&self) -> watch::Receiver<model::Door> {
-        self.state.subscribe()
+        self.inside.state.subscribe()
     }
 
     /// Whether commands over MQTT must be signed, which Home Assistant's lock entity cannot do.
     pub fn wants_signature(&self) -> bool {
-        self.settings.secret.is_some()
+        self.inside.settings.secret.is_some()
     }
 
     /// The MQTT face has (re)subscribed to the command topic: what the broker delivers now may be old (S9).
-    pub fn subscribed(&self) {}
+    pub fn subscribed(&self) {
+        lock(&self.inside.desk).guard.subscribed(clock::now());
+    }
 
-    /// Guard, audit, lock. Takes at most 20 s.
+    /// Guard, audit, lock. Takes at most 20 s. What has begun goes on although nobody waits for the answer.
     pub async fn work(&self, attempt: Attempt) -> Answer {
-        let outcome = match (guard::permit(&attempt), self.locks.get(&self.settings.lock)) {
-            (Some(permit), Some(lock)) => lock.work_lock(permit).await,
-            _ => Err(ActionError::Unsupported("it has no guard yet")),
+        let deadline = clock::now() + Self::WITHIN;
+        let wish = Wish::read(&attempt.via);
+        let action = wish.as_ref().ok().map(Wish::action);
+        let id = wish.as_ref().ok().and_then(Wish::id).map_or(Value::Null, Value::from);
+        // A task of its own: whoever asked may hang up, and the lock's answer must still be written down.
+        let work = tokio::spawn(self.inside.clone().work(attempt, wish, deadline).in_current_span());
+        let outcome = match timeout_at(deadline, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "working the door failed; this is a bug");
+                Err(ActionError::Timeout)
+            }
+            Err(_) => Err(ActionError::Timeout),
         };
-        Answer { action: None, id: Value::Null, outcome }
+        Answer { action, id, outcome }
     }
 }
+
+/// Where the guard's memory is in the store.
+fn store_key(doorbell: &DeviceId) -> String {
+    format!("door_{doorbell}")
+}
+
+struct Inside {
+    settings: Settings,
+    locks: Registry,
+    audit: Arc<Audit>,
+    store: Store,
+    desk: Mutex<Desk>,
+    /// Held by the one attempt that may work the lock now. The others wait, for as long as they are fresh.
+    turn: tokio::sync::Mutex<()>,
+    /// The desk has changed in a way that shows.
+    news: Notify,
+    /// Written by `follow` alone.
+    state: watch::Sender<model::Door>,
+}
+
+/// What attempts have in common. Never locked while anything is waited for.
+struct Desk {
+    guard: Guard,
+    ration: Ration,
+    /// What the lock is being asked for.
+    running: Option<LockAction>,
+}
+
+/// Who tried what, for the audit log.
+#[derive(Clone)]
+struct Record {
+    action: Option<LockAction>,
+    via: String,
+}
+
+impl Inside {
+    /// A disk that hangs costs the last line of an attempt, but not its answer.
+    const NOTED_WITHIN: Duration = Duration::from_secs(2);
+
+    async fn work(
+        self: Arc<Self>,
+        attempt: Attempt,
+        wish: Result<Wish, Refusal>,
+        deadline: Instant,
+    ) -> Result<LockState, ActionError> {
+        let record = Record { action: wish.as_ref().ok().map(Wish::action), via: via_of(&attempt.via) };
+        match self.admit(&attempt, wish) {
+            Ok(admission) => self.carry_out(admission, record, deadline).await,
+            Err(why) => {
+                if lock(&self.desk).ration.spend(clock::now()) {
+                    self.note(record, Outcome::Refused, why.to_string()).await;
+                }
+                Err(why)
+            }
+        }
+    }
+
+    fn admit(&self, attempt: &Attempt, wish: Result<Wish, Refusal>) -> Result<Admission, ActionError> {
+        let (now, wall) = (clock::now(), clock::unix_now());
+        let mut desk = lock(&self.desk);
+        let order = desk.guard.check(wish?, attempt, now, wall)?;
+        // Before it is counted: a lock that is away for a while must not cost its owner the attempts of an hour.
+        self.reachable_lock()?;
+        let admission = desk.guard.admit(order, now, wall)?;
+        self.news.notify_one();
+        Ok(admission)
+    }
+
+    async fn carry_out(
+        self: Arc<Self>,
+        admission: Admission,
+        record: Record,
+        deadline: Instant,
+    ) -> Result<LockState, ActionError> {
+        let Ok(_turn) = timeout_at(admission.lasts_until(), self.turn.lock()).await else {
+            self.note(record, Outcome::Refused, Refusal::TooOld.to_string()).await;
+            return Err(Refusal::TooOld.into());
+        };
+        let _running = Running::begin(&self, record.action);
+        let (outcome, result) = match self.prepare(admission, &record).await {
+            Ok((lock, permit)) => {
+                let answer = timeout_at(deadline, lock.work_lock(permit)).await;
+                let result = answer.unwrap_or(Err(ActionError::Timeout));
+                (outcome_of(&result), result)
+            }
+            Err(why) => (Outcome::Refused, Err(why)),
+        };
+        self.note(record, outcome, reason_of(&result)).await;
+        result
+    }
+
+    /// All that stands between an admission and the lock, and may take a while.
+    async fn prepare(
+        self: &Arc<Self>,
+        admission: Admission,
+        record: &Record,
+    ) -> Result<(Doorbell, Permit), ActionError> {
+        let written = timeout_at(admission.lasts_until(), self.write_down(&admission, record)).await;
+        let on_disk = written.map_err(|_| Refusal::TooOld)??;
+        let permit = admission.permit(on_disk, clock::now())?;
+        Ok((self.reachable_lock()?, permit))
+    }
+
+    /// The command's id first: should the machine stop right after, it is known and not carried out again.
+    async fn write_down(self: &Arc<Self>, admission: &Admission, record: &Record) -> Result<Synced, ActionError> {
+        let inside = self.clone();
+        let to_remember = admission.is_remembered();
+        let remember = move || !to_remember || inside.remember();
+        let entry = self.entry(record.clone(), Outcome::Allowed, None);
+        self.audit.write_after(remember, entry).await.map_err(|NotWritten| ActionError::Refused {
+            why: "what cannot be written down first is not done; see to the disk and the rights of the data folder"
+                .to_owned(),
+        })
+    }
+
+    /// Whether the guard's memory is on the disk. Waits for it. The audit log lets one do so at a time, so that no
+    /// older memory overwrites a newer one.
+    fn remember(&self) -> bool {
+        let memory = lock(&self.desk).guard.memory().clone();
+        self.store.put_synced(&store_key(&self.settings.doorbell), &memory).is_ok()
+    }
+
+    /// Writes a line that nothing waits for. That it cannot be written, the log says itself.
+    async fn note(&self, record: Record, outcome: Outcome, reason: String) {
+        let entry = self.entry(record, outcome, Some(reason));
+        let _written = timeout_at(clock::now() + Self::NOTED_WITHIN, self.audit.write(entry)).await;
+    }
+
+    fn entry(&self, Record { action, via }: Record, result: Outcome, reason: Option<String>) -> Entry {
+        let suppressed = lock(&self.desk).ration.take_suppressed();
+        Entry { door: self.settings.doorbell.clone(), action, via, result, reason, suppressed }
+    }
+
+    fn reachable_lock(&self) -> Result<Doorbell, ActionError> {
+        let found = self.locks.get(&self.settings.lock);
+        let why = self.obstacle(found.as_ref());
+        found.filter(|_| why.is_none()).ok_or_else(|| ActionError::Offline { why: why.unwrap_or_default() })
+    }
+
+    /// Why `found` cannot be worked.
+    fn obstacle(&self, found: Option<&Doorbell>) -> Option<String> {
+        let Some(found) = found else {
+            let lock = &self.settings.lock;
+            return Some(format!(
+                "No account has listed the lock `{lock}` yet. If that lasts, compare `unlock` of this doorbell with \
+                 what `doorstep devices` lists."
+            ));
+        };
+        let State { link, door, .. } = found.state().borrow().clone();
+        if link.is_available() {
+            return door.and_then(|door| door.blocked);
+        }
+        Some(format!("The lock cannot be reached: {}", found.shared.why_offline()))
+    }
+
+    /// How the door stands, and until when it stays so by itself.
+    fn look(&self, now: Instant) -> (model::Door, Option<Instant>) {
+        let found = self.locks.get(&self.settings.lock);
+        let told = found.as_ref().and_then(|lock| lock.state().borrow().door.as_ref()?.lock);
+        let desk = lock(&self.desk);
+        let running = desk.running.map(|action| match action {
+            LockAction::Lock => LockState::Locking,
+            LockAction::Unlock => LockState::Unlocking,
+        });
+        let limit = desk.guard.limit(now);
+        let limited = || limit.map(|(refusal, _)| format!("Unlocking is refused for now: {refusal}."));
+        let door = model::Door { lock: running.or(told), blocked: self.obstacle(found.as_ref()).or_else(limited) };
+        (door, limit.map(|(_, until)| until))
+    }
+}
+
+/// Shows the door as opening or closing until dropped.
+struct Running<'a>(&'a Inside);
+
+impl<'a> Running<'a> {
+    fn begin(inside: &'a Inside, action: Option<LockAction>) -> Self {
+        lock(&inside.desk).running = action;
+        inside.news.notify_one();
+        Self(inside)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.desk).running = None;
+        self.0.news.notify_one();
+    }
+}
+
+/// Keeps the shown state up to date with the lock, the attempts and the limits.
+async fn follow(inside: Arc<Inside>) {
+    let mut locks = inside.locks.changes();
+    loop {
+        let mut told = locks.borrow_and_update().get(&inside.settings.lock).map(Doorbell::state);
+        loop {
+            let (door, until) = inside.look(clock::now());
+            inside.state.send_if_modified(|shown| std::mem::replace(shown, door.clone()) != door);
+            tokio::select! {
+                Ok(()) = locks.changed() => break,
+                Ok(()) = changed(&mut told) => {}
+                () = inside.news.notified() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+async fn changed(told: &mut Option<watch::Receiver<State>>) -> Result<(), watch::error::RecvError> {
+    match told {
+        Some(told) => told.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn via_of(via: &Via) -> String {
+    match via {
+        Via::Mqtt { .. } => "mqtt".to_owned(),
+        Via::Http { who, .. } => format!("http/{who}"),
+    }
+}
+
+fn outcome_of(result: &Result<LockState, ActionError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(ActionError::Timeout) => Outcome::Unknown,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+fn reason_of(result: &Result<LockState, ActionError>) -> String {
+    match result {
+        Ok(state) => format!("the lock is {}", state.word()),
+        Err(why) => why.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "door_tests.rs"]
+mod tests;

@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::media::{AudioFormat, Demand, MediaHub};
-use crate::model::{Capability, DeviceInfo, Event, LockState, Ring, State};
+use crate::model::{self, Capability, DeviceInfo, Event, LockState, Ring, State};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
@@ -225,7 +225,10 @@ impl Doorbell {
 
     /// Works the lock that this is. Only the guard makes permits.
     async fn work_lock(&self, permit: Permit) -> Result<LockState, ActionError> {
-        self.ask(|reply| Command::Device(Request::WorkLock { permit, reply })).await
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Device(Request::WorkLock { permit, reply })).await?;
+        // A device that ends without an answer may have asked the lock.
+        answer.await.unwrap_or(Err(ActionError::Timeout))
     }
 
     async fn ask_to_talk<T>(
@@ -242,10 +245,13 @@ impl Doorbell {
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, ActionError>>) -> Command,
     ) -> Result<T, ActionError> {
-        let stopped = || ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() };
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| stopped())?;
+        self.send(command(reply)).await?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), ActionError> {
+        self.commands.send(command).await.map_err(|_| stopped())
     }
 }
 
@@ -284,6 +290,10 @@ impl Shared {
         }
     }
 
+    fn show_door(&self, door: &model::Door) {
+        self.state.send_if_modified(|state| state.door.replace(door.clone()).as_ref() != Some(door));
+    }
+
     fn switch_stream(&self, on: bool) {
         let mut held = lock(&self.stream_switch);
         if held.is_some() == on {
@@ -300,6 +310,10 @@ impl Shared {
         drop(switch);
         self.state.send_if_modified(|state| std::mem::replace(&mut state.viewers, viewers) != viewers);
     }
+}
+
+fn stopped() -> ActionError {
+    ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() }
 }
 
 /// The owner's own name stands, and only an enabled door is one.

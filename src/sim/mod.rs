@@ -2,9 +2,11 @@
 
 #[cfg(feature = "demo-broker")]
 pub mod broker;
+mod checks;
 pub mod clip;
 pub mod console;
 mod ear;
+pub mod kvs_camera;
 pub mod lossy_link;
 pub mod options;
 pub mod sound;

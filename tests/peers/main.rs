@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod aiortc;
 mod doorstep;
 mod ffmpeg;
 mod go2rtc;
@@ -20,14 +21,13 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
-    for (missing, tests) in [(go2rtc::missing(), go2rtc::tests()), (wyze::missing(), wyze::tests())] {
-        if let Some(what) = &missing {
-            report_skipped(what);
-        }
-        trials.extend(tests.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())));
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let peers =
+        [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing()), (wyze::tests(), wyze::missing())];
+    let trials = peers.into_iter().flat_map(|(tests, missing)| {
+        missing.iter().for_each(|what| report_skipped(what));
+        tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 #[expect(clippy::print_stderr, reason = "the list of tests has standard output for itself")]

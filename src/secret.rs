@@ -50,6 +50,10 @@ secret!(
     Enr
 );
 secret!(
+    /// An e-mail address: whom an account belongs to is nobody's business.
+    Email
+);
+secret!(
     /// An address that whoever knows it may use, such as a presigned one.
     SignedUrl
 );

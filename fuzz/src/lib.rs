@@ -1,6 +1,7 @@
 //! What the fuzz targets do with their bytes. `tests/it/corpus.rs` includes the same modules.
 
 pub mod inputs;
+pub mod kvs;
 pub mod media;
 mod pieces;
 pub mod rtc;

@@ -87,12 +87,13 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
     let mqtt = match &config.mqtt {
-        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &broker)?),
+        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, &broker)?),
         None => None,
     };
 
     let face = http::Face {
         doorbells: doorbells.clone(),
+        accounts: accounts.clone(),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
         whep: whep::router(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
@@ -277,6 +278,7 @@ fn start_mqtt(
     config: &Config,
     store: &Store,
     doorbells: &Registry,
+    accounts: &Accounts,
     stop: &CancellationToken,
 ) -> anyhow::Result<Mqtt> {
     let buttons = config.doorbells.iter().filter_map(|doorbell| {
@@ -290,7 +292,7 @@ fn start_mqtt(
         buttons: buttons.collect(),
         page_url: None,
     };
-    let mqtt = mqtt::start(settings, doorbells.clone(), stop.clone());
+    let mqtt = mqtt::start(settings, doorbells.clone(), accounts.clone(), stop.clone());
     tokio::spawn(remember_retained(mqtt.retained_topics(), store.clone()));
     Ok(mqtt)
 }

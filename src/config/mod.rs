@@ -244,7 +244,7 @@ fn read_doorbell(
     if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
     }
-    let unlock = doorbell.optional("unlock", &values::DEVICE_ID);
+    let unlock = doorbell.optional("unlock", &values::LOCK_ID);
     let unlock_secret = doorbell.optional("unlock_secret", &values::UNLOCK_SECRET);
     if unlock_secret.is_some() && !doorbell.has("unlock") {
         doorbell.report_value("unlock_secret", "there is no `unlock` beside it; expected the lock that it guards");

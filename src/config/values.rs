@@ -11,7 +11,7 @@ use super::section::{Kind, Reason};
 use super::{Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid};
 use crate::model::DeviceId;
 use crate::proto::wyze::totp;
-use crate::secret::{Enr, Password, Token};
+use crate::secret::{Email, Enr, Password, Token};
 
 /// Where a Wyze camera listens on the LAN (wyze-tutk reference §2).
 const TUTK_PORT: u16 = 32_761;
@@ -55,6 +55,9 @@ pub(super) const CAMERA_ADDRESS: Kind<SocketAddr> =
 pub(super) const DEVICE_ID: Kind<DeviceId> =
     Kind { expected: "1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it", parse: device_id };
 
+pub(super) const LOCK_ID: Kind<DeviceId> =
+    Kind { expected: "the id of a lock, as `doorstep devices` shows it", parse: lock_id };
+
 pub(super) const TRANSPORT: Kind<Transport> =
     Kind { expected: "`auto`, `tutk`, `old`, `new` or `webrtc`", parse: transport };
 
@@ -66,7 +69,7 @@ pub(super) const TALK_LIMIT_S: Kind<u64> =
 pub(super) const PAYLOAD: Kind<String> =
     Kind { expected: "the message that means a press, 1 to 256 characters", parse: payload };
 
-pub(super) const EMAIL: Kind<String> = Kind { expected: "the account's e-mail address", parse: email };
+pub(super) const EMAIL: Kind<Email> = Kind { expected: "the account's e-mail address", parse: email };
 
 pub(super) const PASSWORD: Kind<Password> =
     Kind { expected: "the account's password", parse: |text| filled(text).map(Password::new) };
@@ -277,6 +280,13 @@ fn device_id(text: &str) -> Result<DeviceId, Reason> {
     DeviceId::parse(text).map_err(|_| "not an id")
 }
 
+fn lock_id(text: &str) -> Result<DeviceId, Reason> {
+    match text {
+        "self" => Err("no doorbell of this version opens a door by itself"),
+        id => device_id(id),
+    }
+}
+
 fn transport(text: &str) -> Result<Transport, Reason> {
     match text {
         "auto" => Ok(Transport::Auto),
@@ -301,11 +311,11 @@ fn payload(text: &str) -> Result<String, Reason> {
     if fits { Ok(text.to_owned()) } else { Err("a message of the wrong length") }
 }
 
-fn email(text: &str) -> Result<String, Reason> {
+fn email(text: &str) -> Result<Email, Reason> {
     let text = text.trim();
     let fits =
         text.len() <= 254 && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
-    if fits { Ok(text.to_owned()) } else { Err("not an e-mail address") }
+    if fits { Ok(Email::new(text)) } else { Err("not an e-mail address") }
 }
 
 fn filled(text: &str) -> Result<&str, Reason> {

@@ -9,7 +9,7 @@ use url::Url;
 use super::section::Section;
 use super::{Mac, Uid, values};
 use crate::model::DeviceId;
-use crate::secret::{Enr, Password, Token};
+use crate::secret::{Email, Enr, Password, Token};
 
 /// A Wyze account, or cameras whose keys the owner knows, or both.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Wyze {
 /// What it takes to log in, and how the account's events are read.
 #[derive(Debug, Clone)]
 pub struct WyzeLogin {
-    pub email: String,
+    pub email: Email,
     /// In the clear, or hashed already with `md5:` in front.
     pub password: Password,
     /// Of the developer console, together with `api_key`.
@@ -91,13 +91,12 @@ pub(super) fn read(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option
     let cameras = account.sections("cameras", |camera| read_camera(camera, macs));
     let by_hand_only = !["email", "password", "key_id", "api_key"].into_iter().any(|key| account.has(key));
     if by_hand_only && account.has("cameras") {
-        // Asked for all the same, so that they count as known.
-        ["totp_secret", "ring_events", "poll_s", "endpoints"].into_iter().for_each(|key| {
+        for key in ["totp_secret", "ring_events", "poll_s", "endpoints"] {
             if account.has(key) {
                 account
                     .report_value(key, "of no use without a login; expected `email`, `password`, `key_id`, `api_key`");
             }
-        });
+        }
         return Some(Wyze { login: None, cameras });
     }
     Some(Wyze { login: Some(read_login(account)?), cameras })

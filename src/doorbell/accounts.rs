@@ -181,8 +181,11 @@ fn after(end: End, status: &watch::Sender<Account>) -> Option<Retry> {
             status.send_modify(|account| account.link = AccountLink::NeedsAttention { why });
         }
         _ => {
-            let cause = error.source.as_ref().map(tracing::field::display);
-            tracing::warn!(why, cause, "the account failed");
+            // The same failure again is no news.
+            if status.borrow().link.why() != Some(&why) {
+                let cause = error.source.as_ref().map(tracing::field::display);
+                tracing::warn!(why, cause, "the account failed");
+            }
             status.send_modify(|account| account.link = AccountLink::Failing { why });
         }
     }
@@ -248,6 +251,9 @@ impl House {
             ours.stop.cancel();
         }
         self.status.send_modify(|account| {
+            if matches!(account.link, AccountLink::Failing { .. }) {
+                tracing::info!("the account works again");
+            }
             account.link = AccountLink::Ready;
             account.devices = devices;
         });

@@ -29,6 +29,8 @@ impl RingLog {
     const REMEMBERED: usize = 256;
     /// A bouncing contact, or a radio that repeats itself.
     const ONE_PRESS: Duration = Duration::from_secs(1);
+    /// A button and a cloud that tell of presses so close to each other tell of one. Their clocks differ by seconds.
+    const SAME_PRESS: Duration = Duration::from_secs(10);
 
     /// Whether `event` is told for the first time. Remembers it.
     pub(super) fn is_news(&mut self, event: &Event) -> bool {
@@ -40,7 +42,18 @@ impl RingLog {
             return false;
         }
         keep_newest(&mut self.told, key, Self::REMEMBERED);
-        true
+        !matches!(event, Event::Ring(ring) if self.was_heard_at_once(ring))
+    }
+
+    /// Whether a wired button has told of the press that a cloud tells of a while later.
+    fn was_heard_at_once(&self, ring: &Ring) -> bool {
+        let apart = |known: &Ring| match ring.at.duration_since(known.at) {
+            Ok(after) => after,
+            Err(before) => before.duration(),
+        };
+        let same =
+            |known: &Ring| known.latency.is_none() && known.source != ring.source && apart(known) < Self::SAME_PRESS;
+        ring.latency.is_some() && self.newest_last.iter().any(same)
     }
 
     pub(super) fn keep(&mut self, ring: Ring) {

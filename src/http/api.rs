@@ -1,19 +1,22 @@
-//! The JSON side: doorbells as they are now, and the two switches.
+//! The JSON side: doorbells as they are now, and the two switches. Doors and accounts have files of their own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::RequestExt;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ApiError, House};
+use super::guard::content_type;
+use super::{ApiError, House, accounts};
 use crate::clock::rfc3339;
 use crate::doorbell::{ActionError, Doorbell};
 use crate::media::Formats;
-use crate::model::{Capability, DeviceId, Link, Ring};
+use crate::model::{Capability, DeviceId, Door, Link, LockState, Ring};
 
 /// A doorbell as `GET /api/doorbells/{id}` and the events tell it.
 #[derive(Serialize)]
@@ -38,6 +41,8 @@ pub(super) struct DoorbellView {
     talker: Option<String>,
     /// Whether the stream switch keeps the camera up.
     stream: bool,
+    /// `null` unless its owner has enabled one.
+    door: Option<DoorView>,
     last_error: Option<String>,
     last_ring: Option<RingView>,
     /// The latest rings, newest first.
@@ -51,11 +56,28 @@ pub(super) struct RingView {
     event_id: String,
     at: String,
     source: &'static str,
+    /// How long after the press it was known here, where the source says when that was.
+    latency_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DoorView {
+    /// `null` while it is not known.
+    lock: Option<LockState>,
+    /// Why no command is taken at present.
+    blocked: Option<String>,
+}
+
+impl From<&Door> for DoorView {
+    fn from(door: &Door) -> Self {
+        Self { lock: door.lock, blocked: door.blocked.clone() }
+    }
 }
 
 impl From<&Ring> for RingView {
     fn from(ring: &Ring) -> Self {
-        Self { event_id: ring.event_id.clone(), at: rfc3339(ring.at), source: ring.source }
+        let latency_ms = ring.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX));
+        Self { event_id: ring.event_id.clone(), at: rfc3339(ring.at), source: ring.source, latency_ms }
     }
 }
 
@@ -84,6 +106,7 @@ impl From<&Doorbell> for DoorbellView {
             microphone: state.microphone.is_some(),
             talker: state.microphone.map(|viewer| format!("{:08x}", viewer & 0xffff_ffff)),
             stream: state.stream_switch,
+            door: state.door.as_ref().map(DoorView::from),
             last_error: state.last_error,
             last_ring: state.last_ring.as_ref().map(RingView::from),
             rings: doorbell.rings().iter().map(RingView::from).collect(),
@@ -135,12 +158,23 @@ pub(super) async fn stream(
     Ok(Json(DoorbellView::from(&doorbell)))
 }
 
-fn find(house: &House, id: &str) -> Result<Doorbell, ApiError> {
+/// That the body is as empty as it should be: of the right type, and nothing or `{}`.
+pub(super) async fn says_nothing(request: Request) -> Result<(), ApiError> {
+    if !content_type(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        return Err(ApiError::ContentType);
+    }
+    let body: Bytes = request.extract().await.map_err(JsonRejection::from)?;
+    let empty =
+        body.trim_ascii().is_empty() || serde_json::from_slice(&body).is_ok_and(|said: Value| said == json!({}));
+    empty.then_some(()).ok_or(ApiError::BodyUnexpected)
+}
+
+pub(super) fn find(house: &House, id: &str) -> Result<Doorbell, ApiError> {
     let id = DeviceId::parse(id).map_err(|_| ApiError::NoSuchDoorbell)?;
     house.doorbells.get(&id).ok_or(ApiError::NoSuchDoorbell)
 }
 
-fn refused(doorbell: &Doorbell, why: ActionError) -> ApiError {
+pub(super) fn refused(doorbell: &Doorbell, why: ActionError) -> ApiError {
     ApiError::Action { doorbell: doorbell.info().name.clone(), why }
 }
 
@@ -156,17 +190,15 @@ pub(super) fn mqtt_word(house: &House) -> &'static str {
 /// Public, so without a name or an id: how many doorbells stand how, and whether the owner should look.
 pub(super) async fn health(State(house): State<Arc<House>>) -> Json<Value> {
     let mut links = BTreeMap::<&str, usize>::new();
-    let mut accounts = BTreeMap::<&str, &str>::new();
     for doorbell in house.doorbells.all() {
-        let link = doorbell.state().borrow().link.clone();
-        *links.entry(link.word()).or_default() += 1;
-        let account = accounts.entry(doorbell.info().vendor).or_insert("ok");
-        if matches!(link, Link::NeedsAttention { .. }) {
-            *account = "needs_attention";
-        }
+        *links.entry(doorbell.state().borrow().link.word()).or_default() += 1;
     }
     let mqtt = mqtt_word(&house);
-    let troubled = mqtt == "disconnected" || links.contains_key("offline") || links.contains_key("needs_attention");
+    let accounts = accounts::health(&house.accounts);
+    let troubled = mqtt == "disconnected"
+        || links.contains_key("offline")
+        || links.contains_key("needs_attention")
+        || accounts.values().any(|word| *word == accounts::DEGRADED);
     Json(json!({
         "status": if troubled { "degraded" } else { "ok" },
         "mqtt": mqtt,

@@ -10,11 +10,11 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{ApiError, page};
+use super::{Access, ApiError, page};
 use crate::clock::{self, Instant};
 use crate::secret::Token;
 
@@ -48,11 +48,11 @@ struct Attempts {
     last: Instant,
 }
 
-pub(super) async fn check(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State((gate, access)): State<(Arc<Gate>, Access)>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get().map(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip());
     // Without a peer there is no socket: all such requests share one address.
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    match gate.admit(peer, offered(request.headers()).as_deref(), clock::now()) {
+    match gate.admit(peer, offered(request.headers(), access).as_deref(), clock::now()) {
         Ok(()) => next.run(request).await,
         // A browser cannot send the token with its first request, so the refusal is the page, which asks for it.
         Err(ApiError::TokenMissing) if request.method() == Method::GET && request.uri().path() == "/" => {
@@ -63,14 +63,26 @@ pub(super) async fn check(State(gate): State<Arc<Gate>>, request: Request, next:
 }
 
 /// The token a request came with.
-fn offered(headers: &HeaderMap) -> Option<Vec<u8>> {
+fn offered(headers: &HeaderMap, access: Access) -> Option<Vec<u8>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes().to_vec());
+        let (scheme, offered) = value.to_str().ok()?.split_once(' ')?;
+        return match scheme.to_ascii_lowercase().as_str() {
+            "bearer" => Some(offered.trim().as_bytes().to_vec()),
+            // Browsers send it unasked to wherever they sent it once, so it counts only where nothing is done.
+            "basic" if access == Access::TokenOrPassword => password(offered.trim()),
+            _ => None,
+        };
     }
     let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
     let token = protocols.split(',').find_map(|protocol| protocol.trim().strip_prefix(PROTOCOL_PREFIX))?;
     URL_SAFE_NO_PAD.decode(token).ok()
+}
+
+/// What stands after the user's name in the credentials of HTTP Basic (RFC 7617 §2).
+fn password(credentials: &str) -> Option<Vec<u8>> {
+    let both = STANDARD.decode(credentials).ok()?;
+    let colon = both.iter().position(|byte| *byte == b':')?;
+    Some(both[colon + 1..].to_vec())
 }
 
 impl Gate {

@@ -19,6 +19,15 @@ pub enum ApiError {
     Method,
     #[error("There is no such doorbell. `GET /api/doorbells` lists the ids of those there are.")]
     NoSuchDoorbell,
+    #[error("There is no such account. `GET /api/accounts` lists those there are.")]
+    NoSuchAccount,
+    #[error("This account waits for no code.")]
+    NoCodeWanted,
+    /// Without the body, which may hold a code.
+    #[error("The code was not understood. Send `{{\"code\":\"…\"}}` with the 4 to 10 digits of the message.")]
+    Code,
+    #[error("This request says everything with its address. Send no body, or `{{}}`.")]
+    BodyUnexpected,
     #[error("{doorbell}: {}", sentences(why))]
     Action { doorbell: String, why: ActionError },
     #[error("The body was not understood: {0}")]
@@ -61,7 +70,9 @@ fn sentences(why: &ActionError) -> String {
 impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchRoute | Self::NoSuchDoorbell => StatusCode::NOT_FOUND,
+            Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount => StatusCode::NOT_FOUND,
+            Self::NoCodeWanted => StatusCode::CONFLICT,
+            Self::Code | Self::BodyUnexpected => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Action { why, .. } => match why {
                 ActionError::Busy => StatusCode::CONFLICT,

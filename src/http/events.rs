@@ -19,12 +19,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::accounts::{self, AccountView};
 use super::api::{DoorbellView, RingView, mqtt_word};
 use super::{ApiError, House};
 use crate::clock::{self, rfc3339};
 use crate::doorbell::Doorbell;
 use crate::media::Formats;
-use crate::model::{DeviceId, Event, MotionKind, State as DoorbellState};
+use crate::model::{DeviceId, DeviceInfo, Event, MotionKind, State as DoorbellState};
 
 /// How long one message may take to go out.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,7 +52,12 @@ enum News {
         mqtt: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         demo_hint: Option<&'static str>,
+        accounts: Vec<AccountView>,
         doorbells: Vec<DoorbellView>,
+    },
+    /// All of them, whenever anything of one changed.
+    Accounts {
+        accounts: Vec<AccountView>,
     },
     State {
         doorbell: Box<DoorbellView>,
@@ -153,11 +159,12 @@ fn snapshot(house: &House) -> News {
         version: house.version,
         mqtt: mqtt_word(house),
         demo_hint: house.demo.then_some(DEMO_HINT),
+        accounts: accounts::views(&house.accounts),
         doorbells: house.doorbells.all().iter().map(DoorbellView::from).collect(),
     }
 }
 
-/// The news of every doorbell that there is now, and of the broker.
+/// The news of every doorbell that there is now, of the accounts and of the broker.
 fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
     let mut all: SelectAll<_> = house.doorbells.all().into_iter().map(|d| Source::new(d).stream()).collect();
     let mqtt = (house.clone(), house.mqtt_connected.clone());
@@ -169,12 +176,22 @@ fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
         })
         .boxed(),
     );
+    for (_, mut status) in house.accounts.all() {
+        status.mark_unchanged();
+        let account = stream::unfold((house.clone(), status), async |(house, mut status)| {
+            status.changed().await.ok()?;
+            status.borrow_and_update();
+            Some((News::Accounts { accounts: accounts::views(&house.accounts) }, (house, status)))
+        });
+        all.push(account.boxed());
+    }
     all
 }
 
 /// One doorbell's news.
 struct Source {
     doorbell: Doorbell,
+    info: watch::Receiver<Arc<DeviceInfo>>,
     events: broadcast::Receiver<Event>,
     state: watch::Receiver<DoorbellState>,
     formats: watch::Receiver<Formats>,
@@ -182,8 +199,9 @@ struct Source {
 
 impl Source {
     fn new(doorbell: Doorbell) -> Self {
-        let (events, state, formats) = (doorbell.events(), doorbell.state(), doorbell.media().formats());
-        Self { doorbell, events, state, formats }
+        let (info, events) = (doorbell.infos(), doorbell.events());
+        let (state, formats) = (doorbell.state(), doorbell.media().formats());
+        Self { doorbell, info, events, state, formats }
     }
 
     fn stream(self) -> BoxStream<'static, News> {
@@ -200,6 +218,7 @@ impl Source {
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
+                changed = self.info.changed() => { changed.ok()?; return Some(self.view()) }
                 changed = self.state.changed() => { changed.ok()?; return Some(self.view()) }
                 changed = self.formats.changed() => { changed.ok()?; return Some(self.view()) }
             }

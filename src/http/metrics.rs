@@ -8,10 +8,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::House;
-use crate::doorbell::Doorbell;
+use crate::doorbell::{Accounts, Doorbell};
 use crate::media::hub::Counters;
 use crate::model::DeviceId;
 
+const ACCOUNT_LINKS: [&str; 5] = ["starting", "ready", "failing", "needs_code", "needs_attention"];
 const LINKS: [&str; 5] = ["offline", "ready", "connecting", "streaming", "needs_attention"];
 
 pub(super) async fn text(State(house): State<Arc<House>>) -> Response {
@@ -26,6 +27,7 @@ fn page(house: &House) -> String {
         page.family("mqtt_connected", "Whether the broker is connected.");
         page.sample("mqtt_connected", &[], u8::from(connected));
     }
+    accounts(&mut page, &house.accounts);
     let doorbells = house.doorbells.all();
     page.family("doorbell_link", "1 for the link state the doorbell is in, 0 for the others.");
     for doorbell in &doorbells {
@@ -37,6 +39,13 @@ fn page(house: &House) -> String {
     page.each("doorbell_viewers", "People who watch now.", &doorbells, |d| d.state().borrow().viewers as u64);
     page.each("doorbell_talking", "Whether the speaker is open.", &doorbells, |d| d.state().borrow().talking.into());
     page.each("rings_total", "Rings since the service started.", &doorbells, Doorbell::rings_total);
+    page.family("ring_latency_seconds", "How long after the press the last ring was known, where that can be told.");
+    for doorbell in &doorbells {
+        let latency = doorbell.state().borrow().last_ring.as_ref().and_then(|ring| ring.latency);
+        if let Some(latency) = latency {
+            page.sample("ring_latency_seconds", &[("id", id(doorbell).as_str())], latency.as_secs_f64());
+        }
+    }
     page.each("hub_frames_total", "Pictures and packets of sound from the camera.", &doorbells, |d| hub(d).frames);
     page.each("hub_bytes_total", "Bytes of them.", &doorbells, |d| hub(d).bytes);
     page.each("hub_lagged_total", "Of them, skipped for a slow viewer.", &doorbells, |d| hub(d).lagged);
@@ -45,6 +54,27 @@ fn page(house: &House) -> String {
         page.sample(name, &[], value);
     }
     page.0
+}
+
+/// By vendor and number: an account's name is its owner's.
+fn accounts(page: &mut Page, accounts: &Accounts) {
+    let accounts: Vec<_> =
+        accounts.all().into_iter().enumerate().map(|(n, account)| (n.to_string(), account)).collect();
+    page.family("account_link", "1 for the link state the account is in, 0 for the others.");
+    for (n, (vendor, status)) in &accounts {
+        let now = status.borrow().link.word();
+        for link in ACCOUNT_LINKS {
+            let labels = [("vendor", *vendor), ("n", n.as_str()), ("link", link)];
+            page.sample("account_link", &labels, u8::from(link == now));
+        }
+    }
+    page.family("account_rate_limit_remaining", "Requests that the cloud still grants, where it says so.");
+    for (n, (vendor, status)) in &accounts {
+        if let Some(limit) = status.borrow().rate_limit {
+            let labels = [("vendor", *vendor), ("n", n.as_str())];
+            page.sample("account_rate_limit_remaining", &labels, limit.remaining);
+        }
+    }
 }
 
 fn hub(doorbell: &Doorbell) -> Counters {
@@ -85,13 +115,23 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Link;
+    use crate::model::{AccountLink, Link};
 
     #[test]
     fn every_link_state_has_its_line() {
         let why = String::new();
         for link in [Link::Offline, Link::Ready, Link::Connecting, Link::Streaming, Link::NeedsAttention { why }] {
             assert!(LINKS.contains(&link.word()), "{} is missing", link.word());
+        }
+        let why = String::new;
+        for link in [
+            AccountLink::Starting,
+            AccountLink::Ready,
+            AccountLink::Failing { why: why() },
+            AccountLink::NeedsCode { why: why() },
+            AccountLink::NeedsAttention { why: why() },
+        ] {
+            assert!(ACCOUNT_LINKS.contains(&link.word()), "{} is missing", link.word());
         }
     }
 

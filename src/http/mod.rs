@@ -3,10 +3,13 @@
 //! Every request passes, from the outside in: the security headers, the `Host` and `Origin` rules
 //! ([`guard`]), the bearer token ([`auth`]), and only then a handler of the table in [`routes`].
 
+mod accounts;
 mod api;
 mod auth;
+mod door;
 mod error;
 mod events;
+mod go2rtc;
 mod guard;
 mod metrics;
 mod page;
@@ -17,11 +20,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
-use crate::doorbell::Registry;
+use crate::doorbell::{Accounts, Registry};
 use crate::secret::Token;
 
 pub use api::Switch;
@@ -36,6 +39,7 @@ const LISTENERS: usize = 64;
 /// What the HTTP face shows and lets people do.
 pub struct Face {
     pub doorbells: Registry,
+    pub accounts: Accounts,
     /// `None` when no broker is configured.
     pub mqtt_connected: watch::Receiver<Option<bool>>,
     /// The WHEP routes; they get the same guards as every other route.
@@ -63,11 +67,14 @@ pub struct Exposed(pub SocketAddr);
 /// What handlers share.
 struct House {
     doorbells: Registry,
+    accounts: Accounts,
     mqtt_connected: watch::Receiver<Option<bool>>,
     counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
     demo: bool,
     listeners: Arc<Semaphore>,
+    /// What the audit log says of whoever passes: that they had the token, or that there is none.
+    who: &'static str,
 }
 
 /// Who may use a route.
@@ -76,6 +83,8 @@ enum Access {
     /// Without the token: liveness, and the page's own code, which holds nothing of this house.
     Public,
     Token,
+    /// The token, or for programs that cannot send one: the same as the password of HTTP Basic.
+    TokenOrPassword,
 }
 
 struct Route {
@@ -88,18 +97,31 @@ struct Route {
 fn routes() -> Vec<Route> {
     let guarded = |path, methods| Route { path, access: Access::Token, methods };
     let public = |path, methods| Route { path, access: Access::Public, methods };
+    let lenient = |path, methods| Route { path, access: Access::TokenOrPassword, methods };
     let mut routes = vec![
         guarded("/", get(page::index)),
         guarded("/api/doorbells", get(api::list)),
         guarded("/api/doorbells/{id}", get(api::one)),
         guarded("/api/doorbells/{id}/talk", post(api::talk)),
         guarded("/api/doorbells/{id}/stream", post(api::stream)),
+        // Of any method, so that they alone decide whether they are there.
+        guarded("/api/doorbells/{id}/unlock", any(door::unlock)),
+        guarded("/api/doorbells/{id}/lock", any(door::lock)),
+        guarded("/api/accounts", get(accounts::list)),
+        guarded("/api/accounts/rediscover", post(accounts::rediscover)),
+        guarded("/api/accounts/{n}/code", post(accounts::code)),
+        lenient("/api/wyze/{id}/kvs", get(go2rtc::kvs)),
         guarded("/api/events", get(events::listen)),
         guarded("/metrics", get(metrics::text)),
         public("/health", get(api::health)),
     ];
     routes.extend(page::ASSETS.iter().map(|asset| public(asset.path, get(move |headers| page::asset(asset, headers)))));
     routes
+}
+
+/// Every address but WHEP's, with `{id}` for a doorbell and `{n}` for an account, so that a test can walk them all.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    routes().into_iter().map(|route| route.path)
 }
 
 /// The whole face, to be served on `local`.
@@ -112,27 +134,33 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
     }
     let house = Arc::new(House {
         doorbells: face.doorbells,
+        accounts: face.accounts,
         mqtt_connected: face.mqtt_connected,
         counters: face.counters,
         version: face.version,
         demo: face.demo,
         listeners: Arc::new(Semaphore::new(LISTENERS)),
+        who: if face.token.is_some() { "token" } else { "loopback" },
     });
-    let (mut public, mut guarded) = (Router::new(), Router::new());
+    let (mut public, mut guarded, mut lenient) = (Router::new(), Router::new(), Router::new());
     for Route { path, access, methods } in routes() {
         match access {
             Access::Public => public = public.route(path, methods),
             Access::Token => guarded = guarded.route(path, methods),
+            Access::TokenOrPassword => lenient = lenient.route(path, methods),
         }
     }
     guarded = guarded.merge(face.whep.with_state(()));
     guarded = guarded.fallback(async || ApiError::NoSuchRoute).method_not_allowed_fallback(async || ApiError::Method);
+    lenient = lenient.method_not_allowed_fallback(async || ApiError::Method);
     if let Some(token) = &face.token {
         let gate = Arc::new(auth::Gate::new(token));
-        guarded = guarded.layer(middleware::from_fn_with_state(gate, auth::check));
+        guarded = guarded.layer(middleware::from_fn_with_state((gate.clone(), Access::Token), auth::check));
+        lenient = lenient.layer(middleware::from_fn_with_state((gate, Access::TokenOrPassword), auth::check));
     }
     let names = Arc::new(guard::Names::new(face.names));
     Ok(public
+        .merge(lenient)
         .merge(guarded)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(names, guard::check))
@@ -142,13 +170,19 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
     use super::*;
+    use crate::doorbell::accounts::Wishes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_util::sync::CancellationToken;
 
     fn face(token: Option<Token>) -> Face {
+        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
+        let (doorbells, locks) = (Registry::default(), Registry::default());
         Face {
-            doorbells: Registry::default(),
+            doorbells: doorbells.clone(),
+            accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
             mqtt_connected: watch::channel(None).1,
             whep: Router::new().route("/whep/{id}", post(async || "an answer")),
             counters: Arc::new(Vec::new),
@@ -182,9 +216,9 @@ mod tests {
         let others = ["/whep/{id}", "/whep/{id}/1", "/nothing", "/api", "/api/doorbells/", "//health", "/health/"];
         for (path, access) in known.chain(others.map(|path| (path, Access::Token))) {
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
-                let status = status(address, method, &path.replace("{id}", "fake_1")).await;
+                let status = status(address, method, &path.replace("{id}", "fake_1").replace("{n}", "0")).await;
                 match (access, method) {
-                    (Access::Token, _) => assert_eq!(status, 401, "{method} {path}"),
+                    (Access::Token | Access::TokenOrPassword, _) => assert_eq!(status, 401, "{method} {path}"),
                     (Access::Public, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
                     (Access::Public, _) => assert_eq!(status, 405, "{method} {path}"),
                 }

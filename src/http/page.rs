@@ -29,10 +29,12 @@ macro_rules! asset {
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
 /// What the page loads. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 9] = [
+pub(super) static ASSETS: [Asset; 11] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
+    asset!("/assets/accounts.js", "text/javascript; charset=utf-8", "accounts.js"),
     asset!("/assets/card.js", "text/javascript; charset=utf-8", "card.js"),
+    asset!("/assets/door.js", "text/javascript; charset=utf-8", "door.js"),
     asset!("/assets/house.js", "text/javascript; charset=utf-8", "house.js"),
     asset!("/assets/player.js", "text/javascript; charset=utf-8", "player.js"),
     asset!("/assets/microphone.js", "text/javascript; charset=utf-8", "microphone.js"),

@@ -4,14 +4,15 @@
 //! Two tasks: one owns the library's event loop and only polls it; the other hands it messages from the
 //! outbox and never waits for it.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
-    StateError, SubscribeFilter, TlsConfiguration, Transport, mqttbytes,
+    AsyncClient, ClientError, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing,
+    Packet, QoS, StateError, SubscribeFilter, TlsConfiguration, Transport, mqttbytes,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use super::backoff::{Backoff, Failure};
 use super::complaint::Complaint;
 use super::instance::{Instance, Rival};
 use super::publisher::Publisher;
+use super::subscriptions::{self, Subscriptions};
 use crate::clock::{self, Instant};
 use crate::config;
 
@@ -31,8 +33,9 @@ const MAX_PACKET: usize = 256 * 1024;
 const MAX_PACKET_ONCE: usize = 8 * 1024 * 1024;
 /// More than the outbox ever has in flight, so that packet ids in use never collide.
 const CLIENT_IN_FLIGHT: u16 = 64;
-/// Requests on their way to the poll task: the outbox's flights, a subscription and the farewell.
-const REQUESTS: usize = 32;
+/// Requests on their way to the poll task: the outbox's flights, subscriptions and the farewell. Where they are
+/// more, the connection ends, and the next one begins with what there is then.
+const REQUESTS: usize = 64;
 /// Reports of the poll task: written and acknowledged for each flight, and a few more. Overrun ends the connection.
 const PROGRESS: usize = 64;
 /// How long the last messages may take before the connection is closed.
@@ -44,6 +47,10 @@ pub(super) struct Message {
     pub(super) topic: String,
     pub(super) payload: Bytes,
     pub(super) retained: bool,
+    /// The broker may have delivered it before.
+    pub(super) dup: bool,
+    /// When it came off the socket.
+    pub(super) received: Instant,
 }
 
 /// What a connection is made of.
@@ -53,7 +60,10 @@ pub(super) struct Plan {
     pub(super) keep_alive: Duration,
     /// The retained topic that says `offline` when we vanish.
     pub(super) will: Option<String>,
+    /// Subscribed as long as there is a connection.
     pub(super) filters: Vec<String>,
+    /// Subscribed as well, while they are here.
+    pub(super) subscriptions: Subscriptions,
     pub(super) instance: Option<Instance>,
 }
 
@@ -202,10 +212,24 @@ impl Connections {
         event_loop.network_options.set_tcp_nodelay(true);
         let (reports, progress) = mpsc::channel(PROGRESS);
         let instance_topic = self.plan.instance.as_ref().map(|instance| instance.topic().to_owned());
-        let poller =
-            Poller { reports, incoming: self.incoming.clone(), publisher: self.publisher.clone(), instance_topic };
+        let poller = Poller {
+            reports,
+            incoming: self.incoming.clone(),
+            publisher: self.publisher.clone(),
+            instance_topic,
+            subscriptions: self.plan.subscriptions.clone(),
+            unconfirmed: 0,
+        };
         let poll_task = tokio::spawn(poller.run(event_loop));
-        let mut live = Live { client, progress, heard: clock::now(), since: None, farewell: None };
+        let mut live = Live {
+            client,
+            progress,
+            wanted: self.plan.subscriptions.changes(),
+            subscribed: BTreeSet::new(),
+            heard: clock::now(),
+            since: None,
+            farewell: None,
+        };
         let end = live.run(self, complaint).await;
         poll_task.abort();
         (end, live.since.map(|since| since.elapsed()))
@@ -216,6 +240,9 @@ impl Connections {
 struct Live {
     client: AsyncClient,
     progress: mpsc::Receiver<Progress>,
+    wanted: watch::Receiver<subscriptions::Topics>,
+    /// What was asked for of it.
+    subscribed: BTreeSet<String>,
     /// When the broker was last heard.
     heard: Instant,
     since: Option<Instant>,
@@ -238,6 +265,8 @@ impl Live {
                     }
                 }
                 () = shared.publisher.written() => {}
+                // Seen to below, before anything is published.
+                () = changed(&mut self.wanted), if self.since.is_some() => {}
                 () = shared.finish.cancelled(), if self.farewell.is_none() => {
                     if self.since.is_none() {
                         return End::Finished;
@@ -248,7 +277,9 @@ impl Live {
                     return if self.farewell.is_some() { End::Finished } else { End::Silent };
                 }
             }
-            self.hand_out(&shared.publisher);
+            if self.hand_out(&shared.publisher).is_err() {
+                return End::Overrun;
+            }
             if shared.publisher.outbox().is_empty() {
                 shared.publisher.tell_drained();
                 if self.farewell.is_some() {
@@ -287,8 +318,8 @@ impl Live {
     fn on_connected(&mut self, shared: &mut Connections) -> Option<End> {
         self.since = Some(self.heard);
         shared.plan.instance.iter_mut().for_each(Instance::on_connected);
-        let filters = shared.plan.filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
-        let filters: Vec<_> = filters.collect();
+        self.subscribed = self.wanted.borrow_and_update().keys().cloned().collect();
+        let filters: Vec<_> = shared.plan.filters.iter().chain(&self.subscribed).map(|topic| filter(topic)).collect();
         if filters.is_empty() {
             shared.connected.send_replace(true);
         } else if self.client.try_subscribe_many(filters).is_err() {
@@ -321,12 +352,36 @@ impl Live {
     }
 
     /// Gives the client what the outbox allows. Never waits.
-    fn hand_out(&self, publisher: &Publisher) {
+    fn hand_out(&mut self, publisher: &Publisher) -> Result<(), ClientError> {
+        self.follow_subscriptions()?;
         let mut outbox = publisher.outbox();
         while let Some(publish) = outbox.next(clock::now()) {
+            // Whoever wanted to hear what a topic had retained before this message said so before it.
+            self.follow_subscriptions()?;
             // It fails when the poll task is gone, whose last report is on its way; the outbox forgets nothing.
             let _ = self.client.try_publish(publish.topic, QoS::AtLeastOnce, publish.retain, publish.payload);
         }
+        Ok(())
+    }
+
+    /// Subscribes what has come and unsubscribes what has gone.
+    ///
+    /// # Errors
+    /// When there are more requests than fit.
+    fn follow_subscriptions(&mut self) -> Result<(), ClientError> {
+        if self.since.is_none() || !self.wanted.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let wanted: BTreeSet<_> = self.wanted.borrow_and_update().keys().cloned().collect();
+        for topic in self.subscribed.difference(&wanted) {
+            self.client.try_unsubscribe(topic)?;
+        }
+        let new: Vec<_> = wanted.difference(&self.subscribed).map(|topic| filter(topic)).collect();
+        if !new.is_empty() {
+            self.client.try_subscribe_many(new)?;
+        }
+        self.subscribed = wanted;
+        Ok(())
     }
 
     /// Everything is acknowledged: DISCONNECT, so that the broker does not send our last will.
@@ -339,6 +394,18 @@ impl Live {
     }
 }
 
+fn filter(topic: &str) -> SubscribeFilter {
+    SubscribeFilter::new(topic.to_owned(), QoS::AtLeastOnce)
+}
+
+/// Resolves when there is something that `has_changed` shows; it stays to be seen.
+async fn changed(wanted: &mut watch::Receiver<subscriptions::Topics>) {
+    if wanted.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    wanted.mark_changed();
+}
+
 /// The task that polls and does nothing else. Nothing may cancel a `poll` but the end of its connection:
 /// a message that is being written would be lost unnoticed.
 struct Poller {
@@ -346,10 +413,13 @@ struct Poller {
     incoming: mpsc::Sender<Message>,
     publisher: Publisher,
     instance_topic: Option<String>,
+    subscriptions: Subscriptions,
+    /// Subscriptions that the broker has not confirmed yet.
+    unconfirmed: usize,
 }
 
 impl Poller {
-    async fn run(self, mut event_loop: EventLoop) {
+    async fn run(mut self, mut event_loop: EventLoop) {
         loop {
             let report = match event_loop.poll().await {
                 Ok(event) => self.report(event),
@@ -363,10 +433,17 @@ impl Poller {
         }
     }
 
-    fn report(&self, event: Event) -> Option<Progress> {
+    fn report(&mut self, event: Event) -> Option<Progress> {
         match event {
             Event::Incoming(Packet::ConnAck(_)) => Some(Progress::Connected),
+            Event::Outgoing(Outgoing::Subscribe(_)) => {
+                self.unconfirmed += 1;
+                None
+            }
             Event::Incoming(Packet::SubAck(granted)) => {
+                self.unconfirmed = self.unconfirmed.saturating_sub(1);
+                // Here, and not where it is reported to: what was retained comes right behind.
+                self.subscriptions.tell_doors();
                 let refused = granted.return_codes.contains(&mqttbytes::v4::SubscribeReasonCode::Failure);
                 Some(Progress::Subscribed { refused })
             }
@@ -383,7 +460,17 @@ impl Poller {
             // Only what was there before us says that somebody else has been connected meanwhile.
             return publish.retain.then_some(Progress::Instance(publish.payload));
         }
-        let message = Message { topic: publish.topic, payload: publish.payload, retained: publish.retain };
+        // A broker may deliver before it confirms.
+        if self.unconfirmed > 0 {
+            self.subscriptions.tell_door(&publish.topic);
+        }
+        let message = Message {
+            topic: publish.topic,
+            payload: publish.payload,
+            retained: publish.retain,
+            dup: publish.dup,
+            received: clock::now(),
+        };
         if self.incoming.try_send(message).is_err() {
             self.publisher.count_dropped_message();
         }
@@ -455,6 +542,7 @@ mod tests {
             keep_alive: Duration::from_secs(1),
             will: None,
             filters: Vec::new(),
+            subscriptions: Subscriptions::default(),
             instance: None,
         };
         Client::start(plan, Publisher::default(), mpsc::channel(1).0, CancellationToken::new())

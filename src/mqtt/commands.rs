@@ -1,4 +1,4 @@
-//! What the broker tells us: switches to flip, with an answer to each on `/result`.
+//! What the broker tells us to do, with an answer to each command on `/result`.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::client::Message;
+use super::door::DoorQueue;
 use super::publisher::Publisher;
-use super::topics::{Switch, Topics};
+use super::topics::{Addressee, Switch, Topics};
 use crate::clock::{self, Instant};
-use crate::doorbell::{ActionError, Doorbell};
+use crate::doorbell::{Accounts, ActionError, Doorbell};
 use crate::model::{Capability, DeviceId};
 
 /// A command is a word or a short JSON object; anything longer is none.
@@ -59,60 +60,140 @@ pub enum Refusal {
     Retained,
     #[error(r#"the payload must be ON, OFF or {{"state":"ON"}}"#)]
     BadPayload,
+    #[error("the payload must be PRESS")]
+    NoPress,
+    #[error("the accounts were asked to list their devices less than 10 s ago")]
+    TooSoon,
     #[error("there is no such doorbell")]
     UnknownDoorbell,
     #[error("busy: too many commands for this doorbell are waiting")]
     Busy,
 }
 
+/// What came of a command.
+pub(super) struct Answer {
+    /// `None` when it could not be read.
+    pub(super) command: Option<&'static str>,
+    pub(super) outcome: Result<(), String>,
+    pub(super) took: Duration,
+    /// The sender's own `id`; null without one.
+    pub(super) id: Value,
+}
+
+impl Answer {
+    pub(super) fn publish(self, topic: String, publisher: &Publisher) {
+        let answer = json!({
+            "command": self.command,
+            "ok": self.outcome.is_ok(),
+            "error": self.outcome.err(),
+            "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            "id": self.id,
+        });
+        publisher.answer(topic, answer.to_string());
+    }
+}
+
+/// Where the commands for one doorbell go.
+pub(super) struct Inbox {
+    pub(super) switches: Queue,
+    /// `None` unless its owner has enabled a door.
+    pub(super) door: Option<DoorQueue>,
+}
+
 /// Takes commands off the broker's hands.
 pub(super) struct Commands {
     topics: Topics,
     publisher: Publisher,
+    accounts: Accounts,
     last_complaint: Option<Instant>,
+    last_rediscovery: Option<Instant>,
 }
 
 impl Commands {
     /// Refusals are counted each, and logged at most this often.
     const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+    /// Each listing costs requests that a cloud counts.
+    const REDISCOVER_EVERY: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(topics: Topics, publisher: Publisher) -> Self {
-        Self { topics, publisher, last_complaint: None }
+    pub(super) fn new(topics: Topics, publisher: Publisher, accounts: Accounts) -> Self {
+        Self { topics, publisher, accounts, last_complaint: None, last_rediscovery: None }
     }
 
     /// Gives the command in `message` to its doorbell's queue, or answers why not. Anything that is no command
     /// is passed over.
-    pub(super) fn take<'a>(&mut self, message: &Message, queue_of: impl FnOnce(&DeviceId) -> Option<&'a Queue>) {
-        let Some((id, switch)) = self.topics.parse_command(&message.topic) else { return };
+    pub(super) fn take<'a>(&mut self, message: &Message, inbox_of: impl FnOnce(&DeviceId) -> Option<&'a Inbox>) {
         // An erased message, by us or by somebody else, tells its subscribers so with an empty payload.
         if message.payload.is_empty() {
             return;
         }
+        match self.topics.parse_command(&message.topic) {
+            Some(Addressee::Switch(id, switch)) => self.take_switch(message, &id, switch, inbox_of(&id)),
+            Some(Addressee::Door(id)) => {
+                if let Some(door) = inbox_of(&id).and_then(|inbox| inbox.door.as_ref()) {
+                    self.take_attempt(message, &id, door);
+                }
+            }
+            Some(Addressee::Rediscover) => self.take_rediscover(message),
+            None => {}
+        }
+    }
+
+    fn take_switch(&mut self, message: &Message, id: &DeviceId, switch: Switch, inbox: Option<&Inbox>) {
+        let (result, command) = (self.topics.result(id), Some(switch.word()));
         if message.retained {
             self.publisher.erase(message.topic.clone());
-            return self.refuse(&id, switch, Value::Null, Refusal::Retained);
+            return self.refuse(result, command, Value::Null, Refusal::Retained);
         }
         let order = match Order::parse(&message.payload) {
             Ok(order) => order,
-            Err(refusal) => return self.refuse(&id, switch, Value::Null, refusal),
+            Err(refusal) => return self.refuse(result, command, Value::Null, refusal),
         };
         let echo = order.id.clone();
-        match queue_of(&id) {
-            None => self.refuse(&id, switch, echo, Refusal::UnknownDoorbell),
-            Some(queue) if queue.0.try_send((switch, order)).is_err() => {
-                self.refuse(&id, switch, echo, Refusal::Busy);
+        match inbox {
+            None => self.refuse(result, command, echo, Refusal::UnknownDoorbell),
+            Some(inbox) if inbox.switches.0.try_send((switch, order)).is_err() => {
+                self.refuse(result, command, echo, Refusal::Busy);
             }
             Some(_) => {}
         }
     }
 
-    fn refuse(&mut self, id: &DeviceId, switch: Switch, echo: Value, refusal: Refusal) {
+    /// Every message for a door is the guard's to judge, a retained one too: it goes into the audit log.
+    fn take_attempt(&mut self, message: &Message, id: &DeviceId, door: &DoorQueue) {
+        if message.retained {
+            self.publisher.erase(message.topic.clone());
+        }
+        if !door.put(message) {
+            self.refuse(self.topics.result(id), None, Value::Null, Refusal::Busy);
+        }
+    }
+
+    fn take_rediscover(&mut self, message: &Message) {
+        let (result, command) = (self.topics.bridge_result(), Some("rediscover"));
+        if message.retained {
+            self.publisher.erase(message.topic.clone());
+            return self.refuse(result, command, Value::Null, Refusal::Retained);
+        }
+        if message.payload != b"PRESS".as_slice() {
+            return self.refuse(result, command, Value::Null, Refusal::NoPress);
+        }
+        if self.last_rediscovery.is_some_and(|last| last.elapsed() < Self::REDISCOVER_EVERY) {
+            return self.refuse(result, command, Value::Null, Refusal::TooSoon);
+        }
+        self.last_rediscovery = Some(clock::now());
+        self.accounts.rediscover();
+        let answer = Answer { command, outcome: Ok(()), took: message.received.elapsed(), id: Value::Null };
+        answer.publish(result, &self.publisher);
+    }
+
+    fn refuse(&mut self, result: String, command: Option<&'static str>, id: Value, refusal: Refusal) {
         self.publisher.count_refused_command();
         if self.last_complaint.is_none_or(|last| last.elapsed() >= Self::COMPLAIN_EVERY) {
             self.last_complaint = Some(clock::now());
-            tracing::warn!(%id, command = switch.word(), reason = %refusal, "MQTT command refused");
+            tracing::warn!(topic = result, command, reason = %refusal, "MQTT command refused");
         }
-        answer(&self.publisher, &self.topics, id, switch, Err(refusal.to_string()), Duration::ZERO, echo);
+        let outcome = Err(refusal.to_string());
+        Answer { command, outcome, took: Duration::ZERO, id }.publish(result, &self.publisher);
     }
 }
 
@@ -139,8 +220,8 @@ impl Worker {
         while let Some((switch, order)) = self.orders.recv().await {
             let began = clock::now();
             let outcome = self.flip(switch, order.on).await.map_err(|error| error.to_string());
-            let id = &self.doorbell.info().id;
-            answer(&self.publisher, &self.topics, id, switch, outcome, began.elapsed(), order.id);
+            let answer = Answer { command: Some(switch.word()), outcome, took: began.elapsed(), id: order.id };
+            answer.publish(self.topics.result(&self.doorbell.info().id), &self.publisher);
         }
     }
 
@@ -156,25 +237,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn answer(
-    publisher: &Publisher,
-    topics: &Topics,
-    id: &DeviceId,
-    switch: Switch,
-    outcome: Result<(), String>,
-    took: Duration,
-    echo: Value,
-) {
-    let answer = json!({
-        "command": switch.word(),
-        "ok": outcome.is_ok(),
-        "error": outcome.err(),
-        "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "id": echo,
-    });
-    publisher.send(topics.result(id), answer.to_string());
 }
 
 #[cfg(test)]

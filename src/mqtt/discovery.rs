@@ -4,9 +4,11 @@
 use serde_json::{Value, json};
 
 use super::topics::{Switch, Topics, doorbell_device};
+use crate::doorbell::Door;
 use crate::model::{Capability, DeviceInfo, MotionKind};
 
 /// What is the same for every device.
+#[derive(Clone)]
 pub(super) struct Discovery {
     pub(super) topics: Topics,
     pub(super) version: &'static str,
@@ -15,21 +17,22 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    /// The device that stands for Doorstep itself; doorbells point to it, so it is published first.
-    pub(super) fn bridge(&self) -> Value {
-        let device = self.topics.bridge_device();
-        let connection = json!({
-            "platform": "binary_sensor",
-            "unique_id": format!("{device}_connection"),
-            "name": "Connection",
-            "device_class": "connectivity",
-            "entity_category": "diagnostic",
-            "state_topic": self.topics.status(),
-            "payload_on": super::ONLINE,
-            "payload_off": super::OFFLINE,
-        });
+    /// The device that stands for Doorstep itself; doorbells point to it, so it is published first. `accounts`
+    /// are the vendors of the configured accounts, in their order.
+    pub(super) fn bridge(&self, accounts: &[&str]) -> Value {
+        let mut components = serde_json::Map::new();
+        let mut add = |key: String, mut component: Value| {
+            component["unique_id"] = json!(format!("{}_{key}", self.topics.bridge_device()));
+            components.insert(key, component);
+        };
+        add("connection".to_owned(), self.bridge_connection());
+        add("rediscover".to_owned(), self.rediscover());
+        for (n, vendor) in accounts.iter().enumerate() {
+            let of_vendor = accounts.iter().take(n + 1).filter(|other| *other == vendor).count();
+            add(format!("account_{n}"), self.account(n, vendor, of_vendor));
+        }
         let mut about = json!({
-            "identifiers": [device],
+            "identifiers": [self.topics.bridge_device()],
             "name": "Doorstep",
             "manufacturer": "Doorstep",
             "model": "Bridge",
@@ -39,12 +42,54 @@ impl Discovery {
         json!({
             "device": about,
             "origin": self.origin(),
-            "components": { "connection": connection },
+            "components": components,
         })
     }
 
-    /// One doorbell: its device, and an entity for each thing it can do.
-    pub(super) fn doorbell(&self, info: &DeviceInfo) -> Value {
+    fn bridge_connection(&self) -> Value {
+        json!({
+            "platform": "binary_sensor",
+            "name": "Connection",
+            "device_class": "connectivity",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.status(),
+            "payload_on": super::ONLINE,
+            "payload_off": super::OFFLINE,
+        })
+    }
+
+    fn rediscover(&self) -> Value {
+        json!({
+            "platform": "button",
+            "name": "Rediscover",
+            "icon": "mdi:magnify",
+            "entity_category": "diagnostic",
+            "command_topic": self.topics.rediscover_command(),
+            "payload_press": "PRESS",
+            "retain": false,
+            "qos": 1,
+            "availability": [{"topic": self.topics.status()}],
+        })
+    }
+
+    /// How an account does, with the reason and its limits as attributes. Of several of one vendor, all but the
+    /// first are numbered.
+    fn account(&self, n: usize, vendor: &str, of_vendor: usize) -> Value {
+        let name = format!("{} account", capitalised(vendor));
+        json!({
+            "platform": "sensor",
+            "name": if of_vendor > 1 { format!("{name} {of_vendor}") } else { name },
+            "icon": "mdi:account",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.account(n),
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": self.topics.account(n),
+            "availability": [{"topic": self.topics.status()}],
+        })
+    }
+
+    /// One doorbell: its device, and an entity for each thing it can do. `door` is the one beside it.
+    pub(super) fn doorbell(&self, info: &DeviceInfo, door: Option<&Door>) -> Value {
         let can = |capability| info.capabilities.contains(&capability);
         let mut components = serde_json::Map::new();
         let mut add = |key: &str, component: Value| drop(components.insert(key.to_owned(), component));
@@ -62,6 +107,12 @@ impl Discovery {
         if can(Capability::Stream) {
             add("stream", self.switch(info, Switch::Stream, "Stream", "mdi:video"));
             add("viewers", self.viewers(info));
+        }
+        match door {
+            // Home Assistant's lock cannot sign.
+            Some(door) if door.wants_signature() => add("lock_state", self.lock_state(info)),
+            Some(_) => add("lock", self.lock(info)),
+            None => {}
         }
         add("connection", self.connection(info));
         add("link", self.link(info));
@@ -148,6 +199,32 @@ impl Discovery {
             "optimistic": false,
         });
         entity(info, "switch", switch.word(), name, topics)
+    }
+
+    /// Not tied to the doorbell's availability: the lock is another device, and `blocked` says when it cannot be
+    /// worked. Never optimistic: Home Assistant would take it for unlocked at its start.
+    fn lock(&self, info: &DeviceInfo) -> Value {
+        let lock = json!({
+            "state_topic": self.topics.lock(&info.id),
+            "command_topic": self.topics.lock_command(&info.id),
+            "payload_lock": "LOCK",
+            "payload_unlock": "UNLOCK",
+            "optimistic": false,
+            "retain": false,
+            "availability": [{"topic": self.topics.status()}, {"topic": self.topics.lock_availability(&info.id)}],
+        });
+        entity(info, "lock", "lock", "Lock", lock)
+    }
+
+    /// On is open. What is neither locked nor unknown counts as open.
+    fn lock_state(&self, info: &DeviceInfo) -> Value {
+        let state = json!({
+            "device_class": "lock",
+            "state_topic": self.topics.lock(&info.id),
+            "value_template": "{{ {'LOCKED': 'OFF', 'None': 'None'}.get(value, 'ON') }}",
+            "availability": [{"topic": self.topics.status()}],
+        });
+        entity(info, "binary_sensor", "lock_state", "Lock", state)
     }
 
     fn viewers(&self, info: &DeviceInfo) -> Value {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Plan};
 use super::publisher::Publisher;
+use super::subscriptions::Subscriptions;
 use crate::config;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,7 @@ fn plan(broker: &config::Mqtt, errand: &str) -> Plan {
         keep_alive: Plan::KEEP_ALIVE,
         will: None,
         filters: Vec::new(),
+        subscriptions: Subscriptions::default(),
         instance: None,
     }
 }

@@ -1,15 +1,19 @@
 //! The MQTT face: discovery, state, events out; commands in (docs/entities.md lists topics and entities).
 
+mod announce;
 mod backoff;
+mod bridge;
 mod client;
 mod commands;
 mod complaint;
 mod discovery;
+mod door;
 mod errands;
 mod instance;
 pub mod outbox;
 mod publisher;
 mod report;
+mod subscriptions;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,14 +26,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
 use crate::config;
-use crate::doorbell::{Doorbell, Registry};
+use crate::doorbell::{Accounts, Doorbell, Registry};
 use crate::model::DeviceId;
+use announce::Announcer;
 use client::{Client, Message, Plan};
-use commands::{Commands, Queue, Worker};
+use commands::{Commands, Inbox, Worker};
 use discovery::Discovery;
+use door::DoorWorker;
 use instance::Instance;
 use publisher::Publisher;
 use report::Reporter;
+use subscriptions::Subscriptions;
 use topics::Topics;
 
 pub use commands::{Order, Refusal};
@@ -77,15 +84,20 @@ pub struct Mqtt {
     publisher: Publisher,
 }
 
-/// Connects and publishes every doorbell of the registry, now and later, until `stop` is cancelled.
-pub fn start(settings: Settings, doorbells: Registry, stop: CancellationToken) -> Mqtt {
+/// Connects and publishes every account, and every doorbell of the registry, now and later, until `stop` is
+/// cancelled.
+pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: CancellationToken) -> Mqtt {
     let topics = Topics::new(&settings.broker);
     let publisher = Publisher::default();
     let discovery = Discovery { topics: topics.clone(), version: settings.version, page_url: settings.page_url };
     publisher.set(&topics.status(), ONLINE);
-    publisher.set(&topics.bridge_discovery(), discovery.bridge().to_string());
+    let subscriptions = Subscriptions::default();
+    let announcer = Announcer::new(topics.clone(), publisher.clone(), subscriptions.clone());
+    let vendors: Vec<_> = accounts.all().into_iter().map(|(vendor, _)| vendor).collect();
+    announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors));
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());
     publisher.set(instance.topic(), instance.mark().to_owned());
+    let following = bridge::follow(&accounts, &topics, &publisher);
 
     let mut filters = topics.command_filters();
     filters.push(topics.birth());
@@ -100,21 +112,25 @@ pub fn start(settings: Settings, doorbells: Registry, stop: CancellationToken) -
         keep_alive: Plan::KEEP_ALIVE,
         will: Some(topics.status()),
         filters,
+        subscriptions: subscriptions.clone(),
         instance: Some(instance),
     };
     let finish = CancellationToken::new();
     let (deliver, incoming) = mpsc::channel(Face::INCOMING);
     let client = Client::start(plan, publisher.clone(), deliver, finish.clone());
     let connected = client.connected();
-    let commands = Commands::new(topics, publisher.clone());
+    let commands = Commands::new(topics, publisher.clone(), accounts);
     let face = Face {
         discovery,
+        announcer,
+        subscriptions,
         publisher: publisher.clone(),
         commands,
         buttons,
         doorbells,
-        doors: BTreeMap::new(),
+        present: BTreeMap::new(),
         resending: None,
+        _accounts: following,
     };
     let task = tokio::spawn(face.run(incoming, client, finish, stop));
     Mqtt { task, connected, publisher }
@@ -153,31 +169,33 @@ impl Mqtt {
 }
 
 /// One doorbell on MQTT; its tasks end with it.
-struct Door {
+struct Present {
     doorbell: Doorbell,
-    commands: Queue,
+    inbox: Inbox,
     report: AbortOnDropHandle<()>,
     close: CancellationToken,
     _work: AbortOnDropHandle<()>,
 }
 
-impl Door {
+impl Present {
     /// Tells that it is offline; after this nothing more is told of it.
-    async fn close(self) -> Doorbell {
+    async fn close(self) {
         self.close.cancel();
         let _ = self.report.await;
-        self.doorbell
     }
 }
 
 struct Face {
     discovery: Discovery,
+    announcer: Announcer,
+    subscriptions: Subscriptions,
     publisher: Publisher,
     commands: Commands,
     buttons: Vec<Button>,
     doorbells: Registry,
-    doors: BTreeMap<DeviceId, Door>,
+    present: BTreeMap<DeviceId, Present>,
     resending: Option<AbortOnDropHandle<()>>,
+    _accounts: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Face {
@@ -211,29 +229,38 @@ impl Face {
 
     /// Publishes doorbells that have come and withdraws those that have gone.
     async fn follow(&mut self, doorbells: BTreeMap<DeviceId, Doorbell>) {
-        let is_here = |door: &Door| {
-            doorbells.get(&door.doorbell.info().id).is_some_and(|now| now.media().same(door.doorbell.media()))
+        let is_here = |present: &Present| {
+            let doorbell = &present.doorbell;
+            doorbells.get(&doorbell.info().id).is_some_and(|now| now.media().same(doorbell.media()))
         };
-        let gone: Vec<_> = self.doors.extract_if(.., |_, door| !is_here(door)).collect();
-        for (_, door) in gone {
-            let doorbell = door.close().await;
-            report::withdraw(&doorbell.info(), &self.discovery.topics, &self.publisher);
+        let gone: Vec<_> = self.present.extract_if(.., |_, present| !is_here(present)).collect();
+        for (id, present) in gone {
+            self.subscriptions.remove(&self.discovery.topics.lock_command(&id));
+            present.close().await;
+            report::withdraw(&id, &self.discovery.topics, &self.announcer, &self.publisher);
         }
         for (id, doorbell) in doorbells {
-            if !self.doors.contains_key(&id) {
-                self.doors.insert(id, self.open(doorbell));
+            if !self.present.contains_key(&id) {
+                let present = self.open(&id, doorbell);
+                self.present.insert(id, present);
             }
         }
     }
 
-    fn open(&self, doorbell: Doorbell) -> Door {
-        let reporter = Reporter::new(doorbell.clone(), &self.discovery, self.publisher.clone());
-        let topics = self.discovery.topics.clone();
-        let (commands, worker) = Worker::new(doorbell.clone(), topics, self.publisher.clone());
+    fn open(&self, id: &DeviceId, doorbell: Doorbell) -> Present {
+        let (discovery, publisher) = (self.discovery.clone(), self.publisher.clone());
         let close = CancellationToken::new();
-        Door {
+        let (switches, worker) = Worker::new(doorbell.clone(), discovery.topics.clone(), publisher.clone());
+        let door = doorbell.door().map(|door| {
+            let (queue, worker) = DoorWorker::new(door.clone(), discovery.topics.result(id), publisher.clone());
+            tokio::spawn(worker.run(close.clone()));
+            self.subscriptions.add_door(discovery.topics.lock_command(id), door.clone());
+            queue
+        });
+        let reporter = Reporter::new(doorbell.clone(), discovery, self.announcer.clone(), publisher);
+        Present {
             doorbell,
-            commands,
+            inbox: Inbox { switches, door },
             report: AbortOnDropHandle::new(tokio::spawn(reporter.run(close.clone()))),
             close,
             _work: AbortOnDropHandle::new(tokio::spawn(worker.run())),
@@ -244,12 +271,15 @@ impl Face {
         if message.topic == self.discovery.topics.birth() {
             return self.on_birth(message);
         }
+        if message.retained && self.announcer.on_retained(&message.topic, &message.payload) {
+            return;
+        }
         for button in self.buttons.iter().filter(|button| button.is_pressed_by(message)) {
-            if let Some(door) = self.doors.get(&button.doorbell) {
-                door.doorbell.press("button");
+            if let Some(present) = self.present.get(&button.doorbell) {
+                present.doorbell.press("button");
             }
         }
-        self.commands.take(message, |id| self.doors.get(id).map(|door| &door.commands));
+        self.commands.take(message, |id| self.present.get(id).map(|present| &present.inbox));
     }
 
     /// Home Assistant has started: it is told everything once more, spread so that it can follow.
@@ -267,8 +297,8 @@ impl Face {
 
     async fn say_offline(&mut self) {
         self.resending = None;
-        for door in std::mem::take(&mut self.doors).into_values() {
-            door.close().await;
+        for present in std::mem::take(&mut self.present).into_values() {
+            present.close().await;
         }
         self.publisher.set(&self.discovery.topics.status(), OFFLINE);
     }

@@ -1,11 +1,13 @@
 //! What MQTT is told of one doorbell: its state as retained topics, its events as they happen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::announce::Announcer;
 use super::discovery::Discovery;
 use super::publisher::Publisher;
 use super::topics::{Switch, Topics};
@@ -13,14 +15,18 @@ use super::{OFFLINE, ONLINE};
 use crate::clock;
 use crate::doorbell::Doorbell;
 use crate::media::{AudioFormat, Formats};
-use crate::model::{Capability, DeviceInfo, Event, Link, State};
+use crate::model::{Capability, DeviceId, DeviceInfo, Event, Link, LockState, State};
+
+/// What Home Assistant takes for an unknown state.
+const UNKNOWN: &str = "None";
 
 /// Tells everything about one doorbell until dropped. Listens from the moment it is made.
 pub(super) struct Reporter {
     doorbell: Doorbell,
-    topics: Topics,
+    discovery: Discovery,
+    announcer: Announcer,
     publisher: Publisher,
-    page_url: Option<String>,
+    infos: watch::Receiver<Arc<DeviceInfo>>,
     events: broadcast::Receiver<Event>,
     state: watch::Receiver<State>,
     formats: watch::Receiver<Formats>,
@@ -28,19 +34,18 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// Publishes discovery and the present state at once.
-    pub(super) fn new(doorbell: Doorbell, discovery: &Discovery, publisher: Publisher) -> Self {
-        let info = doorbell.info();
-        let payload = discovery.doorbell(&info).to_string();
-        publisher.set(&discovery.topics.doorbell_discovery(&info.id), payload);
+    pub(super) fn new(doorbell: Doorbell, discovery: Discovery, announcer: Announcer, publisher: Publisher) -> Self {
         let mut reporter = Self {
+            infos: doorbell.infos(),
             events: doorbell.events(),
             state: doorbell.state(),
             formats: doorbell.media().formats(),
-            topics: discovery.topics.clone(),
-            page_url: discovery.page_url.clone(),
             doorbell,
+            discovery,
+            announcer,
             publisher,
         };
+        reporter.announce();
         reporter.tell_state();
         reporter
     }
@@ -59,6 +64,11 @@ impl Reporter {
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
+                Ok(()) = self.infos.changed() => {
+                    self.announce();
+                    self.tell_state();
+                    self.clear_the_rest();
+                }
                 Ok(()) = self.state.changed() => self.tell_state(),
                 Ok(()) = self.formats.changed() => self.tell_state(),
                 else => return,
@@ -70,18 +80,32 @@ impl Reporter {
         self.doorbell.info()
     }
 
+    fn topics(&self) -> &Topics {
+        &self.discovery.topics
+    }
+
+    /// Before any state, so that whoever is new to the doorbell hears that too.
+    fn announce(&mut self) {
+        let info = self.infos.borrow_and_update().clone();
+        let payload = self.discovery.doorbell(&info, self.doorbell.door().map(Arc::as_ref));
+        self.announcer.announce(&self.topics().doorbell_discovery(&info.id), payload);
+    }
+
     fn tell_event(&self, event: &Event) {
         let id = &self.info().id;
         match event {
             Event::Ring(ring) => {
                 let at = clock::rfc3339(ring.at);
-                let payload = json!({"event_type": "ring", "id": ring.event_id, "at": at, "source": ring.source});
-                self.publisher.send(self.topics.ring(id), payload.to_string());
+                let mut payload = json!({"event_type": "ring", "id": ring.event_id, "at": at, "source": ring.source});
+                if let Some(latency) = ring.latency {
+                    payload["latency_ms"] = json!(milliseconds(latency));
+                }
+                self.publisher.send(self.topics().ring(id), payload.to_string());
             }
             Event::Motion(motion) => {
                 let at = clock::rfc3339(motion.at);
                 let payload = json!({"event_type": motion.kind, "id": motion.event_id, "at": at});
-                self.publisher.send(self.topics.motion(id), payload.to_string());
+                self.publisher.send(self.topics().motion(id), payload.to_string());
             }
         }
     }
@@ -92,23 +116,46 @@ impl Reporter {
         self.publish(&state, formats);
     }
 
+    /// Takes away what stands for something that the doorbell cannot do any more.
+    fn clear_the_rest(&self) {
+        let present: Vec<_> = self.messages(&self.state.borrow(), *self.formats.borrow());
+        let present: Vec<_> = present.into_iter().map(|(topic, _)| topic).collect();
+        clear(&self.info().id, self.topics(), &self.publisher, &present);
+    }
+
     fn tell_offline(&self) {
         let last_ring = self.state.borrow().last_ring.clone();
         self.publish(&State { last_ring, ..State::default() }, Formats::default());
     }
 
     fn publish(&self, state: &State, formats: Formats) {
-        let info = self.doorbell.info();
-        let online = if state.link.is_available() { ONLINE } else { OFFLINE };
-        self.publisher.set(&self.topics.availability(&info.id), online);
-        for (capability, switch, on) in
-            [(Capability::Talk, Switch::Talk, state.talking), (Capability::Stream, Switch::Stream, state.stream_switch)]
-        {
-            if info.capabilities.contains(&capability) {
-                self.publisher.set(&self.topics.switch(&info.id, switch), if on { "ON" } else { "OFF" });
-            }
+        for (topic, payload) in self.messages(state, formats) {
+            self.publisher.set(&topic, payload);
         }
-        self.publisher.set(&self.topics.info(&info.id), self.attributes(state, formats).to_string());
+    }
+
+    /// Everything that is retained of the doorbell beside its discovery.
+    fn messages(&self, state: &State, formats: Formats) -> Vec<(String, String)> {
+        let (info, topics) = (self.info(), self.topics());
+        let can = |capability| info.capabilities.contains(&capability);
+        let available = |yes| if yes { ONLINE } else { OFFLINE }.to_owned();
+        let on = |yes| if yes { "ON" } else { "OFF" }.to_owned();
+        let mut messages = vec![(topics.availability(&info.id), available(state.link.is_available()))];
+        if can(Capability::Talk) {
+            messages.push((topics.switch(&info.id, Switch::Talk), on(state.talking)));
+        }
+        if can(Capability::Stream) {
+            messages.push((topics.switch(&info.id, Switch::Stream), on(state.stream_switch)));
+        }
+        if can(Capability::Unlock) {
+            let door = state.door.as_ref();
+            let lock = door.and_then(|door| door.lock).map_or(UNKNOWN, LockState::word);
+            messages.push((topics.lock(&info.id), lock.to_owned()));
+            let works = door.is_some_and(|door| door.blocked.is_none());
+            messages.push((topics.lock_availability(&info.id), available(works)));
+        }
+        messages.push((topics.info(&info.id), self.attributes(state, formats).to_string()));
+        messages
     }
 
     fn attributes(&self, state: &State, formats: Formats) -> serde_json::Value {
@@ -123,8 +170,12 @@ impl Reporter {
             "codecs": { "video": formats.video, "audio": formats.audio.map(spelt) },
             "last_error": state.last_error.as_ref().or(why),
             "last_ring": state.last_ring.as_ref().map(|ring| clock::rfc3339(ring.at)),
+            "last_ring_latency_ms": state.last_ring.as_ref().and_then(|ring| ring.latency).map(milliseconds),
         });
-        if let (Some(page), true) = (&self.page_url, self.info().capabilities.contains(&Capability::Stream)) {
+        if let Some(door) = &state.door {
+            attributes["lock_blocked"] = json!(door.blocked);
+        }
+        if let (Some(page), true) = (&self.discovery.page_url, self.info().capabilities.contains(&Capability::Stream)) {
             let whep = format!("{}/whep/{}", page.trim_end_matches('/'), self.info().id);
             attributes["streams"] = json!({ "whep": whep });
         }
@@ -142,16 +193,18 @@ fn spelt(format: AudioFormat) -> String {
     }
 }
 
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Takes everything away that was retained of a doorbell.
-pub(super) fn withdraw(info: &DeviceInfo, topics: &Topics, publisher: &Publisher) {
-    let id = &info.id;
-    publisher.clear(&topics.doorbell_discovery(id));
-    for topic in [topics.availability(id), topics.info(id)] {
-        publisher.clear(&topic);
-    }
-    for (capability, switch) in [(Capability::Talk, Switch::Talk), (Capability::Stream, Switch::Stream)] {
-        if info.capabilities.contains(&capability) {
-            publisher.clear(&topics.switch(id, switch));
-        }
-    }
+pub(super) fn withdraw(id: &DeviceId, topics: &Topics, announcer: &Announcer, publisher: &Publisher) {
+    announcer.withdraw(&topics.doorbell_discovery(id));
+    clear(id, topics, publisher, &[]);
+}
+
+fn clear(id: &DeviceId, topics: &Topics, publisher: &Publisher, all_but: &[String]) {
+    let all = publisher.outbox().topics();
+    let ours = all.iter().filter(|topic| topic.starts_with(&topics.all_of(id)));
+    ours.filter(|topic| !all_but.contains(topic)).for_each(|topic| publisher.clear(topic));
 }

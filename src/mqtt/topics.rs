@@ -22,6 +22,15 @@ impl Switch {
     }
 }
 
+/// What a message on a command topic is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Addressee {
+    Switch(DeviceId, Switch),
+    /// The door of a doorbell. Whether there is one is for others to know.
+    Door(DeviceId),
+    Rediscover,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Topics {
     base: String,
@@ -33,6 +42,12 @@ impl Topics {
         Self { base: broker.base_topic.clone(), discovery_prefix: broker.discovery_prefix.clone() }
     }
 
+    /// Whether `topic` is below the base topic, and can be published to.
+    pub(super) fn is_ours(&self, topic: &str) -> bool {
+        let below = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/'));
+        below.is_some() && rumqttc::valid_topic(topic)
+    }
+
     /// `online` while we are connected, `offline` by last will.
     pub(super) fn status(&self) -> String {
         format!("{}/status", self.base)
@@ -41,6 +56,20 @@ impl Topics {
     /// Where the run that is connected leaves its mark.
     pub(super) fn instance(&self) -> String {
         format!("{}/bridge/instance", self.base)
+    }
+
+    /// How an account does, by its place in the configuration.
+    pub(super) fn account(&self, n: usize) -> String {
+        format!("{}/bridge/account/{n}", self.base)
+    }
+
+    /// Where a press has every account list its devices anew.
+    pub(super) fn rediscover_command(&self) -> String {
+        format!("{}/bridge/rediscover/set", self.base)
+    }
+
+    pub(super) fn bridge_result(&self) -> String {
+        format!("{}/bridge/result", self.base)
     }
 
     /// Where Home Assistant says that it has started.
@@ -65,6 +94,11 @@ impl Topics {
 
     fn discovery(&self, object: &str) -> String {
         format!("{}/device/{object}/config", self.discovery_prefix)
+    }
+
+    /// What the topics of one doorbell begin with.
+    pub(super) fn all_of(&self, id: &DeviceId) -> String {
+        format!("{}/{id}/", self.base)
     }
 
     pub(super) fn availability(&self, id: &DeviceId) -> String {
@@ -95,18 +129,39 @@ impl Topics {
         format!("{}/set", self.switch(id, switch))
     }
 
-    /// Subscribed, so that commands for doorbells that are gone can be refused and erased too.
-    pub(super) fn command_filters(&self) -> Vec<String> {
-        Switch::ALL.into_iter().map(|switch| format!("{}/+/{}/set", self.base, switch.word())).collect()
+    /// How the door stands. Only an enabled one has this topic and the next two.
+    pub(super) fn lock(&self, id: &DeviceId) -> String {
+        self.of(id, "lock")
     }
 
-    /// Whose switch a command topic is for; `None` for every other topic.
-    pub(super) fn parse_command(&self, topic: &str) -> Option<(DeviceId, Switch)> {
-        let mut levels = topic.strip_prefix(&self.base)?.strip_prefix('/')?.split('/');
-        let id = DeviceId::parse(levels.next()?).ok()?;
-        let word = levels.next()?;
-        let switch = Switch::ALL.into_iter().find(|switch| switch.word() == word)?;
-        (levels.next()? == "set" && levels.next().is_none()).then_some((id, switch))
+    /// Whether commands for the door are taken at present.
+    pub(super) fn lock_availability(&self, id: &DeviceId) -> String {
+        self.of(id, "lock/availability")
+    }
+
+    pub(super) fn lock_command(&self, id: &DeviceId) -> String {
+        self.of(id, "lock/set")
+    }
+
+    /// Subscribed, so that commands for doorbells that are gone can be refused and erased too.
+    pub(super) fn command_filters(&self) -> Vec<String> {
+        let switches = Switch::ALL.into_iter().map(|switch| format!("{}/+/{}/set", self.base, switch.word()));
+        switches.chain([self.rediscover_command()]).collect()
+    }
+
+    /// What a command topic is for; `None` for every other topic.
+    pub(super) fn parse_command(&self, topic: &str) -> Option<Addressee> {
+        let levels: Vec<_> = topic.strip_prefix(&self.base)?.strip_prefix('/')?.split('/').collect();
+        let [whose, what, "set"] = levels[..] else { return None };
+        if (whose, what) == ("bridge", "rediscover") {
+            return Some(Addressee::Rediscover);
+        }
+        let id = DeviceId::parse(whose).ok()?;
+        if what == "lock" {
+            return Some(Addressee::Door(id));
+        }
+        let switch = Switch::ALL.into_iter().find(|switch| switch.word() == what)?;
+        Some(Addressee::Switch(id, switch))
     }
 
     fn of(&self, id: &DeviceId, what: &str) -> String {
@@ -132,8 +187,11 @@ mod tests {
         let id = DeviceId::parse("wyze_1").unwrap();
         for topics in [topics("doorstep"), topics("house/door")] {
             for switch in Switch::ALL {
-                assert_eq!(topics.parse_command(&topics.switch_command(&id, switch)), Some((id.clone(), switch)));
+                let addressee = Some(Addressee::Switch(id.clone(), switch));
+                assert_eq!(topics.parse_command(&topics.switch_command(&id, switch)), addressee);
             }
+            assert_eq!(topics.parse_command(&topics.lock_command(&id)), Some(Addressee::Door(id.clone())));
+            assert_eq!(topics.parse_command(&topics.rediscover_command()), Some(Addressee::Rediscover));
         }
     }
 
@@ -146,7 +204,9 @@ mod tests {
             "doorstep/",
             "doorstep/a/talk",
             "doorstep/a/talk/set/x",
-            "doorstep/a/lock/set",
+            "doorstep/a/lock",
+            "doorstep/a/lock/set/x",
+            "doorstep/a/rediscover/set",
             "doorstep/A B/talk/set",
             "doorstep//talk/set",
             "doorstepx/a/talk/set",

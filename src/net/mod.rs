@@ -1,5 +1,7 @@
 //! Joining protocols to sockets, and lives of devices to each other.
 
 pub mod drive;
+pub mod http;
 pub mod link;
 pub mod supervise;
+pub mod tls;

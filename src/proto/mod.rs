@@ -1,6 +1,7 @@
 //! Protocols without input or output: codecs and state machines that are told the time and handed
 //! bytes. Nothing here reads a clock, a socket or a source of randomness.
 
+pub mod kvs;
 pub mod tutk;
 pub mod wire;
 pub mod wyze;

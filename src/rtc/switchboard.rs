@@ -36,6 +36,7 @@ pub(super) enum Command {
     Add(Box<Newcomer>),
     Candidates { viewer: u64, fragment: String, reply: oneshot::Sender<bool> },
     Close { viewer: u64, reply: oneshot::Sender<bool> },
+    AbandonAll,
 }
 
 /// An answered viewer on its way into the loop.
@@ -165,10 +166,13 @@ impl Switchboard {
             self.outlet.udp.flush();
             self.show_counters();
         }
-        let all: Vec<u64> = self.viewers.keys().copied().collect();
-        all.into_iter().for_each(|viewer| self.remove(viewer, "stopping"));
+        self.all().into_iter().for_each(|viewer| self.remove(viewer, "stopping"));
         self.outlet.udp.flush();
         self.show_counters();
+    }
+
+    fn all(&self) -> Vec<u64> {
+        self.viewers.keys().copied().collect()
     }
 
     fn deadline(&self) -> Instant {
@@ -223,6 +227,7 @@ impl Switchboard {
                 self.remove(viewer, "left");
                 let _ = reply.send(known);
             }
+            Command::AbandonAll => self.all().into_iter().for_each(|viewer| self.abandon(viewer, "abandoned")),
         }
     }
 
@@ -282,10 +287,16 @@ impl Switchboard {
         }
     }
 
+    /// Tells a viewer that it is over, and drops it.
     fn remove(&mut self, id: u64, why: &'static str) {
+        if let Some(viewer) = self.viewers.get_mut(&id) {
+            viewer.peer.close(|datagram| self.outlet.send(&datagram));
+        }
+        self.abandon(id, why);
+    }
+
+    fn abandon(&mut self, id: u64, why: &'static str) {
         let Some(mut viewer) = self.viewers.remove(&id) else { return };
-        let outlet = &mut self.outlet;
-        viewer.peer.close(|datagram| outlet.send(&datagram));
         self.by_ufrag.remove(&viewer.peer.ufrag);
         for source in viewer.sources.drain(..) {
             if self.by_source.get(&source) == Some(&id) {

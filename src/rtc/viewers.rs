@@ -193,6 +193,12 @@ impl Viewers {
         self.ask(|reply| Command::Close { viewer, reply }).await
     }
 
+    /// Ends every viewer without a word to it, as a cut cable would: for virtual cameras.
+    pub async fn abandon_all(&self) {
+        // The loop has ended: everybody has been told that it is over.
+        let _ = self.0.commands.send(Command::AbandonAll).await;
+    }
+
     /// Resolves when, after the stop, every viewer has been told that it is over.
     pub async fn ended(&self) {
         self.0.commands.closed().await;

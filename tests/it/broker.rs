@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::mosquitto::{self, Witness};
+use crate::support::mqtt_house::no_accounts;
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -65,7 +66,7 @@ async fn a_press_in_the_demo_becomes_a_ring() {
         buttons: vec![wired],
         page_url: None,
     };
-    let mqtt = mqtt::start(settings, registry, stop.clone());
+    let mqtt = mqtt::start(settings, registry, no_accounts(), stop.clone());
     mqtt.connected().wait_for(|connected| *connected).await.unwrap();
     let button = ButtonClient::start(&mosquitto::settings(port));
     button.connected().wait_for(|connected| *connected).await.unwrap();

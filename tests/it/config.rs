@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Quality, Transport, TutkProtocol};
+use doorstep::config::{self, Quality, Transport, TutkProtocol, WyzeEndpoints};
+use doorstep::model::DeviceId;
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -24,14 +25,25 @@ wyze:
         enr: 0123456789012345
         address: 192.168.1.20
       - {name: "Back \"Door\"", model: WYZEDB3, mac: D03F27A1B2C4, uid: ABCDEFGHIJ0123456780, enr: "#secret: of 16+ ü", address: "192.168.1.21:40000"}
+  - email: someone@example.com
+    password: md5:7f5f74be86aa53a4abffeeeb0a3c2750
+    key_id: 0b1c2d3e
+    api_key: 123456
+    totp_secret: JBSW Y3DP EHPK 3PXP
+    ring_events: [10, 11]
+    poll_s: 8
+    endpoints: {api: "http://127.0.0.1:8080/", lock: https://lock.example}
 doorbells:
   - id: wyze_d03f27a1b2c3
     name:
     transport: new
     quality: sd
     talk_limit_s: 60
+    unlock: wyze_yd_lo1_a
+    unlock_secret: 5a6b0c7d9e2a815346fb7cd02e918a5d
     ring_topic: zigbee2mqtt/button
     ring_payload: '{"action":"single"}'
+  - {id: wyze_gw_be1_a, transport: webrtc}
 "##;
 
 #[test]
@@ -56,7 +68,18 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!((back.name.as_str(), back.enr.expose()), ("Back \"Door\"", "#secret: of 16+ ü"));
     assert_eq!(back.address.port(), 40_000);
 
-    let [doorbell] = &config.doorbells[..] else { panic!("not one doorbell") };
+    assert!(config.wyze[0].login.is_none() && config.wyze[1].cameras.is_empty());
+    let login = config.wyze[1].login.as_ref().unwrap();
+    assert_eq!((login.email.expose(), login.api_key.expose()), ("someone@example.com", "123456"));
+    assert_eq!(login.password.expose(), "md5:7f5f74be86aa53a4abffeeeb0a3c2750");
+    assert_eq!((login.ring_events.as_slice(), login.poll.as_secs()), (&[10, 11][..], 8));
+    assert_eq!(login.endpoints.api.as_str(), "http://127.0.0.1:8080/");
+    assert_eq!(login.endpoints.core, WyzeEndpoints::default().core);
+
+    let [doorbell, pro] = &config.doorbells[..] else { panic!("not two doorbells") };
+    assert_eq!(pro.transport, Transport::Webrtc);
+    assert_eq!(doorbell.unlock.as_ref().map(DeviceId::as_str), Some("wyze_yd_lo1_a"));
+    assert_eq!(doorbell.unlock_secret.as_ref().unwrap().expose(), "5a6b0c7d9e2a815346fb7cd02e918a5d");
     assert_eq!(doorbell.name, None, "a key without a value is left out");
     assert_eq!((doorbell.transport, doorbell.quality), (Transport::Tutk(TutkProtocol::New), Quality::Sd));
     assert_eq!(doorbell.talk_limit_s, Some(60));
@@ -111,11 +134,62 @@ const CASES: &[Case] = &[
         &["2:25: http.names[1]: not the name of one host; expected a host name, `doorstep.example.com`"],
     ),
     Case(
-        "a key of a later version",
-        concat!("wyze:\n", "  - email: a@b.c\n", "    api_key: hunter2hunter2\n",),
+        "half a login",
+        concat!(
+            "wyze:\n",
+            "  - email: a@b.c\n",
+            "    api_key: hunter2hunter2\n",
+            "  - password: \"  \"\n",
+            "    firebase_api_key:\n"
+        ),
         &[
-            "2:5: wyze[0].email: this version does not know this key; it knows here: cameras",
-            "3:5: wyze[0].api_key: this version does not know this key; it knows here: cameras",
+            "2:5: wyze[0].password: missing; expected the account's password",
+            "2:5: wyze[0].key_id: missing; expected the key's id from the developer console",
+            "4:5: wyze[1].email: missing; expected the account's e-mail address",
+            "4:5: wyze[1].key_id: missing; expected the key's id from the developer console",
+            "4:5: wyze[1].api_key: missing; expected the API key from the developer console",
+            "4:15: wyze[1].password: there is nothing in it; expected the account's password",
+            "5:5: wyze[1].firebase_api_key: this version does not know this key; it knows here: cameras, email, password, key_id, api_key, totp_secret, ring_events, poll_s, endpoints",
+        ],
+    ),
+    Case(
+        "a login that cannot be",
+        concat!(
+            "wyze:\n",
+            "  - email: hunter2\n",
+            "    password: hunter2\n",
+            "    key_id: hunter2\n",
+            "    api_key: hunter2\n",
+            "    totp_secret: hunter2+\n",
+            "    ring_events: [10, ten]\n",
+            "    poll_s: 0\n",
+            "    endpoints: {api: \"http://hunter2.example\", auth: \"https://h/path\", lokc: x}\n",
+        ),
+        &[
+            "2:12: wyze[0].email: not an e-mail address; expected the account's e-mail address",
+            "6:18: wyze[0].totp_secret: not a secret in base32; expected the authenticator's secret: letters A-Z and digits 2-7",
+            "7:23: wyze[0].ring_events[1]: not a whole number; expected the number of an event, such as 10",
+            "8:13: wyze[0].poll_s: out of range; expected a number of seconds from 1 to 60",
+            "9:22: wyze[0].endpoints.api: passwords would go there unencrypted; expected an address, `https://host` (`http://` on this machine only)",
+            "9:54: wyze[0].endpoints.auth: more than a host and a port; expected an address, `https://host` (`http://` on this machine only)",
+            "9:72: wyze[0].endpoints.lokc: unknown key; did you mean `lock`?",
+        ],
+    ),
+    Case(
+        "what belongs to a login beside cameras alone",
+        concat!("wyze:\n", "  - cameras: []\n", "    poll_s: 5\n"),
+        &["3:13: wyze[0].poll_s: of no use without a login; expected `email`, `password`, `key_id`, `api_key`"],
+    ),
+    Case(
+        "a secret that guards nothing, and one that others have",
+        concat!(
+            "doorbells:\n",
+            "  - {id: wyze_a, unlock_secret: 4f6b0c7d9e2a815346fb7cd02e918a5d}\n",
+            "  - {id: wyze_b, unlock: wyze_l, unlock_secret: hunter2}\n"
+        ),
+        &[
+            "2:33: doorbells[0].unlock_secret: there is no `unlock` beside it; expected the lock that it guards",
+            "3:49: doorbells[1].unlock_secret: too short; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
         ],
     ),
     Case(
@@ -367,17 +441,17 @@ const CASES: &[Case] = &[
         "a doorbell without id and with wrong wishes",
         concat!(
             "doorbells:\n",
-            "  - transport: webrtc\n",
+            "  - transport: gwell\n",
             "    quality: 4k\n",
             "    talk_limit_s: 5\n",
             "    unlock: self\n",
         ),
         &[
             "2:5: doorbells[0].id: missing; expected 1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it",
-            "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `old` or `new`",
+            "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `tutk`, `old`, `new` or `webrtc`",
             "3:14: doorbells[0].quality: not a quality; expected `hd` or `sd`",
             "4:19: doorbells[0].talk_limit_s: out of range; expected a number of seconds from 10 to 3600",
-            "5:5: doorbells[0].unlock: this version does not know this key; it knows here: id, name, address, transport, quality, talk_limit_s, ring_topic, ring_payload",
+            "5:13: doorbells[0].unlock: no doorbell of this version opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
         ],
     ),
     Case(
@@ -468,7 +542,20 @@ fn no_value_is_ever_shown() {
 #[test]
 fn a_configuration_prints_no_secret() {
     let shown = format!("{:?}", config::parse(WHOLE, "doorstep.yaml").unwrap());
-    for secret in ["p@ss", "4f6b0c", "D03F27A1B2C3", "ABCDEFGHIJ", "01234567890", "#secret"] {
+    for secret in [
+        "p@ss",
+        "4f6b0c",
+        "D03F27A1B2C3",
+        "ABCDEFGHIJ",
+        "01234567890",
+        "#secret",
+        "5a6b0c",
+        "someone",
+        "7f5f74",
+        "0b1c2d",
+        "123456",
+        "JBSW",
+    ] {
         assert!(!shown.contains(secret), "{secret} stands in {shown}");
     }
 }
@@ -495,7 +582,7 @@ fn a_file_that_cannot_be_read_is_named() {
     assert_eq!(error, format!("{}:2:3: this is not text in UTF-8", missing.display()));
 
     fs::write(&missing, WHOLE).unwrap();
-    assert_eq!(config::load(&missing).unwrap().wyze.len(), 1);
+    assert_eq!(config::load(&missing).unwrap().wyze.len(), 2);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use doorstep::sim::lossy_link::Dice;
 #[path = "../../fuzz/src/inputs.rs"]
 mod inputs;
 #[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/kvs.rs"]
+mod kvs;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/media.rs"]
 mod media;
 #[expect(unreachable_pub, reason = "as above")]
@@ -27,6 +30,7 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
     ("http_command", inputs::http_command),
+    ("kvs_signaling", kvs::signaling),
     ("media_access_units", media::access_units),
     ("media_convert", media::convert),
     ("mqtt_command", inputs::mqtt_command),

@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use doorstep::doorbell::vendor::Retry;
 use doorstep::doorbell::{ActionError, Doorbell, Options};
 use doorstep::media::AudioFormat;
-use doorstep::model::{Capability, Event, Link, Motion, MotionKind, State};
+use doorstep::model::{Capability, Event, Link, Motion, MotionKind, Ring, State};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +129,26 @@ async fn a_bouncing_button_rings_once() {
         assert!(matches!(events.try_recv(), Ok(Event::Ring(_))), "a ring was not told");
     }
     assert!(events.try_recv().is_err(), "a ring too many was told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_press_that_the_cloud_tells_again_rings_once() {
+    let vendor = FakeVendor::new();
+    let doorbell = ready(&vendor).await;
+    let told_late = |at: SystemTime, id: &str| {
+        let latency = Some(Duration::from_secs(6));
+        doorbell.tell(Event::Ring(Ring { at, event_id: id.to_owned(), source: "cloud", latency }));
+    };
+    doorbell.press("button");
+    let pressed = doorbell.rings()[0].at;
+    tokio::time::advance(Duration::from_secs(8)).await;
+    doorbell.press("button");
+    told_late(pressed - Duration::from_secs(1), "a");
+    told_late(pressed + Duration::from_secs(9), "b");
+    assert_eq!(doorbell.rings_total(), 2, "each press is a ring, and none is two");
+    told_late(pressed + Duration::from_secs(30), "c");
+    told_late(pressed + Duration::from_secs(31), "d");
+    assert_eq!(doorbell.rings_total(), 4, "a press that the wire has missed is told by the cloud");
 }
 
 #[tokio::test(start_paused = true)]

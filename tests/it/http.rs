@@ -1,17 +1,18 @@
 //! What docs/http-api.md promises to programs, and what it keeps from strangers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::routing::post;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorstep::clock::unix_now;
 use doorstep::doorbell::ActionError;
 use doorstep::doorbell::vendor::Retry;
-use doorstep::model::{DeviceId, DeviceInfo, Link};
+use doorstep::model::{Account, AccountLink, DeviceId, DeviceInfo, Event, Link, RateLimit, Ring};
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +21,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::support::fake_account::Asked;
 use crate::support::fake_vendor::{FakeVendor, OnTalk};
 use crate::support::house::{House, PATIENCE};
 
@@ -50,6 +52,7 @@ async fn a_doorbell_is_told_with_everything_there_is_to_know() {
         ("viewers", 0.into()),
         ("talking", false.into()),
         ("stream", false.into()),
+        ("door", Value::Null),
         ("whep", "whep/fake_1".into()),
     ] {
         assert_eq!(doorbell[key], value, "{key}");
@@ -355,9 +358,16 @@ async fn other_sites_can_neither_read_nor_act() {
     let house = House::open().await;
     let own = format!("http://{}", house.address);
     let origin = |origin| [JSON, ("origin", origin)];
-    for (method, path, body) in
-        [("GET", "/", ""), ("GET", "/api/doorbells", ""), ("POST", TALK, ON), ("POST", STREAM, ON)]
-    {
+    for (method, path, body) in [
+        ("GET", "/", ""),
+        ("GET", "/api/doorbells", ""),
+        ("GET", "/api/wyze/fake_1/kvs", ""),
+        ("POST", TALK, ON),
+        ("POST", STREAM, ON),
+        ("POST", "/api/doorbells/fake_1/unlock", ""),
+        ("POST", "/api/accounts/rediscover", ""),
+        ("POST", "/api/accounts/0/code", r#"{"code":"123456"}"#),
+    ] {
         for evil in ["http://evil.example", "null", "http://127.0.0.1:1", "https://evil.example:8480"] {
             let reply = house.send(method, path, &origin(evil), body.as_bytes()).await;
             assert_eq!(reply.status, 403, "{method} {path} from {evil}");
@@ -376,6 +386,7 @@ async fn other_sites_can_neither_read_nor_act() {
     assert_eq!(refusal(listen(&house, &[("origin", "http://evil.example".into())]).await), 403);
     assert_eq!(refusal(listen(&house, &[("host", "evil.example".into())]).await), 403);
     assert_eq!(house.vendor.seen().talks_asked, 0, "a refused request had an effect");
+    assert_eq!(house.account.asked(), Asked::default(), "a refused request had an effect");
     assert!(!house.doorbell.state().borrow().stream_switch, "a refused request had an effect");
 
     let proxied = [("host", "door.example"), ("origin", "https://door.example"), JSON];
@@ -423,4 +434,143 @@ async fn a_page_that_is_known_is_not_sent_again() {
         }
         assert_eq!(house.send("GET", path, &[("if-none-match", "\"old\"")], b"").await.status, 200);
     }
+}
+
+// Accounts.
+
+fn stands(link: AccountLink) -> Account {
+    let rate_limit =
+        RateLimit { remaining: 298, resets_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600) };
+    Account { link, devices: 3, rate_limit: Some(rate_limit) }
+}
+
+/// Waits until the house has heard how its account stands.
+async fn until_account(house: &House, link: &str) -> Value {
+    let heard = async {
+        loop {
+            let account = house.get("/api/accounts").await.json()[0].clone();
+            if account["link"] == link {
+                return account;
+            }
+        }
+    };
+    timeout(PATIENCE, heard).await.expect("it was not heard of")
+}
+
+#[tokio::test]
+async fn an_account_is_told_with_its_trouble() {
+    let house = House::open().await;
+    let starting = house.get("/api/accounts").await.json();
+    assert_eq!(starting[0]["link"], "starting");
+    let mut listener = listen(&house, &[]).await.unwrap();
+    let first = news(&mut listener, |_| true).await;
+    assert_eq!(first["accounts"], starting);
+
+    house.account.stands(stands(AccountLink::NeedsAttention { why: "The password was refused.".into() }));
+    let told = news(&mut listener, |message| message["type"] == "accounts").await["accounts"][0].clone();
+    let expected = json!({
+        "n": 0, "vendor": "fake", "link": "needs_attention", "why": "The password was refused.", "devices": 3,
+        "rate_limit": {"remaining": 298, "resets_at": "2026-01-01T00:00:00.000Z"},
+    });
+    assert_eq!(told, expected);
+    assert_eq!(until_account(&house, "needs_attention").await, expected);
+}
+
+#[tokio::test]
+async fn health_and_metrics_tell_of_accounts_without_names() {
+    let house = House::open().await;
+    let health = house.get("/health").await.json();
+    assert_eq!((&health["status"], &health["accounts"]), (&"ok".into(), &json!({"fake": "ok"})));
+    let why = || "trouble of owner@example.org".to_owned();
+    for link in [
+        AccountLink::Failing { why: why() },
+        AccountLink::NeedsCode { why: why() },
+        AccountLink::NeedsAttention { why: why() },
+    ] {
+        let word = link.word();
+        house.account.stands(stands(link));
+        until_account(&house, word).await;
+        let reply = house.get("/health").await;
+        assert_eq!(reply.json()["status"], "degraded", "{word}");
+        assert_eq!(reply.json()["accounts"], json!({"fake": "degraded"}), "{word}");
+        let metrics = house.get("/metrics").await.body;
+        for line in [
+            &format!("doorstep_account_link{{vendor=\"fake\",n=\"0\",link=\"{word}\"}} 1"),
+            "doorstep_account_link{vendor=\"fake\",n=\"0\",link=\"ready\"} 0",
+            "doorstep_account_rate_limit_remaining{vendor=\"fake\",n=\"0\"} 298",
+        ] {
+            assert!(metrics.lines().any(|known| known == line), "{line} is missing in:\n{metrics}");
+        }
+        assert!(!reply.body.contains("owner") && !metrics.contains("owner"));
+    }
+    house.account.stands(stands(AccountLink::Ready));
+    until_account(&house, "ready").await;
+    assert_eq!(house.get("/health").await.json()["status"], "ok");
+}
+
+#[tokio::test]
+async fn an_account_gets_the_code_that_it_waits_for_and_no_other() {
+    let house = House::open().await;
+    let code = async |n: &str, body: &str| house.post(&format!("/api/accounts/{n}/code"), body).await;
+    let right = r#"{"code":"123456"}"#;
+    assert_eq!(code("0", right).await.status, 409, "nobody asked for it");
+    house.account.stands(stands(AccountLink::NeedsCode { why: "Wyze has sent a code.".into() }));
+    until_account(&house, "needs_code").await;
+    for other in ["1", "-1", "x", "%ff", "18446744073709551616"] {
+        let reply = code(other, right).await;
+        assert_eq!(reply.status, 404, "{other}");
+        assert!(reply.error().starts_with("There is no such account"), "{}", reply.error());
+    }
+    for wrong in [
+        "",
+        "{}",
+        r#"{"code":123456}"#,
+        r#"{"code":"123"}"#,
+        r#"{"code":"12345678901"}"#,
+        r#"{"code":"12345a"}"#,
+        r#"{"code":"１２３４５６"}"#,
+        r#"{"code":"123456","n":1}"#,
+        r#"[["123456"]]"#,
+    ] {
+        let reply = code("0", wrong).await;
+        assert_eq!(reply.status, 422, "{wrong}");
+        assert!(!reply.body.contains("1234"), "a code was repeated: {}", reply.body);
+    }
+    assert_eq!(code("0", right).await.status, 202);
+    house.account.until_asked(|asked| asked.codes == ["123456"]).await;
+}
+
+#[tokio::test]
+async fn devices_are_listed_anew_when_somebody_asks() {
+    let house = House::open().await;
+    let anew = "/api/accounts/rediscover";
+    until_account(&house, "starting").await;
+    assert_eq!(house.post(anew, r#"{"now":true}"#).await.status, 422);
+    assert_eq!(house.send("POST", anew, &[("content-type", "text/plain")], b"").await.status, 415);
+    assert_eq!(house.get(anew).await.status, 405);
+    assert_eq!(house.account.asked().rediscoveries, 0);
+    let reply = house.post(anew, "").await;
+    assert_eq!((reply.status, &reply.json()[0]["n"]), (202, &0.into()));
+    house.account.until_asked(|asked| asked.rediscoveries == 1).await;
+}
+
+#[tokio::test]
+async fn a_listener_learns_that_a_doorbell_was_renamed() {
+    let house = House::open().await;
+    let mut listener = listen(&house, &[]).await.unwrap();
+    news(&mut listener, |message| message["type"] == "snapshot").await;
+    house.doorbell.update(DeviceInfo { name: "Back Door".into(), ..DeviceInfo::clone(&house.doorbell.info()) });
+    news(&mut listener, |message| message["type"] == "state" && message["doorbell"]["name"] == "Back Door").await;
+}
+
+#[tokio::test]
+async fn a_ring_is_told_with_how_late_it_was_known() {
+    let house = House::open().await;
+    let latency = Some(Duration::from_millis(1_250));
+    house.vendor.tell(Event::Ring(Ring { at: unix_now(), event_id: "r1".into(), source: "cloud", latency }));
+    house.doorbell.state().wait_for(|state| state.last_ring.is_some()).await.unwrap();
+    assert_eq!(house.get("/api/doorbells/fake_1").await.json()["last_ring"]["latency_ms"], 1_250);
+    let metrics = house.get("/metrics").await.body;
+    let line = "doorstep_ring_latency_seconds{id=\"fake_1\"} 1.25";
+    assert!(metrics.lines().any(|known| known == line), "{metrics}");
 }

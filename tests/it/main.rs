@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
+mod accounts;
 mod broker;
 mod browser_whep;
 mod config;
@@ -12,12 +13,21 @@ mod demo_browser;
 mod doorbell;
 mod floors;
 mod http;
+mod http_kvs;
+mod http_unlock;
+mod kvs_call;
+mod kvs_master;
 mod licences;
 mod media;
 mod mqtt;
+mod mqtt_bridge;
+mod mqtt_devices;
+mod mqtt_lock;
 mod mqtt_tls;
 mod outbox;
 mod page;
+mod page_account;
+mod page_door;
 mod readme;
 mod secrets;
 mod service;
@@ -32,3 +42,7 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_cloud;
+mod wyze_cloud_sim;
+mod wyze_lock;
+mod wyze_tls;

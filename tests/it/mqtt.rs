@@ -1,77 +1,21 @@
 //! What users of MQTT rely on, shown on a real mosquitto by its own clients.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep::clock;
-use doorstep::config::{self, MqttUrl};
-use doorstep::doorbell::{ActionError, Doorbell, Registry};
+use doorstep::config::MqttUrl;
+use doorstep::doorbell::{ActionError, Registry};
 use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Motion, MotionKind};
-use doorstep::mqtt::{self, Button, Mqtt, Settings};
+use doorstep::mqtt::{self, Button};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::{FakeVendor, OnTalk};
 use crate::support::home_assistant;
 use crate::support::mosquitto::{self, Heard, Mosquitto, PATIENCE, until};
+use crate::support::mqtt_house::{House, no_accounts, settings};
 use crate::support::tcp_proxy::TcpProxy;
-
-/// A doorbell and the MQTT face on a broker.
-struct House {
-    vendor: Arc<FakeVendor>,
-    doorbell: Doorbell,
-    registry: Registry,
-    mqtt: Mqtt,
-    stop: CancellationToken,
-    /// Of the doorbell, which outlives the face.
-    _doorbell_stop: tokio_util::sync::DropGuard,
-}
-
-impl House {
-    /// One doorbell, reachable, and the face connected.
-    async fn on(broker: &Mosquitto) -> Self {
-        let house = Self::with(FakeVendor::new(), settings(broker.settings())).await;
-        house.connected().await;
-        house
-    }
-
-    async fn with(vendor: Arc<FakeVendor>, settings: Settings) -> Self {
-        let doorbell_stop = CancellationToken::new();
-        let doorbell = vendor.doorbell(&doorbell_stop);
-        doorbell.state().wait_for(|state| state.link == Link::Ready).await.unwrap();
-        let registry = Registry::default();
-        registry.insert(doorbell.clone());
-        let stop = CancellationToken::new();
-        let mqtt = mqtt::start(settings, registry.clone(), stop.clone());
-        Self { vendor, doorbell, registry, mqtt, stop, _doorbell_stop: doorbell_stop.drop_guard() }
-    }
-
-    async fn connected(&self) {
-        self.is_connected(true).await;
-    }
-
-    async fn is_connected(&self, connected: bool) {
-        let mut now = self.mqtt.connected();
-        let waited = tokio::time::timeout(PATIENCE, now.wait_for(|now| *now == connected)).await;
-        assert!(waited.is_ok(), "never became connected={connected}");
-    }
-
-    async fn close(self) {
-        self.stop.cancel();
-        self.mqtt.closed().await;
-    }
-}
-
-fn settings(broker: config::Mqtt) -> Settings {
-    Settings {
-        broker,
-        client_id: "doorstep-test".to_owned(),
-        version: "1.2.3",
-        buttons: Vec::new(),
-        page_url: Some("http://doorstep.local:8480/".to_owned()),
-    }
-}
 
 fn heard(topic: &str, retain: bool, payload: &str) -> Heard {
     Heard { topic: topic.to_owned(), qos: 1, retain, payload: payload.to_owned() }
@@ -79,8 +23,8 @@ fn heard(topic: &str, retain: bool, payload: &str) -> Heard {
 
 /// What stands on a topic once the doorbell is ready.
 fn ready_state() -> Vec<Heard> {
-    let info = r#"{"codecs":{"audio":null,"video":null},"last_error":null,"last_ring":null,"link":"ready","#.to_owned()
-        + r#""streams":{"whep":"http://doorstep.local:8480/whep/fake_1"},"transport":null,"viewers":0}"#;
+    let info = r#"{"codecs":{"audio":null,"video":null},"last_error":null,"last_ring":null,"#.to_owned()
+        + r#""last_ring_latency_ms":null,"link":"ready","streams":{"whep":"http://doorstep.local:8480/whep/fake_1"},"transport":null,"viewers":0}"#;
     vec![
         heard("doorstep/fake_1/availability", true, "online"),
         heard("doorstep/fake_1/talk", true, "OFF"),
@@ -138,7 +82,7 @@ async fn home_assistant_takes_every_discovery_payload() {
         };
         registry.insert(FakeVendor::of(info).doorbell(&stop));
     }
-    let _mqtt = mqtt::start(settings(broker.settings()), registry, stop.clone());
+    let _mqtt = mqtt::start(settings(broker.settings()), registry, no_accounts(), stop.clone());
     for _ in 0..=names.len() {
         let discovery = witness.next().await;
         assert!(discovery.payload.len() < 16 * 1024, "{} bytes", discovery.payload.len());
@@ -189,9 +133,8 @@ async fn motion_is_told_by_kind_and_not_retained() {
     let mut witness = broker.listen("doorstep/fake_1/#").await;
     witness.until_fence().await;
     let at = clock::unix_now();
-    for (kind, word) in
-        [(MotionKind::Motion, "motion"), (MotionKind::Person, "person"), (MotionKind::Package, "package")]
-    {
+    let words = ["motion", "person", "face", "vehicle", "pet", "package", "sound"];
+    for (kind, word) in MotionKind::ALL.into_iter().zip(words) {
         house.vendor.tell(Event::Motion(Motion { at, event_id: word.to_owned(), kind }));
         let motion = witness.next().await;
         assert_eq!(motion, heard("doorstep/fake_1/motion", false, &motion.payload));

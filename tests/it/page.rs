@@ -22,12 +22,6 @@ use crate::support::house::{House, PATIENCE, PREFIX};
 
 const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
 
-impl House {
-    fn url(&self) -> String {
-        format!("http://{}/", self.address)
-    }
-}
-
 /// WHEP whose camera is another tab of the same browser. Resources that were deleted come out of the channel.
 async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<String>) {
     let tab = browser.open("about:blank").await;

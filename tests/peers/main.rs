@@ -1,16 +1,19 @@
-//! Other people's programs against ours: `GO2RTC=/path/to/go2rtc cargo nextest run --test peers`.
+//! Other people's programs against ours:
+//! `GO2RTC=/path/to/go2rtc WYZE_PYTHON=/path/to/python cargo nextest run --test peers`.
 //!
 //! A peer that is not installed is named on standard error, and its tests count as skipped
 //! (`--ignored` runs them all the same, to fail with what is missing).
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod aiortc;
 mod doorstep;
 mod ffmpeg;
 mod go2rtc;
 mod http;
 mod wait;
 mod wav;
+mod wyze;
 
 use std::process::ExitCode;
 
@@ -18,12 +21,13 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let missing = go2rtc::missing();
-    if let Some(what) = &missing {
-        report_skipped(what);
-    }
-    let trials = go2rtc::tests().into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let peers =
+        [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing()), (wyze::tests(), wyze::missing())];
+    let trials = peers.into_iter().flat_map(|(tests, missing)| {
+        missing.iter().for_each(|what| report_skipped(what));
+        tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
 #[expect(clippy::print_stderr, reason = "the list of tests has standard output for itself")]

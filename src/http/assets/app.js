@@ -1,8 +1,9 @@
 // The page: puts the house's doorbells, rings and news where they belong.
 
+import { Accounts } from './accounts.js';
 import { Card } from './card.js';
 import { Events, forgetToken, keepToken, request } from './house.js';
-import { Banners, refreshTimes, showLog } from './rings.js';
+import { Banners, Motions, refreshTimes, showLog } from './rings.js';
 import { setSentence, setTone } from './text.js';
 
 const BROKER = {
@@ -20,7 +21,9 @@ const part = (id) => document.getElementById(id);
 const doorbells = new Map();
 const cards = new Map();
 const announced = new Set();
+const accounts = new Accounts(part('accounts'));
 const banners = new Banners(part('banners'));
+const motions = new Motions();
 const events = new Events();
 let lostTimer = 0;
 
@@ -55,7 +58,7 @@ function showOne(doorbell) {
 }
 
 function showRings() {
-  const count = showLog(part('rings'), [...doorbells.values()]);
+  const count = showLog(part('rings'), [...doorbells.values()], motions);
   part('no-rings').hidden = count > 0;
 }
 
@@ -69,6 +72,11 @@ function rang({ id, event_id: eventId, at }) {
   banners.ring(id, doorbells.get(id).name, at, () => card.show());
 }
 
+function moved(motion) {
+  motions.keep(motion);
+  showRings();
+}
+
 function showBroker(state) {
   part('broker').hidden = false;
   setTone(part('broker'), ...BROKER[state]);
@@ -79,6 +87,7 @@ function askForToken(message = '') {
   events.close();
   forgetToken();
   showOnly('sign-in');
+  accounts.clear();
   part('broker').hidden = true;
   setSentence(part('sign-in-error'), message);
   part('token').focus();
@@ -114,11 +123,14 @@ events.addEventListener('snapshot', ({ detail }) => {
     if (ring && Date.now() - Date.parse(ring.at) < FRESH_RING_MS) rang({ id, ...ring });
   }
   showBroker(detail.mqtt);
+  accounts.show(detail.accounts);
   part('demo').hidden = !detail.demo_hint;
   setSentence(part('demo'), detail.demo_hint ?? '');
   part('footer').textContent = `Doorstep ${detail.version}`;
 });
 events.addEventListener('state', ({ detail }) => showOne(detail.doorbell));
+events.addEventListener('accounts', ({ detail }) => accounts.show(detail.accounts));
+events.addEventListener('motion', ({ detail }) => moved(detail));
 events.addEventListener('ring', ({ detail }) => rang(detail));
 events.addEventListener('mqtt', ({ detail }) => showBroker(detail.mqtt));
 events.addEventListener('locked', () => askForToken('The token is no longer right.'));

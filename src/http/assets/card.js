@@ -1,5 +1,6 @@
-// One doorbell: its picture, its button to talk, and what is known of it.
+// One doorbell: its picture, its button to talk, its door, and what is known of it.
 
+import { Door } from './door.js';
 import * as microphone from './microphone.js';
 import { Player } from './player.js';
 import { absolute, relative } from './rings.js';
@@ -26,6 +27,7 @@ export class Card {
 
   #doorbell;
   #player;
+  #door;
   #video = this.#part('video');
   #inSight = false;
   #lingering = 0;
@@ -44,6 +46,7 @@ export class Card {
     title.id = `name-${doorbell.id}`;
     this.element.setAttribute('aria-labelledby', title.id);
     this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'));
+    this.#door = new Door(this.#part('.door'), doorbell.id);
     this.#player.addEventListener('change', () => this.#playerChanged());
     this.#player.addEventListener('ending', () => this.#keepPicture());
     this.#part('.again').onclick = () => this.#player.retry();
@@ -64,6 +67,7 @@ export class Card {
     this.#doorbell = doorbell;
     this.#part('h2').textContent = doorbell.name;
     this.#part('.talk').hidden = !this.#can('talk');
+    this.#door.update(doorbell.door, doorbell.name);
     this.refreshTimes();
     this.#showLink();
     this.#showDetails();
@@ -96,13 +100,17 @@ export class Card {
   /** The page comes to the front or goes away. */
   pageChanged() {
     // Whoever turns away or locks the phone with the button held does not know that the door still listens.
-    if (document.hidden) this.#release();
+    if (document.hidden) {
+      this.#release();
+      this.#door.release();
+    }
     this.#play();
   }
 
   /** Ends everything at once; `pageChanged` brings it back. */
   stop() {
     this.#release();
+    this.#door.release();
     clearTimeout(this.#lingering);
     this.#lingering = 0;
     this.#player.stop();

@@ -59,8 +59,8 @@ async function sentence(response) {
 }
 
 /**
- * Everything that happens, until the page is closed. Dispatches `snapshot`, `state`, `ring`, `motion` and `mqtt`
- * (detail: the message), `lost` and `found` for the connection itself, and `locked` when the token is asked for.
+ * Everything that happens, until the page is closed. Dispatches `snapshot`, `state`, `accounts`, `ring`, `motion` and
+ * `mqtt` (detail: the message), `lost` and `found` for the connection itself, and `locked` when the token is asked for.
  */
 export class Events extends EventTarget {
   #wanted = false;

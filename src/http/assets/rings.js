@@ -1,9 +1,22 @@
-// Who rang and when: the log, and the banner when it happens.
+// Who rang and what moved: the log, and the banner when somebody rings.
 
 const relativeFormat = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const absoluteFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const UNITS = [['day', 86400], ['hour', 3600], ['minute', 60]];
 const LOG_LENGTH = 30;
+/** A busy street must not push the rings out of the log. */
+const MOTIONS = 10;
+/** A ring that was known later than this was no ring in time, and the page says so. */
+const LATE_MS = 10000;
+const KINDS = {
+  motion: 'Motion',
+  person: 'A person',
+  face: 'A face',
+  vehicle: 'A vehicle',
+  pet: 'A pet',
+  package: 'A parcel',
+  sound: 'A sound',
+};
 const BANNER_MS = 60000;
 const TITLE = document.title;
 
@@ -20,21 +33,40 @@ export function absolute(at) {
   return absoluteFormat.format(new Date(at));
 }
 
-/** Shows the latest rings of all doorbells, newest first. */
-export function showLog(list, doorbells) {
-  const rings = doorbells.flatMap(({ name, rings }) => rings.map((ring) => ({ name, ...ring })));
-  rings.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
+/** The latest motions that this page heard of, newest last. The service keeps none. */
+export class Motions {
+  latest = [];
+
+  keep({ id, event_id: eventId, at, kind }) {
+    this.latest = [...this.latest.filter((known) => known.id !== id || known.eventId !== eventId), { id, eventId, at, kind }].slice(-MOTIONS);
+  }
+}
+
+/** Shows the latest rings and motions of all doorbells, newest first. How many there are. */
+export function showLog(list, doorbells, motions) {
+  const names = new Map(doorbells.map(({ id, name }) => [id, name]));
+  const events = [
+    ...doorbells.flatMap(({ name, rings }) => rings.map((ring) => ({ name, at: ring.at, what: rung(ring), ring: true }))),
+    ...motions.latest.filter(({ id }) => names.has(id)).map(({ id, at, kind }) => ({ name: names.get(id), at, what: KINDS[kind] ?? kind })),
+  ];
+  events.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
   const template = document.getElementById('ring').content.firstElementChild;
-  list.replaceChildren(...rings.slice(0, LOG_LENGTH).map((ring) => {
+  list.replaceChildren(...events.slice(0, LOG_LENGTH).map(({ name, at, what, ring }) => {
     const item = template.cloneNode(true);
-    item.querySelector('.who').textContent = ring.name;
+    item.classList.toggle('motion', !ring);
+    item.querySelector('.who').textContent = name;
+    item.querySelector('.what').textContent = what;
     const time = item.querySelector('time');
-    time.dateTime = ring.at;
-    time.querySelector('.absolute').textContent = absolute(ring.at);
-    time.querySelector('.relative').textContent = relative(ring.at);
+    time.dateTime = at;
+    time.querySelector('.absolute').textContent = absolute(at);
+    time.querySelector('.relative').textContent = relative(at);
     return item;
   }));
-  return rings.length;
+  return events.length;
+}
+
+function rung({ latency_ms: latency }) {
+  return latency > LATE_MS ? `Rang, known ${Math.round(latency / 1000)} s late` : 'Rang';
 }
 
 /** Keeps "5 minutes ago" true. */

@@ -1,6 +1,6 @@
-//! What the camera verifies about its client (reference §10), and how it stands.
+//! What the camera verifies about its client (reference §10).
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::sim::checks;
 
 /// One promise of the protocol that a client keeps or breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,51 +69,4 @@ impl Check {
     }
 }
 
-/// One change of a check's standing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) check: Check,
-    pub(super) ok: bool,
-    /// How often any check was broken since the camera started, this time included.
-    pub(super) violations: u64,
-}
-
-/// The standing of every check that was made; tells of each change once.
-#[derive(Debug, Default)]
-pub(super) struct Checks {
-    standing: BTreeMap<Check, bool>,
-    violations: u64,
-    news: VecDeque<Verdict>,
-}
-
-impl Checks {
-    /// Makes a check and returns its outcome.
-    pub(super) fn note(&mut self, check: Check, ok: bool) -> bool {
-        self.violations += u64::from(!ok);
-        if self.standing.insert(check, ok) != Some(ok) {
-            self.news.push_back(Verdict { check, ok, violations: self.violations });
-        }
-        ok
-    }
-
-    /// The next change that was not told yet.
-    pub(super) fn news(&mut self) -> Option<Verdict> {
-        self.news.pop_front()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_check_is_told_once_and_again_when_it_changes() {
-        let mut checks = Checks::default();
-        for ok in [true, true, false, false, true] {
-            checks.note(Check::Hmac, ok);
-        }
-        checks.note(Check::Uid, true);
-        let told: Vec<_> = std::iter::from_fn(|| checks.news()).map(|v| (v.check.name(), v.ok, v.violations)).collect();
-        assert_eq!(told, [("hmac", true, 0), ("hmac", false, 1), ("hmac", true, 2), ("uid", true, 2)]);
-    }
-}
+pub(super) type Checks = checks::Checks<Check>;

@@ -117,7 +117,7 @@ fn check_platform(platform: &str, component: &Map<String, Value>) {
         }
         "binary_sensor" => {
             text(component, "state_topic");
-            assert!(matches!(class, None | Some("connectivity" | "motion")), "{class:?}");
+            assert!(matches!(class, None | Some("connectivity" | "lock" | "motion")), "{class:?}");
         }
         "sensor" => {
             text(component, "state_topic");
@@ -125,6 +125,16 @@ fn check_platform(platform: &str, component: &Map<String, Value>) {
             let state_class = component.get("state_class");
             assert!(state_class.is_none() || class != Some("timestamp"), "a timestamp cannot be measured");
             assert!(state_class.is_none_or(|class| class == "measurement"), "{state_class:?}");
+        }
+        "button" => {
+            text(component, "command_topic");
+            assert!(matches!(class, None | Some("identify" | "restart" | "update")), "{class:?}");
+        }
+        "lock" => {
+            text(component, "command_topic");
+            text(component, "state_topic");
+            assert_eq!(component["optimistic"], false, "an optimistic lock starts as unlocked");
+            assert!(!component.contains_key("payload_open"), "a latch is not what this is");
         }
         other => panic!("platform `{other}` is not known here"),
     }

@@ -1,18 +1,23 @@
 //! The HTTP face over a fake doorbell on a real socket.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use doorstep::doorbell::{Doorbell, Registry};
+use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{Face, router, serve};
+use doorstep::model::Capability;
 use doorstep::secret::Token;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::fake_account::FakeAccount;
+use super::fake_lock::FakeLock;
 use super::fake_vendor::FakeVendor;
 use super::http::{Reply, request_with};
 
@@ -22,10 +27,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the house is served as well, as behind a proxy that takes the prefix away.
 pub(crate) const PREFIX: &str = "/behind/a/prefix/";
 
-/// One doorbell, `fake_1`, behind the HTTP face.
+/// One doorbell, `fake_1`, and an account behind the HTTP face.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) vendor: Arc<FakeVendor>,
+    pub(crate) account: Arc<FakeAccount>,
     pub(crate) doorbell: Doorbell,
     pub(crate) doorbells: Registry,
     pub(crate) mqtt: watch::Sender<Option<bool>>,
@@ -43,14 +49,33 @@ impl House {
     }
 
     pub(crate) async fn with(vendor: Arc<FakeVendor>, token: Option<Token>, whep: Router) -> Self {
+        Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
+    }
+
+    /// Without a picture, with the door that this lock bolts.
+    pub(crate) async fn with_door(lock: &Arc<FakeLock>, token: Option<Token>) -> Self {
         let stop = CancellationToken::new();
+        Self::build(lock.enabled(&stop).await, FakeVendor::with([Capability::Ring]), token, Router::new(), stop).await
+    }
+
+    async fn build(
+        options: Options,
+        vendor: Arc<FakeVendor>,
+        token: Option<Token>,
+        whep: Router,
+        stop: CancellationToken,
+    ) -> Self {
         let doorbells = Registry::default();
-        let doorbell = vendor.doorbell(&stop);
+        let doorbell = vendor.doorbell_with(options, &stop);
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
+        let account = FakeAccount::new();
+        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
+        let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
         let (mqtt, mqtt_connected) = watch::channel(Some(true));
         let face = Face {
             doorbells: doorbells.clone(),
+            accounts,
             mqtt_connected,
             whep,
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
@@ -64,7 +89,11 @@ impl House {
         let face = router(face, address).unwrap();
         let both = Router::new().nest_service(PREFIX, face.clone()).fallback_service(face);
         let serving = tokio::spawn(serve(listener, both, stop.clone()));
-        Self { address, vendor, doorbell, doorbells, mqtt, stop, serving }
+        Self { address, vendor, account, doorbell, doorbells, mqtt, stop, serving }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {

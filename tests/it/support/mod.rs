@@ -3,12 +3,17 @@
 pub(crate) mod browser;
 pub(crate) mod chromium;
 pub(crate) mod demo;
+pub(crate) mod fake_account;
+pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
+pub(crate) mod held_lock;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
 pub(crate) mod mosquitto;
+pub(crate) mod mqtt_house;
 pub(crate) mod program;
+pub(crate) mod raw_broker;
 pub(crate) mod service;
 pub(crate) mod tcp_proxy;
 pub(crate) mod tutk_hand;

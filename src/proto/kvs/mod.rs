@@ -1,0 +1,3 @@
+//! Amazon's Kinesis Video Streams, as far as WebRTC goes (docs/protocol/kvs.md). Wyze's WebRTC doorbells speak it too.
+
+pub mod signaling;

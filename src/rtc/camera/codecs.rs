@@ -1,0 +1,68 @@
+//! What a camera is offered, and as which payload types.
+
+use webrtc::error::Error;
+use webrtc::peer_connection::MediaEngine;
+
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_PCMA, MIME_TYPE_PCMU,
+};
+use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
+
+use crate::media::AudioFormat;
+
+/// H.264 and nothing else, in packets of one mode: `42e01f` first, which strict cameras insist on; then baseline and
+/// high, for those that mirror what they send (kvs reference §5).
+const VIDEO: [(u8, &str); 3] = [(102, "42e01f"), (104, "42001f"), (106, "640c1f")];
+
+const SOUND: [(u8, AudioFormat); 3] = [(111, AudioFormat::OPUS), (0, AudioFormat::PCMU), (8, AudioFormat::PCMA)];
+
+pub(super) fn is_video(payload_type: u8) -> bool {
+    VIDEO.iter().any(|(offered, _)| *offered == payload_type)
+}
+
+/// The format that was offered as this payload type.
+pub(super) fn sound(payload_type: u8) -> Option<AudioFormat> {
+    SOUND.iter().find(|(offered, _)| *offered == payload_type).map(|(_, format)| *format)
+}
+
+pub(super) fn payload_type(format: AudioFormat) -> Option<u8> {
+    SOUND.iter().find(|(_, offered)| *offered == format).map(|(payload_type, _)| *payload_type)
+}
+
+pub(super) fn register(engine: &mut MediaEngine) -> Result<(), Error> {
+    for (payload_type, profile) in VIDEO {
+        let codec = RTCRtpCodecParameters { rtp_codec: video_codec(profile), payload_type };
+        engine.register_codec(codec, RtpCodecKind::Video)?;
+    }
+    for (payload_type, format) in SOUND {
+        let codec = RTCRtpCodecParameters { rtp_codec: sound_codec(format), payload_type };
+        engine.register_codec(codec, RtpCodecKind::Audio)?;
+    }
+    Ok(())
+}
+
+fn video_codec(profile: &str) -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() };
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}"),
+        rtcp_feedback: vec![feedback("ccm", "fir")],
+    }
+}
+
+pub(super) fn sound_codec(format: AudioFormat) -> RTCRtpCodec {
+    let (mime_type, channels, fmtp) = match format {
+        AudioFormat::PCMU => (MIME_TYPE_PCMU, 0, ""),
+        AudioFormat::PCMA => (MIME_TYPE_PCMA, 0, ""),
+        _ => (MIME_TYPE_OPUS, 2, "minptime=10;useinbandfec=1"),
+    };
+    RTCRtpCodec {
+        mime_type: mime_type.to_owned(),
+        clock_rate: format.rate_hz,
+        channels,
+        sdp_fmtp_line: fmtp.to_owned(),
+        rtcp_feedback: vec![],
+    }
+}

@@ -1,0 +1,282 @@
+//! An account brings doorbells into the house and takes them away, and its troubles stay its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::vendor::{BoxFuture, Retry};
+use doorstep::doorbell::{AccountPort, Accounts, DevicePort, Doorbell, Registry, Vendor, VendorError};
+use doorstep::model::{AccountLink, Capability, DeviceId, DeviceInfo, Event, Found, Link, Ring, Role};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+enum Order {
+    List(Vec<Found>),
+    Tell(&'static str, Event),
+    End(Retry),
+    Panic,
+}
+
+/// An account that does what it is told.
+struct Puppet {
+    orders: Mutex<mpsc::UnboundedReceiver<Order>>,
+    lives: AtomicUsize,
+}
+
+impl Puppet {
+    fn new() -> (Arc<Self>, mpsc::UnboundedSender<Order>) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        (Arc::new(Self { orders: Mutex::new(orders), lives: AtomicUsize::new(0) }), sender)
+    }
+
+    fn lives(&self) -> usize {
+        self.lives.load(Ordering::SeqCst)
+    }
+}
+
+impl Vendor for Puppet {
+    fn name(&self) -> &'static str {
+        "puppet"
+    }
+
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn run_account(
+        self: Arc<Self>,
+        port: AccountPort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            self.lives.fetch_add(1, Ordering::SeqCst);
+            let mut orders = self.orders.lock().await;
+            loop {
+                let order = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    order = orders.recv() => order.expect("the test goes on"),
+                };
+                match order {
+                    Order::List(found) => port.listings.send(found).await.expect("the house listens"),
+                    Order::Tell(id, event) => port.events.send((self::id(id), event)).await.expect("the house listens"),
+                    Order::End(retry) => {
+                        let what = "It did not work. Do something.".to_owned();
+                        return Err(VendorError { vendor: "puppet", what, retry, source: None });
+                    }
+                    Order::Panic => panic!("the account was told to panic"),
+                }
+            }
+        })
+    }
+
+    fn run_device(
+        self: Arc<Self>,
+        port: DevicePort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            port.state.send_modify(|state| state.link = Link::Ready);
+            stop.cancelled().await;
+            Ok(())
+        })
+    }
+}
+
+fn id(text: &str) -> DeviceId {
+    DeviceId::parse(text).unwrap()
+}
+
+fn found(id: &str, role: Role) -> Found {
+    let info = DeviceInfo {
+        id: self::id(id),
+        name: id.to_uppercase(),
+        vendor: "puppet",
+        model: "P1".to_owned(),
+        firmware: None,
+        capabilities: [Capability::Ring].into(),
+    };
+    Found { info, role, address: None, transport: None, obstacle: None }
+}
+
+fn blocked(id: &str, role: Role) -> Found {
+    Found { obstacle: Some("It speaks Klingon.".to_owned()), ..found(id, role) }
+}
+
+fn ring(event_id: &str) -> Event {
+    let at = doorstep::clock::unix_now();
+    Event::Ring(Ring { at, event_id: event_id.to_owned(), source: "cloud", latency: None })
+}
+
+/// Accounts and what they have brought.
+struct House {
+    accounts: Accounts,
+    doorbells: Registry,
+    locks: Registry,
+    stop: CancellationToken,
+}
+
+impl House {
+    fn of(vendors: Vec<Arc<dyn Vendor>>) -> Self {
+        let (doorbells, locks, stop) = (Registry::default(), Registry::default(), CancellationToken::new());
+        let wishes = Wishes { options: [].into(), locks: [id("lock_named")].into() };
+        let accounts = Accounts::start(vendors, wishes, doorbells.clone(), locks.clone(), &stop);
+        Self { accounts, doorbells, locks, stop }
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.doorbells.all().iter().map(|doorbell| doorbell.info().id.to_string()).collect()
+    }
+
+    /// Waits until `link` is so for the account `n`.
+    async fn account(&self, n: usize, is_so: impl FnMut(&doorstep::model::Account) -> bool) {
+        let (_, mut status) = self.accounts.all().remove(n);
+        status.wait_for(is_so).await.unwrap();
+    }
+
+    /// Waits until the doorbells are these.
+    async fn until(&self, ids: &[&str]) {
+        let mut changes = self.doorbells.changes();
+        let wait = changes.wait_for(|all| all.keys().map(DeviceId::as_str).eq(ids.iter().copied()));
+        let waited = tokio::time::timeout(Duration::from_secs(3_600), wait).await;
+        assert!(waited.is_ok(), "there are {:?} and not {ids:?}", self.ids());
+    }
+
+    fn doorbell(&self, id: &str) -> Doorbell {
+        self.doorbells.get(&self::id(id)).expect("it is there")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_account_lists_appears_and_an_unnamed_lock_is_left_alone() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet]);
+    let listing = vec![
+        found("bell", Role::Doorbell),
+        blocked("blocked_bell", Role::Doorbell),
+        found("cam", Role::Camera),
+        blocked("blocked_cam", Role::Camera),
+        found("lock_named", Role::Lock),
+        found("lock_unnamed", Role::Lock),
+        found("chime", Role::Other),
+    ];
+    orders.send(Order::List(listing)).ok().unwrap();
+    house.account(0, |account| account.link == AccountLink::Ready && account.devices == 7).await;
+    // A doorbell that cannot be seen still rings.
+    assert_eq!(house.ids(), ["bell", "blocked_bell", "cam"]);
+    let locks: Vec<_> = house.locks.all().iter().map(|lock| lock.info().id.clone()).collect();
+    assert_eq!(locks, [id("lock_named")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_device_stays_the_same_doorbell() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet]);
+    orders.send(Order::List(vec![found("bell", Role::Doorbell)])).ok().unwrap();
+    house.until(&["bell"]).await;
+    let before = house.doorbell("bell");
+    let mut infos = before.infos();
+    infos.mark_unchanged();
+    let mut renamed = found("bell", Role::Doorbell);
+    renamed.info.name = "Garden".to_owned();
+    orders.send(Order::List(vec![renamed.clone()])).ok().unwrap();
+    infos.changed().await.unwrap();
+    assert_eq!(before.info().name, "Garden");
+    assert!(house.doorbell("bell").media().same(before.media()), "its viewers would have been cut off");
+    orders.send(Order::List(vec![renamed])).ok().unwrap();
+    orders.send(Order::Tell("bell", ring("1"))).ok().unwrap();
+    before.state().wait_for(|state| state.last_ring.is_some()).await.unwrap();
+    assert!(!infos.has_changed().unwrap(), "the same listing again is no news");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_gone_when_two_listings_in_a_row_lack_it() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet]);
+    let list = |ids: &[&str]| {
+        orders.send(Order::List(ids.iter().map(|id| found(id, Role::Doorbell)).collect())).ok().unwrap();
+    };
+    list(&["a", "b"]);
+    house.until(&["a", "b"]).await;
+    let gone = house.doorbell("b");
+    list(&["a"]);
+    list(&["a", "b"]);
+    list(&["a"]);
+    list(&["a", "c"]);
+    house.until(&["a", "c"]).await;
+    gone.stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_account_takes_nothing_away_from_another() {
+    let ((one, first), (two, second)) = (Puppet::new(), Puppet::new());
+    let house = House::of(vec![one, two]);
+    first.send(Order::List(vec![found("shared", Role::Doorbell)])).ok().unwrap();
+    house.until(&["shared"]).await;
+    let shared = house.doorbell("shared");
+    second.send(Order::List(vec![found("shared", Role::Doorbell), found("own", Role::Doorbell)])).ok().unwrap();
+    house.until(&["own", "shared"]).await;
+    for _ in 0..3 {
+        second.send(Order::List(Vec::new())).ok().unwrap();
+    }
+    house.until(&["shared"]).await;
+    assert!(house.doorbell("shared").media().same(shared.media()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_rings_its_doorbell_once_and_no_other() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet]);
+    orders.send(Order::List(vec![found("a", Role::Doorbell), found("b", Role::Doorbell)])).ok().unwrap();
+    for (door, event) in [("a", "1"), ("nobody", "2"), ("a", "1"), ("b", "3")] {
+        orders.send(Order::Tell(door, ring(event))).ok().unwrap();
+    }
+    house.until(&["a", "b"]).await;
+    house.doorbell("b").state().wait_for(|state| state.last_ring.is_some()).await.unwrap();
+    assert_eq!(house.doorbell("a").rings_total(), 1);
+    assert_eq!(house.doorbell("b").rings_total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_account_is_tried_again_and_keeps_its_doorbells() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet.clone()]);
+    orders.send(Order::List(vec![found("bell", Role::Doorbell)])).ok().unwrap();
+    orders.send(Order::End(Retry::Backoff)).ok().unwrap();
+    house
+        .account(0, |account| matches!(&account.link, AccountLink::Failing { why } if why.contains("Do something")))
+        .await;
+    assert_eq!(house.ids(), ["bell"]);
+    orders.send(Order::Panic).ok().unwrap();
+    house.account(0, |account| matches!(&account.link, AccountLink::Failing { why } if why.contains("internal"))).await;
+    orders.send(Order::List(vec![found("bell", Role::Doorbell)])).ok().unwrap();
+    house.account(0, |account| account.link == AccountLink::Ready).await;
+    assert_eq!(puppet.lives(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_patience_gets_it() {
+    let (puppet, orders) = Puppet::new();
+    let _house = House::of(vec![puppet.clone()]);
+    orders.send(Order::End(Retry::After(Duration::from_secs(600)))).ok().unwrap();
+    tokio::time::sleep(Duration::from_secs(599)).await;
+    assert_eq!(puppet.lives(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(puppet.lives(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_needs_its_owner_is_left_alone_and_harms_no_other() {
+    let ((one, first), (two, second)) = (Puppet::new(), Puppet::new());
+    let house = House::of(vec![one.clone(), two]);
+    first.send(Order::End(Retry::WaitForUser)).ok().unwrap();
+    house.account(0, |account| matches!(account.link, AccountLink::NeedsAttention { .. })).await;
+    tokio::time::sleep(Duration::from_secs(86_400)).await;
+    assert_eq!(one.lives(), 1);
+    second.send(Order::List(vec![found("bell", Role::Doorbell)])).ok().unwrap();
+    house.until(&["bell"]).await;
+    house.accounts.settled().await;
+    house.stop.cancel();
+    house.accounts.stopped().await;
+    house.doorbell("bell").stopped().await;
+}

@@ -1,0 +1,125 @@
+"""A doorbell made of aiortc, behind a signalling service of a few lines: the KVS master that our calls are placed to.
+
+Prints one JSON object a line: {"port": …} when it listens, {"offered": …} for each offer, {"heard": …} once a second
+for what its speaker is given, {"state": …} for its connection. Hangs up when its standard input ends.
+"""
+
+import array
+import asyncio
+import base64
+import fractions
+import json
+import math
+import sys
+
+import av
+import websockets
+from aiortc import AudioStreamTrack, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
+from aiortc.mediastreams import MediaStreamError
+from aiortc.sdp import candidate_from_sdp
+
+SOUND = sys.argv[1] if len(sys.argv) > 1 else "opus"
+
+
+def tell(**what):
+    print(json.dumps(what), flush=True)
+
+
+class Tone(AudioStreamTrack):
+    """1 kHz, 20 ms at a time."""
+
+    rate, samples, sent, begun = 48000, 960, 0, None
+
+    async def recv(self):
+        loop = asyncio.get_running_loop()
+        self.begun = self.begun or loop.time()
+        await asyncio.sleep(max(0, self.begun + self.sent / self.rate - loop.time()))
+        step = 2 * math.pi * 1000 / self.rate
+        pcm = array.array("h", (int(8000 * math.sin(step * (self.sent + n))) for n in range(self.samples)))
+        frame = av.AudioFrame(format="s16", layout="mono", samples=self.samples)
+        frame.planes[0].update(pcm.tobytes())
+        frame.sample_rate, frame.pts, frame.time_base = self.rate, self.sent, fractions.Fraction(1, self.rate)
+        self.sent += self.samples
+        return frame
+
+
+class Bars(VideoStreamTrack):
+    """A grey that changes with every picture."""
+
+    shown = 0
+
+    async def recv(self):
+        pts, time_base = await self.next_timestamp()
+        frame = av.VideoFrame(320, 240, "yuv420p")
+        for n, plane in enumerate(frame.planes):
+            plane.update(bytes([(16 + 5 * self.shown) % 220 if n == 0 else 128]) * plane.buffer_size)
+        frame.pts, frame.time_base = pts, time_base
+        self.shown += 1
+        return frame
+
+
+async def listen(track):
+    """Measures what the speaker would play by its zero crossings."""
+    crossings, samples, last = 0, 0, 0
+    while True:
+        try:
+            frame = await track.recv()
+        except MediaStreamError:
+            return
+        channels = len(frame.layout.channels)
+        pcm = array.array("h", bytes(frame.planes[0])[: frame.samples * channels * 2])[::channels]
+        for sample in pcm:
+            if abs(sample) > 500:
+                crossings += last < 0 < sample
+                last = sample
+        samples += len(pcm)
+        if samples >= frame.sample_rate:
+            tell(heard=crossings * frame.sample_rate / samples, rate=frame.sample_rate)
+            crossings, samples = 0, 0
+
+
+def preferred(kind, name):
+    codecs = RTCRtpSender.getCapabilities(kind).codecs
+    return [codec for codec in codecs if codec.mimeType.lower() == f"{kind}/{name}"]
+
+
+async def answer(peer, offer):
+    peer.addTrack(Tone())
+    peer.addTrack(Bars())
+    for transceiver in peer.getTransceivers():
+        transceiver.setCodecPreferences(preferred(transceiver.kind, SOUND if transceiver.kind == "audio" else "h264"))
+    await peer.setRemoteDescription(RTCSessionDescription(offer["sdp"], offer["type"]))
+    await peer.setLocalDescription(await peer.createAnswer())
+    return {"sdp": peer.localDescription.sdp, "type": peer.localDescription.type}
+
+
+async def serve(socket):
+    peer = RTCPeerConnection()
+    peers.add(peer)
+    peer.on("track", lambda track: track.kind == "audio" and asyncio.ensure_future(listen(track)))
+    peer.on("connectionstatechange", lambda: tell(state=peer.connectionState))
+    # What Amazon does now and then.
+    await socket.send("")
+    await socket.send("{not json")
+    async for text in socket:
+        frame = json.loads(text)
+        payload = json.loads(base64.b64decode(frame["messagePayload"]))
+        if frame["action"] == "SDP_OFFER":
+            tell(offered={"at": socket.request.path, "characters": len(frame["messagePayload"])})
+            answered = base64.b64encode(json.dumps(await answer(peer, payload)).encode()).decode()
+            await socket.send(json.dumps({"messageType": "SDP_ANSWER", "messagePayload": answered}))
+        elif frame["action"] == "ICE_CANDIDATE" and payload.get("candidate"):
+            candidate = candidate_from_sdp(payload["candidate"].split(":", 1)[1])
+            candidate.sdpMid, candidate.sdpMLineIndex = payload["sdpMid"], payload["sdpMLineIndex"]
+            await peer.addIceCandidate(candidate)
+
+
+async def main():
+    async with websockets.serve(serve, "127.0.0.1", 0) as server:
+        tell(port=server.sockets[0].getsockname()[1])
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await asyncio.gather(*(peer.close() for peer in peers))
+
+
+peers = set()
+asyncio.run(main())

@@ -1,5 +1,6 @@
-//! `doorstep demo`: virtual doorbells, a broker and the service against them, on loopback only.
+//! `doorstep demo`: virtual doorbells on a virtual account, a broker and the service against them, on loopback only.
 
+mod account;
 mod cast;
 mod console;
 
@@ -13,9 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Settings, report, start, until_stopped};
 use crate::config::{self, Config};
+use account::Account;
 use cast::VirtualDoorbell;
 use console::Console;
 
+/// How long the demo waits for its account's first listing.
+const ACCOUNT_WITHIN: Duration = Duration::from_secs(2);
 /// How long the demo waits for its broker before it says that it is ready; it has 5 s for all.
 const BROKER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -46,6 +50,8 @@ pub enum Kind {
     TutkOld,
     /// A Wyze doorbell with the newer LAN protocol
     TutkNew,
+    /// A Wyze doorbell that is called through Wyze's cloud
+    WyzeWebrtc,
 }
 
 /// Runs the demo until a signal or `quit`.
@@ -58,15 +64,19 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for kind in kinds {
         cast.push(VirtualDoorbell::start(*kind, stop.clone()).await.context("starting a virtual doorbell")?);
     }
-    let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast)?;
+    let account = Account::start(&cast, stop.clone()).await.context("starting the virtual cloud")?;
+    let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast, &account)?;
     let data = DataFolder::new(options.data)?;
 
     let mqtt = config.mqtt.as_ref().context("the demo has a broker")?;
     // Without the password that it may have.
     let broker = mqtt.url.to_string();
-    let console = Console::new(mqtt, cast);
+    let console = Console::new(mqtt, cast, account);
     let settings = Settings { config, data: data.path().to_owned(), demo: true };
     let running = start(settings).await?;
+    if tokio::time::timeout(ACCOUNT_WITHIN, running.accounts.listed()).await.is_err() {
+        tracing::warn!("the account has not listed its doorbells yet");
+    }
     // So that the first `ring` is not lost; a broker of the owner's own may be away, and the page works without.
     if tokio::time::timeout(BROKER_WITHIN, running.listens_to_broker()).await.is_err() {
         tracing::warn!(broker, "the broker does not answer yet");
@@ -111,14 +121,22 @@ mod embedded {
 }
 
 /// The configuration that somebody with these doorbells would have written.
-fn configuration(broker: &str, page: SocketAddr, media_port: u16, cast: &[VirtualDoorbell]) -> anyhow::Result<Config> {
-    let cameras: String = cast.iter().map(VirtualDoorbell::camera_yaml).collect();
-    let doorbells: String = cast.iter().map(VirtualDoorbell::doorbell_yaml).collect();
+fn configuration(
+    broker: &str,
+    page: SocketAddr,
+    media_port: u16,
+    cast: &[VirtualDoorbell],
+    account: &Account,
+) -> anyhow::Result<Config> {
+    // The lock is at the first doorbell's door.
+    let locks = std::iter::once(Account::lock()).map(Some).chain(std::iter::repeat(None));
+    let doorbells: String = cast.iter().zip(locks).map(|(doorbell, lock)| doorbell.yaml(lock.as_ref())).collect();
+    let account = account.yaml();
     // A JSON string, so that whatever stands in the URL stays in it.
     let broker = serde_json::Value::from(broker);
     let text = format!(
         "mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
-         wyze:\n  - cameras:\n{cameras}doorbells:\n{doorbells}"
+         wyze:\n{account}doorbells:\n{doorbells}"
     );
     Ok(config::parse(&text, "demo")?)
 }

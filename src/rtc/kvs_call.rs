@@ -61,6 +61,7 @@ pub enum CallError {
 
 /// A call whose media flow. Dropping it hangs up.
 pub struct KvsCall {
+    asked_to_listen: bool,
     speech_format: Option<AudioFormat>,
     /// 200 ms. Full: the piece is dropped; it would be heard late.
     speech: mpsc::Sender<Bytes>,
@@ -84,7 +85,12 @@ impl KvsCall {
         let stop = CancellationToken::new();
         let task = tokio::spawn(keep(peer, socket, pieces, stop.clone()));
         let _hang_up = stop.clone().drop_guard();
-        Ok(Self { speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
+        Ok(Self { asked_to_listen: talk, speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
+    }
+
+    /// Whether the camera was asked for its speaker.
+    pub fn was_asked_to_listen(&self) -> bool {
+        self.asked_to_listen
     }
 
     /// What the camera's speaker takes; `None` when it was not asked for or is not offered.

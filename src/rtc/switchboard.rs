@@ -35,15 +35,8 @@ const IDLE: Duration = Duration::from_secs(3_600);
 pub(super) enum Command {
     Add(Box<Newcomer>),
     Candidates { viewer: u64, fragment: String, reply: oneshot::Sender<bool> },
-    Close { viewer: u64, parting: Parting, reply: oneshot::Sender<bool> },
-}
-
-/// How a viewer is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parting {
-    Told,
-    /// As if a cable had been cut.
-    Silent,
+    Close { viewer: u64, reply: oneshot::Sender<bool> },
+    AbandonAll,
 }
 
 /// An answered viewer on its way into the loop.
@@ -173,10 +166,13 @@ impl Switchboard {
             self.outlet.udp.flush();
             self.show_counters();
         }
-        let all: Vec<u64> = self.viewers.keys().copied().collect();
-        all.into_iter().for_each(|viewer| self.remove(viewer, "stopping"));
+        self.all().into_iter().for_each(|viewer| self.remove(viewer, "stopping"));
         self.outlet.udp.flush();
         self.show_counters();
+    }
+
+    fn all(&self) -> Vec<u64> {
+        self.viewers.keys().copied().collect()
     }
 
     fn deadline(&self) -> Instant {
@@ -226,14 +222,12 @@ impl Switchboard {
                 self.attend(viewer, now);
                 let _ = reply.send(known.is_some());
             }
-            Command::Close { viewer, parting, reply } => {
+            Command::Close { viewer, reply } => {
                 let known = self.viewers.contains_key(&viewer);
-                match parting {
-                    Parting::Told => self.remove(viewer, "left"),
-                    Parting::Silent => self.abandon(viewer, "abandoned"),
-                }
+                self.remove(viewer, "left");
                 let _ = reply.send(known);
             }
+            Command::AbandonAll => self.all().into_iter().for_each(|viewer| self.abandon(viewer, "abandoned")),
         }
     }
 

@@ -15,7 +15,7 @@ use super::certificate::Certificate;
 use super::interfaces::advertised;
 use super::peer::Peer;
 use super::sdp::{AnswerError, Offer, Plan};
-use super::switchboard::{Command, Newcomer, Parting, Switchboard};
+use super::switchboard::{Command, Newcomer, Switchboard};
 use super::tcp;
 use super::udp::Udp;
 use crate::clock;
@@ -190,12 +190,13 @@ impl Viewers {
 
     /// Ends a viewer. Whether it was known.
     pub async fn close(&self, viewer: u64) -> bool {
-        self.ask(|reply| Command::Close { viewer, parting: Parting::Told, reply }).await
+        self.ask(|reply| Command::Close { viewer, reply }).await
     }
 
-    /// Ends a viewer without a word to it, as a cut cable would: for virtual cameras. Whether it was known.
-    pub async fn abandon(&self, viewer: u64) -> bool {
-        self.ask(|reply| Command::Close { viewer, parting: Parting::Silent, reply }).await
+    /// Ends every viewer without a word to it, as a cut cable would: for virtual cameras.
+    pub async fn abandon_all(&self) {
+        // The loop has ended: everybody has been told that it is over.
+        let _ = self.0.commands.send(Command::AbandonAll).await;
     }
 
     /// Resolves when, after the stop, every viewer has been told that it is over.

@@ -7,8 +7,9 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::options::{Kind, TutkCameraOptions};
+use super::options::{Kind, TutkCameraOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
+use super::wyze_cloud::{self, RunningCloud, SecondFactor};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
 
@@ -24,6 +25,7 @@ pub async fn run(
 ) -> io::Result<()> {
     match kind {
         Kind::TutkCamera(options) => run_tutk_camera(options, lines, output, stop).await,
+        Kind::WyzeCloud(options) => run_wyze_cloud(options, lines, output, stop).await,
     }
 }
 
@@ -62,10 +64,8 @@ async fn run_tutk_camera(
     output: &mut impl Write,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let stop = stop.child_token();
-    let camera = tutk_camera::start(options.settings(u64::from_le_bytes(seed)), stop.clone()).await?;
+    let camera = tutk_camera::start(options.settings(wyze_cloud::random_seed()?), stop.clone()).await?;
     let outcome = attend(&camera, lines, output, &stop).await;
     stop.cancel();
     camera.stopped().await;
@@ -185,6 +185,110 @@ fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()>
     let line = serde_json::to_string(value).map_err(io::Error::other)?;
     writeln!(output, "{line}")?;
     output.flush()
+}
+
+/// The first line of output of a cloud.
+#[derive(Serialize)]
+struct CloudAnnouncement<'a> {
+    kind: &'static str,
+    listen: std::net::SocketAddr,
+    /// In place of each of Wyze's hosts.
+    url: String,
+    email: &'a str,
+    password: &'a str,
+    key_id: &'a str,
+    api_key: &'a str,
+    totp_secret: Option<&'a str>,
+    devices: Vec<CloudDevice<'a>>,
+}
+
+#[derive(Serialize)]
+struct CloudDevice<'a> {
+    id: &'a str,
+    model: &'a str,
+    name: &'a str,
+    address: &'a str,
+    uid: &'a str,
+    enr: &'a str,
+}
+
+async fn run_wyze_cloud(
+    options: WyzeCloudOptions,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let cloud = wyze_cloud::start(options.settings(wyze_cloud::random_seed()?), stop.clone()).await?;
+    let outcome = attend_cloud(&cloud, lines, output, &stop).await;
+    stop.cancel();
+    cloud.stopped().await;
+    outcome
+}
+
+async fn attend_cloud(
+    cloud: &RunningCloud,
+    mut lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let mut events = cloud.events();
+    announce_cloud(cloud, output)?;
+    let mut stdin_open = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            line = lines.recv(), if stdin_open => match line {
+                Some(line) if line.trim() == "quit" => return Ok(()),
+                Some(line) => obey_cloud(cloud, &line, output)?,
+                None => stdin_open = false,
+            },
+            event = events.recv() => match event {
+                Ok(event) => write_line(output, &event)?,
+                Err(broadcast::error::RecvError::Lagged(count)) => write_line(output, &Missed { event: "missed", count })?,
+                Err(broadcast::error::RecvError::Closed) => return Err(io::Error::other("the virtual cloud stopped")),
+            },
+        }
+    }
+}
+
+fn obey_cloud(cloud: &RunningCloud, line: &str, output: &mut impl Write) -> io::Result<()> {
+    let outcome = match wyze_cloud::parse(line.trim()) {
+        Ok(Some(command)) => cloud.obey(command).map_err(|error| error.to_string()),
+        Ok(None) => Ok(()),
+        Err(reason) => Err(reason),
+    };
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(reason) => write_line(output, &BadCommand { event: "bad_command", line, reason }),
+    }
+}
+
+fn announce_cloud(cloud: &RunningCloud, output: &mut impl Write) -> io::Result<()> {
+    let settings = &cloud.settings;
+    let devices = settings.devices.iter().map(|device| CloudDevice {
+        id: &device.mac,
+        model: &device.model,
+        name: &device.nickname,
+        address: &device.address,
+        uid: &device.uid,
+        enr: device.enr.expose(),
+    });
+    let announcement = CloudAnnouncement {
+        kind: "wyze-cloud",
+        listen: cloud.address,
+        url: cloud.url(),
+        email: settings.email.expose(),
+        password: settings.password.expose(),
+        key_id: settings.key_id.expose(),
+        api_key: settings.api_key.expose(),
+        totp_secret: match &settings.second_factor {
+            SecondFactor::Totp(secret) => Some(secret.expose()),
+            SecondFactor::None | SecondFactor::Sms => None,
+        },
+        devices: devices.collect(),
+    };
+    write_line(output, &announcement)
 }
 
 #[cfg(test)]

@@ -1,19 +1,24 @@
 //! The command lines of `doorstep sim`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
+use super::wyze_cloud;
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
 use crate::proto::tutk::keys::Uid;
-use crate::secret::Enr;
+use crate::secret::{Email, Enr, Password, Token};
 
 /// Which virtual device to start.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Kind {
     /// A Wyze camera with TUTK firmware, on UDP
     TutkCamera(TutkCameraOptions),
+    /// Wyze's cloud with one account, on HTTP
+    WyzeCloud(WyzeCloudOptions),
 }
 
 /// What is not given is generated anew at each start.
@@ -101,6 +106,80 @@ impl TutkCameraOptions {
     }
 }
 
+/// What is not given is generated anew at each start.
+#[derive(Debug, Clone, Args)]
+pub struct WyzeCloudOptions {
+    /// Where clients reach every host of it; port 0 takes any free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    #[arg(long, value_parser = parse_secret(Email::new))]
+    email: Option<Email>,
+    #[arg(long, value_parser = parse_secret(Password::new))]
+    password: Option<Password>,
+    /// Of the developer console
+    #[arg(long, value_parser = parse_secret(Password::new))]
+    key_id: Option<Password>,
+    #[arg(long, value_parser = parse_secret(Token::new))]
+    api_key: Option<Token>,
+    /// What a login asks for besides the password
+    #[arg(long, value_enum, default_value_t = CodeBy::None)]
+    second_factor: CodeBy,
+    /// How long an access token lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    token_life: u64,
+    /// Models on the account, separated by commas [default: one of each]
+    #[arg(long, value_name = "MODEL,…", value_delimiter = ',')]
+    devices: Vec<String>,
+    /// Where every device's pictures are signalled; without it, no device has a stream over WebRTC
+    #[arg(long, value_name = "URL")]
+    signaling_url: Option<String>,
+    /// Misbehave from the start (`fault NAME` on standard input does so later)
+    #[arg(long, value_name = "NAME")]
+    fault: Option<wyze_cloud::Trouble>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CodeBy {
+    None,
+    /// A code of an authenticator app
+    Totp,
+    /// A code by text message, which is told on standard output
+    Sms,
+}
+
+impl WyzeCloudOptions {
+    /// The cloud these options describe; what they leave open follows from the seed.
+    pub fn settings(self, seed: u64) -> wyze_cloud::Settings {
+        let generated = wyze_cloud::Settings::generate(seed);
+        let listed = |(seed, model): (u64, &String)| wyze_cloud::Device::generate(model, &format!("Door {seed}"), seed);
+        let (devices, signaling_url) = ((seed..).zip(&self.devices).map(listed).collect(), self.signaling_url);
+        wyze_cloud::Settings {
+            listen: self.listen,
+            email: self.email.unwrap_or(generated.email),
+            password: self.password.unwrap_or(generated.password),
+            key_id: self.key_id.unwrap_or(generated.key_id),
+            api_key: self.api_key.unwrap_or(generated.api_key),
+            second_factor: match self.second_factor {
+                CodeBy::None => wyze_cloud::SecondFactor::None,
+                CodeBy::Totp => wyze_cloud::SecondFactor::totp(seed),
+                CodeBy::Sms => wyze_cloud::SecondFactor::Sms,
+            },
+            token_life: Duration::from_secs(self.token_life),
+            devices: if self.devices.is_empty() { generated.devices } else { devices },
+            streams: Arc::new(move |_| {
+                let signaling_url = signaling_url.clone()?;
+                Some(wyze_cloud::Stream { signaling_url, ice_servers: Vec::new() })
+            }),
+            trouble: self.fault,
+            ..generated
+        }
+    }
+}
+
+fn parse_secret<T>(new: fn(String) -> T) -> impl Fn(&str) -> Result<T, &'static str> + Clone {
+    move |text| if text.is_empty() { Err("must not be empty") } else { Ok(new(text.to_owned())) }
+}
+
 impl Audio {
     fn format(self) -> Option<AudioFormat> {
         let mono = |codec, rate_hz| Some(AudioFormat { codec, rate_hz, channels: 1 });
@@ -151,8 +230,10 @@ mod tests {
     }
 
     fn settings(line: &str) -> Result<Settings, clap::Error> {
-        let Kind::TutkCamera(options) = Cli::try_parse_from(line.split(' '))?.kind;
-        Ok(options.settings(1))
+        match Cli::try_parse_from(line.split(' '))?.kind {
+            Kind::TutkCamera(options) => Ok(options.settings(1)),
+            other => panic!("{line} is {other:?}"),
+        }
     }
 
     #[test]
@@ -172,6 +253,27 @@ mod tests {
         assert_eq!(settings.audio.unwrap().codec, AudioCodec::Aac);
         assert_eq!(settings.challenge, ChallengeStatus::Enr32);
         assert_eq!(settings.fault, Some(Fault::Swap));
+    }
+
+    #[test]
+    fn every_option_reaches_the_cloud() {
+        let line = "sim wyze-cloud --listen 127.0.0.1:8491 --email a@b.c --password hunter2 --key-id id --api-key key \
+                    --second-factor totp --token-life 5 --devices HL_DB2,YD.LO1 --signaling-url ws://x/ --fault 500";
+        let Kind::WyzeCloud(options) = Cli::try_parse_from(line.split_whitespace()).unwrap().kind else {
+            panic!("{line} is another device")
+        };
+        let settings = options.settings(1);
+        assert_eq!(settings.listen.port(), 8_491);
+        assert_eq!(settings.email.expose(), "a@b.c");
+        assert_eq!(settings.password.expose(), "hunter2");
+        assert_eq!((settings.key_id.expose(), settings.api_key.expose()), ("id", "key"));
+        assert!(matches!(settings.second_factor, wyze_cloud::SecondFactor::Totp(_)));
+        assert_eq!(settings.token_life, Duration::from_secs(5));
+        let models: Vec<&str> = settings.devices.iter().map(|device| device.model.as_str()).collect();
+        assert_eq!(models, ["HL_DB2", "YD.LO1"]);
+        assert_ne!(settings.devices[0].mac, settings.devices[1].mac);
+        assert_eq!((settings.streams)("any").unwrap().signaling_url, "ws://x/");
+        assert_eq!(settings.trouble.unwrap().fault, wyze_cloud::Fault::ServerError);
     }
 
     #[test]

@@ -27,10 +27,12 @@ fn the_two_commands_are_there_and_the_gate_is_the_one_that_ci_runs() {
 
 #[test]
 fn the_configuration_it_shows_is_right() {
-    let (_, after) = README.split_once("```yaml\n").expect("the README shows a configuration");
-    let (shown, _) = after.split_once("```").expect("and where it ends");
-    let config = config::parse(shown, "README.md").unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(config.wyze[0].cameras[0].id(), config.doorbells[0].id, "the doorbell it names is not its camera");
+    let shown = README.split("```yaml\n").skip(1).map(|after| after.split_once("```").expect("and where it ends").0);
+    let read = |text| config::parse(text, "README.md").unwrap_or_else(|errors| panic!("{errors}"));
+    let [account, doorbells, camera] = shown.map(read).collect::<Vec<_>>().try_into().expect("it shows three pieces");
+    assert!(account.wyze[0].login.is_some(), "the first is no account");
+    let id = camera.wyze[0].cameras[0].id();
+    assert_eq!(id, doorbells.doorbells[0].id, "the doorbell it names is not its camera");
 }
 
 #[test]

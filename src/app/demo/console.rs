@@ -1,29 +1,31 @@
-//! What the person at the demo's terminal types, and what the virtual doorbells tell.
+//! What the person at the demo's terminal types, and what the virtual doorbells and their cloud tell.
 
+use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::cast::VirtualDoorbell;
+use super::account::Account;
+use super::cast::{News, VirtualDoorbell};
 use crate::app::report;
 use crate::config;
 use crate::model::DeviceId;
 use crate::mqtt::ButtonClient;
-use crate::sim::console::{parse, stdin_lines};
-use crate::sim::tutk_camera::CameraEvent;
+use crate::sim::console::stdin_lines;
 
-/// Lines of output that wait; more of them hold up the doorbells' tellers, which lose the oldest events then.
+/// Lines of output that wait; more of them hold up the tellers, which lose the oldest events then.
 const LINES: usize = 64;
 
 /// The demo's terminal: `ring`, `motion`, `offline`, `online`, `fault NAME`, each followed by an id or for the
 /// first doorbell; `quit`.
 pub(super) struct Console {
     cast: Vec<VirtualDoorbell>,
+    account: Account,
     button: ButtonClient,
 }
 
 impl Console {
-    pub(super) fn new(broker: &config::Mqtt, cast: Vec<VirtualDoorbell>) -> Self {
-        Self { button: ButtonClient::start(broker), cast }
+    pub(super) fn new(broker: &config::Mqtt, cast: Vec<VirtualDoorbell>, account: Account) -> Self {
+        Self { button: ButtonClient::start(broker), cast, account }
     }
 
     pub(super) fn ids(&self) -> Vec<&str> {
@@ -33,9 +35,8 @@ impl Console {
     /// Returns on `quit`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         let (happened, mut news) = mpsc::channel(LINES);
-        for doorbell in &self.cast {
-            tokio::spawn(tell(doorbell.id.clone(), doorbell.camera.events(), happened.clone()));
-        }
+        self.cast.iter().for_each(|doorbell| doorbell.tell(happened.clone()));
+        self.account.tell(happened);
         let mut lines = stdin_lines();
         let mut terminal = true;
         loop {
@@ -46,7 +47,10 @@ impl Console {
                     Some(line) => self.obey(line.trim()).await,
                     None => terminal = false,
                 },
-                Some((id, event)) = news.recv() => self.heard(&id, &event),
+                Some((id, mut line)) = news.recv() => {
+                    line["doorbell"] = id.as_str().into();
+                    say(&line);
+                }
             }
         }
     }
@@ -56,21 +60,24 @@ impl Console {
         let named = self.cast.iter().find(|doorbell| line.split(' ').any(|word| word == doorbell.id.as_str()));
         let doorbell = named.unwrap_or(first);
         let words: Vec<&str> = line.split_whitespace().filter(|word| *word != doorbell.id.as_str()).collect();
-        match parse(&words.join(" ")) {
-            Ok(None) => {}
-            Ok(Some(command)) => drop(doorbell.camera.commands.send(command).await),
-            Err(commands) => say(&serde_json::json!({"event": "bad_command", "line": line, "reason": commands})),
+        match words[..] {
+            ["ring"] => self.ring(doorbell),
+            ["motion"] => self.account.motion(doorbell),
+            _ => {
+                if let Err(commands) = doorbell.obey(&words.join(" ")).await {
+                    say(&serde_json::json!({"event": "bad_command", "line": line, "reason": commands}));
+                }
+            }
         }
     }
 
-    /// A pressed button speaks through its wire: an MQTT topic, as a relay beside a real chime would.
-    fn heard(&self, id: &DeviceId, event: &CameraEvent) {
-        if let (CameraEvent::Ring, Some(doorbell)) = (event, self.cast.iter().find(|doorbell| doorbell.id == *id)) {
-            self.button.press(&doorbell.button_topic(), "ON");
+    /// The cloud hears of every press, a while later; a wired button says so at once, as a relay beside a real
+    /// chime would.
+    fn ring(&self, doorbell: &VirtualDoorbell) {
+        if let Some(topic) = doorbell.button_topic() {
+            self.button.press(&topic, "ON");
         }
-        let mut line = serde_json::to_value(event).unwrap_or_default();
-        line["doorbell"] = id.as_str().into();
-        say(&line);
+        self.account.ring(doorbell);
     }
 }
 
@@ -78,16 +85,26 @@ fn say(line: &serde_json::Value) {
     report(&line.to_string());
 }
 
-async fn tell(id: DeviceId, mut events: broadcast::Receiver<CameraEvent>, news: mpsc::Sender<(DeviceId, CameraEvent)>) {
+/// Passes on what a camera tells.
+pub(super) async fn tell(
+    id: DeviceId,
+    mut events: broadcast::Receiver<impl Clone + Serialize>,
+    news: mpsc::Sender<News>,
+) {
+    while let Ok(event) = next(&mut events).await {
+        let line = serde_json::to_value(&event).unwrap_or_default();
+        if news.send((id.clone(), line)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next event that was not missed.
+pub(super) async fn next<E: Clone>(events: &mut broadcast::Receiver<E>) -> Result<E, broadcast::error::RecvError> {
     loop {
         match events.recv().await {
-            Ok(event) => {
-                if news.send((id.clone(), event)).await.is_err() {
-                    return;
-                }
-            }
             Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
+            outcome => return outcome,
         }
     }
 }

@@ -15,8 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// A longer frame is not looked at.
 pub const MAX_FRAME: usize = 1 << 20;
-/// A longer payload (base64) is not decoded. Amazon itself takes 10,000 characters and no more.
+/// A longer payload (base64) from a service is not decoded.
 pub const MAX_PAYLOAD: usize = 64 << 10;
+/// What Amazon's service takes from a client, in characters of base64.
+pub const MAX_PAYLOAD_TAKEN: usize = 10_000;
 
 /// Written with padding; read without it too.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -105,8 +107,8 @@ impl Payload {
 
     /// # Errors
     /// Every [`FrameError`] about payloads; `PayloadUnlike` when its `type` is another than the action says.
-    fn decode(action: Action, base64: &str) -> Result<Self, FrameError> {
-        if base64.len() > MAX_PAYLOAD {
+    fn decode(action: Action, base64: &str, longest: usize) -> Result<Self, FrameError> {
+        if base64.len() > longest {
             return Err(FrameError::PayloadTooLong(base64.len()));
         }
         let text = BASE64.decode(base64).map_err(|_| FrameError::NotBase64)?;
@@ -155,12 +157,12 @@ impl Outbound {
     /// Reads what a client has sent, in the C clients' spelling too: `MessagePayload`, `RecipientClientId`.
     ///
     /// # Errors
-    /// [`FrameError`].
+    /// [`FrameError`]; `PayloadTooLong` beyond [`MAX_PAYLOAD_TAKEN`].
     pub fn decode(frame: &str) -> Result<Self, FrameError> {
         let json: OutboundJson<'_> = from_frame(frame)?;
         let action = Action::named(&json.action).ok_or(FrameError::UnknownAction)?;
         Ok(Self {
-            payload: Payload::decode(action, &json.message_payload)?,
+            payload: Payload::decode(action, &json.message_payload, MAX_PAYLOAD_TAKEN)?,
             recipient_client_id: json.recipient_client_id.map(Cow::into_owned),
             correlation_id: json.correlation_id.map(Cow::into_owned),
         })
@@ -282,8 +284,9 @@ impl Inbound {
         let json: InboundJson<'_> = from_frame(frame)?;
         let message_type = MessageType::named(&json.message_type);
         let action = message_type.action().filter(|_| !json.message_payload.is_empty());
+        let payload = action.map(|action| Payload::decode(action, &json.message_payload, MAX_PAYLOAD));
         Ok(Self {
-            payload: action.map(|action| Payload::decode(action, &json.message_payload)).transpose()?,
+            payload: payload.transpose()?,
             message_type,
             sender_client_id: json.sender_client_id.map(Cow::into_owned),
             status: json.status_response,
@@ -561,9 +564,13 @@ mod tests {
     fn what_is_too_long_is_not_decoded() {
         let frame = " ".repeat(MAX_FRAME + 1);
         assert_eq!(Inbound::decode(&frame), Err(FrameError::TooLong(frame.len())));
-        let payload = Payload::Offer { sdp: "v".repeat(MAX_PAYLOAD) };
+        let payload = Payload::Offer { sdp: "v".repeat(MAX_PAYLOAD_TAKEN) };
+        let inbound = Inbound::relayed(payload.clone(), None);
+        assert_eq!(Inbound::decode(&inbound.encode()), Ok(inbound), "a service may take more than Amazon's");
         let offer = Outbound { payload, ..offer() };
         assert!(matches!(Outbound::decode(&offer.encode()), Err(FrameError::PayloadTooLong(_))));
+        let inbound = Inbound::relayed(Payload::Answer { sdp: "v".repeat(MAX_PAYLOAD) }, None);
+        assert!(matches!(Inbound::decode(&inbound.encode()), Err(FrameError::PayloadTooLong(_))));
     }
 
     #[test]

@@ -1,96 +1,226 @@
-//! Wyze. For now the cameras whose keys the owner typed into the configuration, reached over the LAN.
+//! Wyze: the doorbells, cameras and locks of an account, and cameras whose keys the owner typed in.
 
+mod account;
 pub mod cloud;
+mod devices;
+mod events;
+mod fleet;
+pub mod lock;
 pub mod models;
+mod route;
+pub mod streams;
 mod tutk;
+pub mod webrtc;
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, DoorbellOverride, Quality, Transport, TutkProtocol};
+use crate::clock;
+use crate::config::{self, DoorbellOverride};
 use crate::doorbell::vendor::{BoxFuture, Retry};
-use crate::doorbell::{AccountPort, DevicePort, Vendor, VendorError};
-use crate::model::{Capability, DeviceId, DeviceInfo, Found, Role};
+use crate::doorbell::{AccountPort, ActionError, DevicePort, Vendor, VendorError};
+use crate::model::{Capability, DeviceId, Found, Link};
 use crate::store::Store;
-use models::{Model, Way};
+use account::Account;
+use devices::Record;
+use fleet::{Device, Fleet};
+use route::{Plan, Reach, Troubles};
 
 const VENDOR: &str = "wyze";
 
 /// One Wyze account.
 pub struct Wyze {
-    cameras: Vec<Camera>,
+    typed: Vec<config::WyzeCamera>,
+    wishes: Vec<DoorbellOverride>,
+    /// `None` where there are only cameras that were typed in.
+    account: Option<Account>,
+    known: watch::Sender<Known>,
+    troubles: Mutex<Troubles>,
+    /// Notified when a camera is not where the last listing said.
+    relist: Notify,
 }
 
-/// A camera as its owner configured it.
-struct Camera {
-    info: DeviceInfo,
-    keys: config::WyzeCamera,
-    address: SocketAddr,
-    protocol: TutkProtocol,
-    quality: Quality,
+/// The devices of the last listing, and of the one before: one that is missing once may only have been left out.
+#[derive(Default)]
+struct Known {
+    now: Fleet,
+    before: Fleet,
 }
 
 impl Wyze {
-    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride], _store: &Store) -> Self {
-        let cameras = account.cameras.iter().map(|keys| Camera::new(keys, overrides)).collect();
-        Self { cameras }
-    }
-
-    fn camera(&self, id: &DeviceId) -> Option<&Camera> {
-        self.cameras.iter().find(|camera| camera.info.id == *id)
-    }
-}
-
-impl Camera {
-    fn new(keys: &config::WyzeCamera, overrides: &[DoorbellOverride]) -> Self {
-        let id = keys.id();
-        let wanted = overrides.iter().find(|doorbell| doorbell.id == id);
-        let rings = wanted.is_some_and(|doorbell| doorbell.ring_topic.is_some());
-        let info = DeviceInfo {
-            name: keys.name.clone(),
-            vendor: VENDOR,
-            model: keys.model.clone(),
-            firmware: None,
-            capabilities: capabilities(rings),
-            id,
-        };
+    pub fn new(account: &config::Wyze, overrides: &[DoorbellOverride], store: &Store) -> Self {
+        let now = Fleet::new(&account.cameras, &[], overrides);
         Self {
-            info,
-            address: wanted.and_then(|doorbell| doorbell.address).unwrap_or(keys.address),
-            protocol: match wanted.map(|doorbell| doorbell.transport) {
-                Some(Transport::Tutk(protocol)) => protocol,
-                _ => TutkProtocol::Auto,
-            },
-            quality: wanted.map(|doorbell| doorbell.quality).unwrap_or_default(),
-            keys: keys.clone(),
+            typed: account.cameras.clone(),
+            wishes: overrides.to_vec(),
+            account: account.login.as_ref().map(|login| Account::new(login, store)),
+            known: watch::Sender::new(Known { now, before: Fleet::default() }),
+            troubles: Mutex::default(),
+            relist: Notify::new(),
         }
+    }
+
+    /// What is known of a device now.
+    fn device(&self, id: &DeviceId) -> Result<Device, VendorError> {
+        let known = self.known.borrow();
+        known.now.get(id).or_else(|| known.before.get(id)).cloned().ok_or_else(|| VendorError {
+            vendor: VENDOR,
+            what: "It is not on the account any more. If it should be, look for it in Wyze's app.".to_owned(),
+            retry: Retry::Backoff,
+            source: None,
+        })
+    }
+
+    fn found(&self) -> Vec<Found> {
+        self.known.borrow().now.found()
+    }
+
+    fn has_listed(&self) -> bool {
+        self.known.borrow().now.has_listed()
+    }
+
+    /// Takes over a complete listing.
+    fn learn(&self, records: &[Record]) {
+        let now = Fleet::new(&self.typed, records, &self.wishes);
+        self.known.send_modify(|known| known.before = std::mem::replace(&mut known.now, now));
+    }
+
+    /// Whether the account tells this of this device.
+    fn tells(&self, id: &DeviceId, what: Capability) -> bool {
+        self.known.borrow().now.get(id).is_some_and(|device| device.info.capabilities.contains(&what))
+    }
+
+    async fn live(&self, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+        let device = self.device(&port.info.id)?;
+        let plan = match &device.plan {
+            Ok(plan) => plan,
+            Err(why) => return self.without_pictures(&device, why, port, stop).await,
+        };
+        let reach = self.troubles().choose(&device.info.id, plan, clock::now());
+        let (begun, life) = (clock::now(), stop.child_token());
+        let moved = self.moved(&device, reach, &port);
+        tokio::pin!(moved);
+        let living = async {
+            match reach {
+                Reach::Tutk => tutk::live(self, port, life.clone()).await,
+                Reach::Webrtc => self.without_pictures(&device, "", port, life.clone()).await,
+            }
+        };
+        tokio::pin!(living);
+        let end = tokio::select! {
+            end = &mut living => end,
+            () = moved => {
+                life.cancel();
+                living.await
+            }
+        };
+        if begun.elapsed() > HEALTHY_AFTER {
+            self.worked(&device, reach);
+        }
+        end.map_err(|error| self.failed(&device, plan, reach, error))
+    }
+
+    /// Resolves when another way than `reach` is to be taken and nobody uses the present one.
+    fn moved(&self, device: &Device, reach: Reach, port: &DevicePort) -> impl Future<Output = ()> + use<'_> {
+        let (id, media, mut state) = (device.info.id.clone(), port.media.clone(), port.state.subscribe());
+        let mut known = self.known.subscribe();
+        async move {
+            while self.choose(&id) == Some(reach) {
+                let comeback = self.troubles().comeback(&id);
+                let comes_back = async {
+                    match comeback.filter(|at| *at > clock::now()) {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    Ok(()) = known.changed() => {}
+                    () = comes_back => {}
+                }
+            }
+            drop(state.wait_for(|state| !state.talking).await);
+            media.unwatched_for(LINGER).await;
+        }
+    }
+
+    /// The way to take now; `None` when there is none.
+    fn choose(&self, id: &DeviceId) -> Option<Reach> {
+        let plan = self.device(id).ok()?.plan.ok()?;
+        Some(self.troubles().choose(id, &plan, clock::now()))
+    }
+
+    /// A life of a device whose pictures cannot be reached. Its rings come all the same, through the account.
+    async fn without_pictures(
+        &self,
+        device: &Device,
+        why: &str,
+        mut port: DevicePort,
+        stop: CancellationToken,
+    ) -> Result<(), VendorError> {
+        if !device.listed {
+            let what = format!("`{}` cannot be reached. {why}", device.info.model);
+            return Err(VendorError { vendor: VENDOR, what, retry: Retry::WaitForUser, source: None });
+        }
+        let rings = device.info.capabilities.contains(&Capability::Ring);
+        port.state.send_modify(|state| {
+            state.link = if rings { Link::Ready } else { Link::Offline };
+            state.last_error = Some(why.to_owned());
+        });
+        let mut known = self.known.subscribe();
+        while self.choose(&device.info.id).is_none() {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Ok(()) = known.changed() => {}
+                request = port.requests.recv() => match request {
+                    Some(request) => request.refuse(ActionError::Offline { why: why.to_owned() }),
+                    None => return Ok(()),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn worked(&self, device: &Device, reach: Reach) {
+        if let Ok(plan) = &device.plan {
+            self.troubles().worked(&device.info.id, plan, reach);
+        }
+    }
+
+    /// Counts the failure, and says so when another way is taken from now on.
+    fn failed(&self, device: &Device, plan: &Plan, reach: Reach, mut error: VendorError) -> VendorError {
+        let id = &device.info.id;
+        let mut troubles = self.troubles();
+        let next = troubles.failed(id, plan, reach, clock::now());
+        if device.listed && troubles.begun(id) {
+            self.relist.notify_one();
+        }
+        drop(troubles);
+        if plan.second.is_some() && matches!(error.retry, Retry::Reauthenticate | Retry::WaitForUser) {
+            // Nothing is final as long as there is another way.
+            error.retry = Retry::Backoff;
+        }
+        if let Some(next) = next {
+            tracing::warn!(failed = reach.word(), instead = next.word(), "another way to the camera is taken");
+            error.what.push_str(match next {
+                Reach::Webrtc => " For an hour it is called through Wyze's cloud instead.",
+                Reach::Tutk => " It is tried on the LAN again.",
+            });
+        }
+        error
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Camera {
-    fn found(&self) -> Found {
-        let way = Model::of(&self.info.model).map(|model| model.way);
-        Found {
-            info: self.info.clone(),
-            role: Role::Doorbell,
-            address: Some(self.address),
-            transport: Some("tutk"),
-            obstacle: way.and_then(Way::obstacle).map(str::to_owned),
-        }
-    }
-}
-
-/// A TUTK session carries no ring, so a camera rings only when its button is wired to a topic.
-fn capabilities(rings: bool) -> BTreeSet<Capability> {
-    let mut capabilities = BTreeSet::from([Capability::Stream, Capability::Talk]);
-    if rings {
-        capabilities.insert(Capability::Ring);
-    }
-    capabilities
-}
+/// A life that lasted this long was a good one, whatever ended it.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+/// Before another way is taken, for the viewer who comes right back.
+const LINGER: Duration = Duration::from_secs(5);
 
 impl Vendor for Wyze {
     fn name(&self) -> &'static str {
@@ -98,8 +228,12 @@ impl Vendor for Wyze {
     }
 
     fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
-        let found = self.cameras.iter().map(Camera::found).collect();
-        Box::pin(std::future::ready(Ok(found)))
+        Box::pin(async {
+            if let Some(account) = &self.account {
+                self.learn(&account.list().await?);
+            }
+            Ok(self.found())
+        })
     }
 
     fn run_account(
@@ -107,12 +241,7 @@ impl Vendor for Wyze {
         port: AccountPort,
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
-        Box::pin(async move {
-            let found = self.cameras.iter().map(Camera::found).collect();
-            let _stopping = port.listings.send(found).await;
-            stop.cancelled().await;
-            Ok(())
-        })
+        Box::pin(async move { account::live(&self, port, stop).await })
     }
 
     fn run_device(
@@ -120,18 +249,6 @@ impl Vendor for Wyze {
         port: DevicePort,
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
-        Box::pin(async move {
-            let camera = self.camera(&port.info.id).ok_or_else(|| {
-                left_to_owner(format!("`{}` is no longer configured. Restart Doorstep.", port.info.id))
-            })?;
-            if let Some(why) = Model::of(&camera.info.model).and_then(|model| model.way.obstacle()) {
-                return Err(left_to_owner(format!("`{}` cannot be reached: {why}", camera.info.model)));
-            }
-            tutk::live(camera, port, stop).await
-        })
+        Box::pin(async move { self.live(port, stop).await })
     }
-}
-
-fn left_to_owner(what: String) -> VendorError {
-    VendorError { vendor: VENDOR, what, retry: Retry::WaitForUser, source: None }
 }

@@ -1,11 +1,14 @@
-//! What is known of Wyze's models: their names, and the way that leads to their pictures.
+//! What is known of Wyze's models: their names, what they are, and the way that leads to them.
 //!
-//! The way is the best evidence there is (docs/protocol/tutk.md says how sure), and firmware has changed it
-//! before; a model that is not listed is tried as a TUTK camera.
+//! The way is the best evidence there is (wyze-cloud reference §5; docs/protocol/tutk.md says how sure), and
+//! firmware has changed it before: the owner may wish otherwise, and a way that fails again and again gives way
+//! to another ([`super::route`]).
 
 use std::fmt::Write;
 
-/// How a model's pictures are reached.
+use crate::model::Role;
+
+/// How a model is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// ThroughTek's protocol over the LAN.
@@ -16,25 +19,41 @@ pub enum Way {
     CloudWebrtc,
     /// GWell's peer-to-peer protocol.
     Gwell,
+    /// None that any client knows.
+    Unknown,
+    /// A lock behind the lock API, "Ford" (§8).
+    FordLock,
+    /// A lock that takes "iot3" actions (§8).
+    Iot3Lock,
+    /// A lock that nothing but a phone beside it can work.
+    BluetoothLock,
+    /// No camera and no lock: Doorstep has no use for it.
+    Useless,
 }
 
-/// One model of camera or doorbell.
+/// One model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model {
     /// As the cloud lists it.
     pub code: &'static str,
     /// As the shop sells it.
     pub name: &'static str,
-    pub way: Way,
-    pub doorbell: bool,
+    pub role: Role,
+    way: Way,
+    /// From this firmware on it speaks WebRTC only.
+    webrtc_since: Option<&'static str>,
 }
 
 const fn doorbell(code: &'static str, name: &'static str, way: Way) -> Model {
-    Model { code, name, way, doorbell: true }
+    Model { code, name, way, role: Role::Doorbell, webrtc_since: None }
 }
 
 const fn camera(code: &'static str, name: &'static str, way: Way) -> Model {
-    Model { code, name, way, doorbell: false }
+    Model { code, name, way, role: Role::Camera, webrtc_since: None }
+}
+
+const fn lock(code: &'static str, name: &'static str, way: Way) -> Model {
+    Model { code, name, way, role: Role::Lock, webrtc_since: None }
 }
 
 pub const MODELS: &[Model] = &[
@@ -46,16 +65,22 @@ pub const MODELS: &[Model] = &[
     camera("WYZEC1-JZ", "Cam v2", Way::Tutk),
     camera("WYZE_CAKP2JFUS", "Cam v3", Way::Tutk),
     camera("HL_CAM3P", "Cam v3 Pro", Way::Tutk),
-    camera("HL_CAM4", "Cam v4", Way::Tutk),
+    Model { webrtc_since: Some("4.52"), ..camera("HL_CAM4", "Cam v4", Way::Tutk) },
     camera("HL_PANP", "Cam Pan Pro", Way::Tutk),
     camera("HL_CFL2", "Cam Floodlight v2", Way::Tutk),
     camera("WVOD1", "Cam Outdoor", Way::TutkBaseStation),
     camera("HL_WCO2", "Cam Outdoor v2", Way::TutkBaseStation),
     camera("LD_CFP", "Floodlight Pro", Way::CloudWebrtc),
     camera("GW_DUO", "Duo Cam Pan", Way::CloudWebrtc),
-    camera("GW_GC1", "Cam OG", Way::Gwell),
-    camera("GW_GC2", "Cam OG Telephoto", Way::Gwell),
+    // Both speak GWell's protocol as well; WebRTC is what other clients have settled on.
+    camera("GW_GC1", "Cam OG", Way::CloudWebrtc),
+    camera("GW_GC2", "Cam OG Telephoto", Way::CloudWebrtc),
     camera("GW_WC", "Window Cam", Way::Gwell),
+    camera("AN_RSCW", "Battery Cam Pro", Way::Unknown),
+    lock("YD.LO1", "Lock", Way::FordLock),
+    lock("DX_LB2", "Lock Bolt v2", Way::Iot3Lock),
+    lock("DX_PVLOC", "Palm Lock", Way::Iot3Lock),
+    lock("YD_BT1", "Lock Bolt", Way::BluetoothLock),
 ];
 
 impl Model {
@@ -63,16 +88,42 @@ impl Model {
     pub fn of(code: &str) -> Option<&'static Self> {
         MODELS.iter().find(|model| model.code == code)
     }
+
+    /// The way to one with this firmware (`4.52.9.1234`).
+    pub fn way(&self, firmware: Option<&str>) -> Way {
+        match (self.webrtc_since, firmware) {
+            (Some(since), Some(firmware)) if version(firmware) >= version(since) => Way::CloudWebrtc,
+            _ => self.way,
+        }
+    }
+}
+
+/// The leading numbers of a version, for comparison.
+fn version(text: &str) -> Vec<u32> {
+    text.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
 impl Way {
     /// Why this version cannot take it, in a sentence for the owner.
     pub fn obstacle(self) -> Option<&'static str> {
         match self {
-            Self::Tutk => None,
-            Self::TutkBaseStation => Some("it is reached through a base station, which this version cannot do yet"),
-            Self::CloudWebrtc => Some("its pictures come through Wyze's cloud, which this version cannot do yet"),
-            Self::Gwell => Some("it speaks the GWell protocol, which this version cannot do yet"),
+            Self::Tutk | Self::CloudWebrtc | Self::FordLock | Self::Iot3Lock => None,
+            Self::TutkBaseStation => Some("It is reached through a base station, which this version cannot do yet."),
+            Self::Gwell => Some("It speaks the GWell protocol, which arrives with a later version."),
+            Self::Unknown => Some("No way to it is known."),
+            Self::BluetoothLock => Some("It is worked over Bluetooth from beside it, and not through Wyze's cloud."),
+            Self::Useless => Some("It is neither a doorbell nor a camera nor a lock."),
+        }
+    }
+
+    /// How [`crate::model::Found`] names it.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Tutk | Self::TutkBaseStation => Some("tutk"),
+            Self::CloudWebrtc => Some("webrtc"),
+            Self::Gwell => Some("gwell"),
+            Self::FordLock | Self::Iot3Lock => Some("cloud"),
+            Self::Unknown | Self::BluetoothLock | Self::Useless => None,
         }
     }
 
@@ -82,6 +133,21 @@ impl Way {
             Self::TutkBaseStation => "TUTK, base station",
             Self::CloudWebrtc => "WebRTC, cloud",
             Self::Gwell => "GWell",
+            Self::FordLock | Self::Iot3Lock => "cloud",
+            Self::BluetoothLock => "Bluetooth",
+            Self::Unknown | Self::Useless => "–",
+        }
+    }
+
+    /// What to expect of pictures and sound, of talking, and of the lock.
+    fn outlook(self) -> [&'static str; 3] {
+        match self {
+            Self::Tutk => ["expected", "expected", "–"],
+            Self::CloudWebrtc => ["expected", "experimental", "–"],
+            Self::TutkBaseStation | Self::Gwell | Self::Unknown => ["not yet", "not yet", "–"],
+            Self::FordLock | Self::Iot3Lock => ["–", "–", "expected"],
+            Self::BluetoothLock => ["–", "–", "no"],
+            Self::Useless => ["–", "–", "–"],
         }
     }
 }
@@ -89,14 +155,55 @@ impl Way {
 /// The table of the README, in Markdown.
 pub fn support_table() -> String {
     let mut table =
-        "| model | sold as | reached by | picture, sound | talk | ring |\n|---|---|---|---|---|---|\n".to_owned();
-    for Model { code, name, way, doorbell } in MODELS {
-        let (media, ring) = match (way.obstacle(), doorbell) {
-            (None, true) => ("expected", "wired button"),
-            (None, false) => ("expected", "–"),
-            (Some(_), _) => ("not yet", "–"),
-        };
-        let _infallible = writeln!(table, "| `{code}` | Wyze {name} | {} | {media} | {media} | {ring} |", way.words());
+        "| model | sold as | reached by | picture, sound | talk | ring | lock |\n|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    for Model { code, name, role, way, webrtc_since } in MODELS {
+        let [media, talk, lock] = way.outlook();
+        let ring = if *role == Role::Doorbell { "account, wired button" } else { "–" };
+        let later = webrtc_since.map(|since| format!("; WebRTC from firmware {since} on")).unwrap_or_default();
+        let way = way.words();
+        let _infallible =
+            writeln!(table, "| `{code}` | Wyze {name} | {way}{later} | {media} | {talk} | {ring} | {lock} |");
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firmware_moves_a_model_to_another_way() {
+        let cam_v4 = Model::of("HL_CAM4").unwrap();
+        for (firmware, way) in [
+            (None, Way::Tutk),
+            (Some("4.51.9.9999"), Way::Tutk),
+            (Some("4.9.1"), Way::Tutk),
+            (Some("4.52"), Way::CloudWebrtc),
+            (Some("4.52.9.1234"), Way::CloudWebrtc),
+            (Some("5.0"), Way::CloudWebrtc),
+            (Some("nonsense"), Way::Tutk),
+        ] {
+            assert_eq!(cam_v4.way(firmware), way, "{firmware:?}");
+        }
+        assert_eq!(Model::of("HL_DB2").unwrap().way(Some("4.52.1")), Way::Tutk);
+    }
+
+    #[test]
+    fn no_model_stands_in_the_table_twice() {
+        let mut codes: Vec<&str> = MODELS.iter().map(|model| model.code).collect();
+        codes.sort_unstable();
+        let all = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), all);
+    }
+
+    #[test]
+    fn every_obstacle_is_a_sentence() {
+        for model in MODELS {
+            if let Some(why) = model.way.obstacle() {
+                assert!(why.starts_with(char::is_uppercase) && why.ends_with('.'), "{}: {why}", model.code);
+            }
+        }
+    }
 }

@@ -9,16 +9,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Camera, VENDOR};
+use super::fleet::{Device, Lan};
+use super::route::Reach;
+use super::{VENDOR, Wyze};
 use crate::clock;
 use crate::config;
 use crate::doorbell::vendor::Retry;
 use crate::doorbell::{DevicePort, Request, VendorError};
-use crate::model::Link;
+use crate::model::{DeviceId, Link};
 use crate::net::drive::{DriveError, drive};
 use crate::net::link::UdpLink;
 use crate::proto::tutk::dtls;
-use crate::proto::tutk::keys::Uid;
 use crate::proto::tutk::session::{ClientSession, Quality, SessionError, SessionRandom, Setup, Transport};
 use conductor::{Conductor, Stay};
 use publisher::Publisher;
@@ -31,18 +32,18 @@ const QUEUE: usize = 64;
 
 /// One life of a camera: reached once to learn that its keys are right, then connected whenever somebody
 /// wants to see or to talk. Ends with the first failure.
-pub(super) async fn live(camera: &Camera, mut port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
-    visit(camera, &mut port, &stop, Stay::UntilLoggedIn, None).await?;
+pub(super) async fn live(wyze: &Wyze, mut port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+    visit(wyze, &mut port, &stop, Stay::UntilLoggedIn, None).await?;
     while !stop.is_cancelled() {
         let media = port.media.clone();
         tokio::select! {
             () = stop.cancelled() => {}
             request = port.requests.recv() => match request {
-                Some(request) => visit(camera, &mut port, &stop, Stay::WhileWanted, Some(request)).await?,
+                Some(request) => visit(wyze, &mut port, &stop, Stay::WhileWanted, Some(request)).await?,
                 None => return Ok(()),
             },
-            () = media.watched() => visit(camera, &mut port, &stop, Stay::WhileWanted, None).await?,
-            () = tokio::time::sleep(CHECK_EVERY) => visit(camera, &mut port, &stop, Stay::UntilFound, None).await?,
+            () = media.watched() => visit(wyze, &mut port, &stop, Stay::WhileWanted, None).await?,
+            () = tokio::time::sleep(CHECK_EVERY) => visit(wyze, &mut port, &stop, Stay::UntilFound, None).await?,
         }
     }
     Ok(())
@@ -50,15 +51,17 @@ pub(super) async fn live(camera: &Camera, mut port: DevicePort, stop: Cancellati
 
 /// One camera session, from the search for the camera to the farewell.
 async fn visit(
-    camera: &Camera,
+    wyze: &Wyze,
     port: &mut DevicePort,
     stop: &CancellationToken,
     stay: Stay,
     request: Option<Request>,
 ) -> Result<(), VendorError> {
+    // Anew for each session: since the last one the camera may have another address.
+    let (camera, lan) = camera(wyze, &port.info.id)?;
     let mut link =
-        UdpLink::bind(local_address(camera.address)).await.map_err(|error| cannot_try("Opening a socket", error))?;
-    let session = ClientSession::new(setup(camera)?, clock::now().into_std());
+        UdpLink::bind(local_address(lan.address)).await.map_err(|error| cannot_try("Opening a socket", error))?;
+    let session = ClientSession::new(setup(&camera, &lan)?, clock::now().into_std());
     let (commands, mut inbox) = mpsc::channel(QUEUE);
     let (events, outbox) = mpsc::channel(QUEUE);
     let mut publisher = Publisher::new(port.media.clone(), port.state.clone(), events);
@@ -76,7 +79,8 @@ async fn visit(
         never = conducted => never,
     };
     port.media.reset();
-    outcome.map_err(|error| failure(camera, error))?;
+    outcome.map_err(|error| failure(&lan, error))?;
+    wyze.worked(&camera, Reach::Tutk);
     port.state.send_modify(|state| {
         state.link = Link::Ready;
         state.transport = None;
@@ -85,17 +89,29 @@ async fn visit(
     Ok(())
 }
 
-fn setup(camera: &Camera) -> Result<Setup, VendorError> {
+/// As the account and its owner know it now.
+fn camera(wyze: &Wyze, id: &DeviceId) -> Result<(Device, Lan), VendorError> {
+    let camera = wyze.device(id)?;
+    let lan = camera.lan.clone().ok_or_else(|| VendorError {
+        vendor: VENDOR,
+        what: "Its address on the LAN is not known any more. It is looked up again.".to_owned(),
+        retry: Retry::Backoff,
+        source: None,
+    })?;
+    Ok((camera, lan))
+}
+
+fn setup(camera: &Device, lan: &Lan) -> Result<Setup, VendorError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| cannot_try("Reading randomness", error))?;
     let since_1970 = clock::unix_now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Setup {
-        uid: Uid::parse(camera.keys.uid.as_str()).map_err(|error| cannot_try("Reading the UID", error))?,
-        enr: camera.keys.enr.expose().to_owned(),
-        mac: camera.keys.mac.as_str().to_owned(),
-        model: camera.keys.model.clone(),
-        address: camera.address,
-        transport: match camera.protocol {
+        uid: lan.keys.uid,
+        enr: lan.keys.enr.expose().to_owned(),
+        mac: camera.hardware.as_str().to_owned(),
+        model: camera.info.model.clone(),
+        address: lan.address,
+        transport: match lan.protocol {
             config::TutkProtocol::Auto => None,
             config::TutkProtocol::Old => Some(Transport::Old),
             config::TutkProtocol::New => Some(Transport::New),
@@ -120,22 +136,39 @@ fn local_address(camera: SocketAddr) -> SocketAddr {
 }
 
 /// What the end of a session means for the doorbell's owner, and for the next life.
-fn failure(camera: &Camera, error: DriveError<SessionError>) -> VendorError {
+fn failure(lan: &Lan, error: DriveError<SessionError>) -> VendorError {
     let error = match error {
         DriveError::Session(error) => error,
         DriveError::Socket(error) => return cannot_try("Using the socket", error),
     };
-    let address = camera.address;
+    let address = lan.address;
     let said = capitalised(&error.to_string());
     let (what, retry) = match &error {
         // A camera that is looked for with a wrong UID, MAC or ENR says nothing at all (reference §2, §4).
-        SessionError::NotFound => (
+        SessionError::NotFound if lan.typed => (
             format!(
                 "The camera does not answer at {address}. Check that it has power, that it is on this network, \
                  and that its `address`, `uid`, `mac` and `enr` are right."
             ),
             Retry::Backoff,
         ),
+        SessionError::NotFound => (
+            format!(
+                "The camera does not answer at {address}. Check that it has power, and that this machine reaches \
+                 the network it is on."
+            ),
+            Retry::Backoff,
+        ),
+        // The account knows the right ones, sooner or later.
+        SessionError::WrongKey | SessionError::LoginRefused { .. } | SessionError::AuthRefused { .. } if !lan.typed => {
+            (
+                format!(
+                    "{said}, with the keys that the account has for it. It is being tried again. Close other programs \
+                 that watch this camera, and set it up anew in Wyze's app if this goes on."
+                ),
+                Retry::Backoff,
+            )
+        }
         // Wrong keys stay wrong: tried once more, then left to the owner.
         SessionError::WrongKey => (
             "The camera refused the key. Check its `enr`, which changes when the camera is set up anew, \

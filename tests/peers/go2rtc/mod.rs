@@ -2,6 +2,7 @@
 //!
 //! Taken from `$GO2RTC`, else from `PATH`. It listens on loopback only and knows no STUN server.
 
+mod kvs;
 mod whep;
 mod wyze;
 
@@ -18,7 +19,7 @@ use crate::http::{free_address, request};
 use crate::wait::until;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    wyze::tests().into_iter().chain(whep::tests()).collect()
+    [kvs::tests(), wyze::tests(), whep::tests()].into_iter().flatten().collect()
 }
 
 /// Why these tests cannot run here.

@@ -1,0 +1,161 @@
+//! Every host of the cloud on one listener: connections, rates, and what a fault does to an answer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, Socket};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::call::Call;
+use super::fault::Fault;
+use super::{Answer, Cloud, http_date, mangle};
+
+/// Half of the files that a process may usually have open. Further clients wait in the kernel's queue.
+const CONNECTIONS: usize = 512;
+const LARGEST_REQUEST: usize = 1_024 * 1_024;
+const STALL: Duration = Duration::from_secs(30);
+
+/// Ends the connection that it belongs to without a farewell.
+#[derive(Clone, Default)]
+struct Hangup(Arc<Notify>);
+
+/// Serves until `stop`, and cuts every client off then.
+pub(super) async fn serve(listener: TcpListener, cloud: Arc<Cloud>, stop: CancellationToken) {
+    let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((socket, _)) => drop(connections.spawn(attend(socket, router.clone(), Arc::clone(&cloud)))),
+                Err(error) => {
+                    tracing::warn!(%error, "the virtual cloud cannot take a connection");
+                    // It may have run out of files; some will be closed.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+}
+
+/// Answers one client until it leaves, it is hung up on, or the cloud goes offline.
+async fn attend(socket: TcpStream, router: Router, cloud: Arc<Cloud>) {
+    let Ok(handle) = own_handle(&socket) else { return };
+    let hangup = Hangup::default();
+    let service = TowerToHyperService::new(router.layer(Extension(hangup.clone())));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new());
+    let connection = http.serve_connection(TokioIo::new(socket), service);
+    let mut online = cloud.online.subscribe();
+    tokio::select! {
+        biased;
+        _ = online.wait_for(|online| !online) => {}
+        () = hangup.0.notified() => {}
+        _ = connection => return,
+    }
+    // Closing it now tells the client "reset".
+    let _ = handle.set_linger(Some(Duration::ZERO));
+}
+
+fn own_handle(socket: &TcpStream) -> io::Result<Socket> {
+    socket.set_nodelay(true)?;
+    SockRef::from(socket).try_clone()
+}
+
+async fn answer(
+    State(cloud): State<Arc<Cloud>>,
+    Extension(hangup): Extension<Hangup>,
+    request: Request,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, LARGEST_REQUEST).await else {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE);
+    };
+    let call = Call::new(head.method, &head.uri, head.headers, body);
+    let answer = cloud.answer(&call);
+    match answer.fault {
+        Some(Fault::Reset) => {
+            hangup.0.notify_one();
+            std::future::pending().await
+        }
+        Some(Fault::Stall) => tokio::time::sleep(STALL).await,
+        _ => {}
+    }
+    respond(answer)
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn respond(answer: Answer) -> Response<Body> {
+    let Answer { status, body, fault, now_ms, remaining, reset_ms } = answer;
+    let mut response = match fault {
+        Some(Fault::ForbiddenHtml) => page(StatusCode::FORBIDDEN, BLOCKED),
+        Some(Fault::ServerError) => page(StatusCode::INTERNAL_SERVER_ERROR, BROKEN),
+        Some(Fault::Html) => page(StatusCode::OK, MAINTENANCE),
+        Some(Fault::GzipBomb) => bomb(),
+        _ => json(status, mangle::body(fault, body)),
+    };
+    let mut set = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    set(header::DATE, http_date::http(now_ms));
+    set(HeaderName::from_static("x-ratelimit-remaining"), remaining.to_string());
+    set(HeaderName::from_static("x-ratelimit-reset-by"), http_date::java(reset_ms));
+    if let Some(after) = retry_after(fault, now_ms) {
+        set(header::RETRY_AFTER, after);
+    }
+    response
+}
+
+fn retry_after(fault: Option<Fault>, now_ms: u64) -> Option<String> {
+    match fault? {
+        Fault::TooManySeconds => Some("7".to_owned()),
+        Fault::TooManyDate => Some(http_date::http(now_ms + 60_000)),
+        Fault::TooManyAbsurd => Some("315360000".to_owned()),
+        _ => None,
+    }
+}
+
+fn json(status: StatusCode, body: Body) -> Response<Body> {
+    with_type(status, "application/json", body)
+}
+
+fn page(status: StatusCode, html: &'static str) -> Response<Body> {
+    with_type(status, "text/html", Body::from(html))
+}
+
+fn bomb() -> Response<Body> {
+    let mut response = json(StatusCode::OK, mangle::gzip_bomb());
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+const BLOCKED: &str = "<!DOCTYPE HTML><HTML><HEAD><TITLE>ERROR: The request could not be satisfied</TITLE></HEAD>\
+    <BODY><H1>403 ERROR</H1><H2>The request could not be satisfied.</H2></BODY></HTML>\n";
+const BROKEN: &str = "<html><head><title>500 Internal Server Error</title></head><body></body></html>\n";
+const MAINTENANCE: &str = "<!doctype html><html><body><h1>We will be back soon</h1></body></html>\n";

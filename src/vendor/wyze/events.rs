@@ -1,0 +1,539 @@
+//! What happened at an account's devices, out of the cloud's event list (wyze-cloud reference §4).
+//!
+//! Wyze pushes nothing to third parties, so the list is read again and again. This is the reading: which stretch of
+//! time to ask for, what is news in the answer, and how long to wait; `account` does the asking.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::VENDOR;
+use crate::model::{Capability, DeviceId, Event, Motion, MotionKind, RateLimit, Ring};
+
+/// How many events one answer holds at most; the cloud takes no more than 20.
+const PAGE: usize = 20;
+
+/// Reads answers and remembers what was told.
+#[derive(Debug)]
+pub(super) struct Poller {
+    /// The `event_value`s of a pressed button.
+    ring_values: BTreeSet<u32>,
+    /// When the newest event happened, in server time.
+    newest_ms: u64,
+    /// What happened before this is no news: it is from before the start.
+    floor_ms: Option<u64>,
+    told: Told,
+    /// Values without a known meaning, each logged once.
+    strange: BTreeSet<String>,
+}
+
+/// The stretch of time that is asked for, in milliseconds of server time since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    begin_ms: u64,
+    end_ms: u64,
+}
+
+/// What one answer brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    /// Oldest first.
+    pub(super) news: Vec<(DeviceId, Event)>,
+    /// Where to go on at once: the answer was full, so there may be more.
+    pub(super) more: Option<Window>,
+}
+
+impl Poller {
+    /// An event that is older when the service starts is not told: nobody stands at the door any more.
+    const FRESH: Duration = Duration::from_secs(30);
+    /// How far back a list is read that could not be read for a while.
+    const LOOK_BACK: Duration = Duration::from_secs(1_000);
+    /// Events reach the list late and out of order, so the last minute is asked for each time.
+    const OVERLAP: Duration = Duration::from_secs(60);
+    /// Clocks of cameras are ahead of the cloud's now and then.
+    const AHEAD: Duration = Duration::from_secs(60);
+    /// So many values are logged, and no more.
+    const STRANGE: usize = 64;
+
+    pub(super) fn new(ring_values: &[u32]) -> Self {
+        Self {
+            ring_values: ring_values.iter().copied().collect(),
+            newest_ms: 0,
+            floor_ms: None,
+            told: Told::default(),
+            strange: BTreeSet::new(),
+        }
+    }
+
+    /// What to ask for at `now` by the server's clock.
+    pub(super) fn window(&self, now: SystemTime) -> Window {
+        let now = ms(now);
+        let ago = |time| now.saturating_sub(millis(time));
+        let overlapping = self.newest_ms.saturating_sub(millis(Self::OVERLAP));
+        let floor = self.floor_ms.unwrap_or(ago(Self::FRESH));
+        let end_ms = now.saturating_add(millis(Self::AHEAD));
+        Window { begin_ms: overlapping.max(ago(Self::LOOK_BACK)).max(floor).min(end_ms), end_ms }
+    }
+
+    /// Takes the `data` of an answer to `asked` that arrived at `now` by the server's clock. `can` says what is
+    /// told of which device. `None` when it is no event list.
+    pub(super) fn take(
+        &mut self,
+        data: &Value,
+        asked: Window,
+        now: SystemTime,
+        can: impl Fn(&DeviceId, Capability) -> bool,
+    ) -> Option<Page> {
+        let list = data.get("event_list")?.as_array()?;
+        // By the answer's clock: before the first answer ours may be wrong by a day. One that is set back takes
+        // the floor with it.
+        let fresh = ms(now).saturating_sub(millis(Self::FRESH));
+        let floor = *self.floor_ms.insert(self.floor_ms.map_or(fresh, |floor| floor.min(fresh)));
+        let mut entries: Vec<Entry> = list.iter().filter_map(Entry::read).collect();
+        entries.sort_by_key(|entry| entry.at_ms);
+        let newest = entries.last().map_or(0, |entry| entry.at_ms);
+        // Or else one event from the future would hide all that come before it.
+        self.newest_ms = self.newest_ms.max(newest).min(ms(now));
+        let fresh = entries.into_iter().filter(|entry| entry.at_ms >= floor);
+        let news = fresh.flat_map(|entry| self.news(&entry, now, &can)).collect();
+        let more = Window { begin_ms: newest.max(asked.begin_ms.saturating_add(1)), ..asked };
+        let goes_on = list.len() >= PAGE && newest > 0 && more.begin_ms < more.end_ms;
+        Some(Page { news, more: goes_on.then_some(more) })
+    }
+
+    fn news(
+        &mut self,
+        entry: &Entry,
+        now: SystemTime,
+        can: impl Fn(&DeviceId, Capability) -> bool,
+    ) -> Vec<(DeviceId, Event)> {
+        let meaning = self.meaning(entry);
+        let told = &mut self.told;
+        let heard =
+            meaning.into_iter().filter(|said| can(&entry.device, said.capability()) && told.is_news(entry, *said));
+        heard.map(|said| (entry.device.clone(), said.event(entry, now))).collect()
+    }
+
+    fn meaning(&mut self, entry: &Entry) -> BTreeSet<Said> {
+        if entry.value.parse().is_ok_and(|value| self.ring_values.contains(&value)) {
+            return BTreeSet::from([Said::Ring]);
+        }
+        let seen: BTreeSet<Said> = entry.tags.iter().filter_map(|tag| kind_of_tag(*tag)).map(Said::Motion).collect();
+        match entry.value.as_str() {
+            _ if !seen.is_empty() => seen,
+            "1" | "6" | "7" | "13" => BTreeSet::from([Said::Motion(MotionKind::Motion)]),
+            "2" => BTreeSet::from([Said::Motion(MotionKind::Sound)]),
+            "12" => BTreeSet::from([Said::Motion(MotionKind::Face)]),
+            // Other, smoke, carbon monoxide, contact sensor, scene.
+            "3" | "4" | "5" | "8" | "11" => BTreeSet::new(),
+            strange => {
+                if self.strange.len() < Self::STRANGE && self.strange.insert(strange.to_owned()) {
+                    tracing::info!(
+                        value = strange,
+                        "an event of unknown meaning; if the button was pressed, add it to `ring_events`"
+                    );
+                }
+                BTreeSet::new()
+            }
+        }
+    }
+}
+
+impl Window {
+    /// The body of event list v4, whose `nonce` comes with the signature.
+    pub(super) fn v4(self, devices: &[&str]) -> Value {
+        json!({
+            "begin_time": self.begin_ms,
+            "count": PAGE,
+            "device_id_list": devices,
+            "end_time": self.end_ms,
+            "event_tag_list": [],
+            "event_value_list": [],
+            "order_by": 1,
+        })
+    }
+
+    /// The fields of event list v2, beside those of every request.
+    pub(super) fn v2(self, devices: &[&str]) -> Value {
+        json!({
+            "begin_time": self.begin_ms,
+            "count": PAGE,
+            "device_mac": "",
+            "device_mac_list": devices,
+            "end_time": self.end_ms,
+            "event_tag_list": [],
+            "event_type": "",
+            "event_value_list": [],
+            "order_by": 1,
+        })
+    }
+}
+
+/// One event as the cloud lists it, of either version.
+#[derive(Debug)]
+struct Entry {
+    id: String,
+    device: DeviceId,
+    value: String,
+    at_ms: u64,
+    tags: BTreeSet<u64>,
+}
+
+impl Entry {
+    /// `None` for one that cannot be told: without its id it would be told at every poll.
+    fn read(event: &Value) -> Option<Self> {
+        let device = text(event.get("device_id").or_else(|| event.get("device_mac"))?)?;
+        let tags = event.get("tag_list").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Some(Self {
+            id: text(event.get("event_id")?)?,
+            device: DeviceId::from_hardware(VENDOR, &device),
+            value: text(event.get("event_value")?)?,
+            at_ms: number(event.get("event_ts")?)?,
+            tags: tags.iter().filter_map(number).collect(),
+        })
+    }
+}
+
+/// What an event means to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Said {
+    Ring,
+    Motion(MotionKind),
+}
+
+impl Said {
+    fn capability(self) -> Capability {
+        match self {
+            Self::Ring => Capability::Ring,
+            Self::Motion(_) => Capability::Motion,
+        }
+    }
+
+    fn event(self, entry: &Entry, now: SystemTime) -> Event {
+        let at = UNIX_EPOCH + Duration::from_millis(entry.at_ms);
+        match self {
+            Self::Ring => {
+                let latency = Some(now.duration_since(at).unwrap_or_default());
+                Event::Ring(Ring { at, event_id: entry.id.clone(), source: "cloud", latency })
+            }
+            // One event may show a person with a package, and what it shows may be told after that it moved.
+            Self::Motion(kind) => {
+                let seen = format!("{kind:?}").to_lowercase();
+                Event::Motion(Motion { at, event_id: format!("{}_{seen}", entry.id), kind })
+            }
+        }
+    }
+}
+
+/// The tags of Wyze's picture and sound recognition.
+fn kind_of_tag(tag: u64) -> Option<MotionKind> {
+    match tag {
+        101 => Some(MotionKind::Person),
+        101_001 => Some(MotionKind::Face),
+        102 => Some(MotionKind::Vehicle),
+        103 => Some(MotionKind::Pet),
+        104 => Some(MotionKind::Package),
+        // A crying baby, barking, mewing.
+        800_001..=800_003 => Some(MotionKind::Sound),
+        _ => None,
+    }
+}
+
+/// What was told, as far back as an answer can repeat it.
+#[derive(Debug, Default)]
+struct Told {
+    known: HashSet<(String, Said)>,
+    oldest_first: VecDeque<(String, Said)>,
+}
+
+impl Told {
+    const MOST: usize = 1_024;
+
+    /// Whether this is said of the event for the first time. Remembers it.
+    fn is_news(&mut self, entry: &Entry, said: Said) -> bool {
+        let key = (entry.id.clone(), said);
+        if !self.known.insert(key.clone()) {
+            return false;
+        }
+        self.oldest_first.push_back(key);
+        if self.oldest_first.len() > Self::MOST
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// Whether this is the `data` of an event list.
+pub(super) fn is_list(data: &Value) -> bool {
+    data.get("event_list").is_some_and(Value::is_array)
+}
+
+/// How long to wait between two readings when all is well: `poll`, or as much longer as the requests that the
+/// cloud still grants have to last.
+pub(super) fn pause(poll: Duration, limits: Option<RateLimit>, now: SystemTime) -> Duration {
+    /// Left for listings, logins and locks.
+    const RESERVE: u32 = 10;
+    const LONGEST: Duration = Duration::from_secs(3_600);
+    let Some(limits) = limits else { return poll };
+    let until_reset = limits.resets_at.duration_since(now).unwrap_or_default().min(LONGEST);
+    match limits.remaining.saturating_sub(RESERVE) {
+        0 => until_reset.max(poll),
+        spare => (until_reset / spare).max(poll),
+    }
+}
+
+/// A short text; ids are kept for a while, and must not grow with what somebody sends.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim()).filter(|text| (1..=128).contains(&text.len())).map(str::to_owned),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Number(number) => number.as_u64(),
+        _ => None,
+    }
+}
+
+fn ms(at: SystemTime) -> u64 {
+    millis(at.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: &str = include_str!("../../../tests/recordings/wyze_events_v4.json");
+    const V2: &str = include_str!("../../../tests/recordings/wyze_events_v2.json");
+    const ODD: &str = include_str!("../../../tests/recordings/wyze_events_odd_types.json");
+    /// What the recordings call now.
+    const NOW: u64 = 1_763_712_000_000;
+    const DOORBELL: &str = "80482C000002";
+
+    fn at(ms: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(ms)
+    }
+
+    fn data(recording: &str) -> Value {
+        serde_json::from_str::<Value>(recording).unwrap()["data"].clone()
+    }
+
+    fn poller() -> Poller {
+        Poller::new(&[10])
+    }
+
+    fn event(id: &str, value: &str, at_ms: u64) -> Value {
+        json!({"event_id": id, "device_id": DOORBELL, "event_value": value, "event_ts": at_ms, "tag_list": []})
+    }
+
+    fn list(events: &[Value]) -> Value {
+        json!({"event_list": events})
+    }
+
+    /// What a page told, in short: `ring a`, `Person b`.
+    fn told(page: Option<Page>) -> Vec<String> {
+        let short = |(_, event)| match event {
+            Event::Ring(ring) => format!("ring {}", ring.event_id),
+            Event::Motion(motion) => format!("{:?} {}", motion.kind, motion.event_id),
+        };
+        page.expect("it is an event list").news.into_iter().map(short).collect()
+    }
+
+    /// Takes an answer to the question that is asked at `now`.
+    fn take(poller: &mut Poller, data: &Value, now: u64) -> Vec<String> {
+        let asked = poller.window(at(now));
+        told(poller.take(data, asked, at(now), |_, _| true))
+    }
+
+    #[test]
+    fn both_versions_of_the_list_tell_the_same() {
+        let expected = [
+            "Motion 80482c_1_motion",
+            "ring 80482c_2",
+            "Person 80482c_3_person",
+            "Package 80482c_3_package",
+            "Sound 80482c_4_sound",
+        ];
+        for recording in [V4, V2] {
+            assert_eq!(take(&mut poller(), &data(recording), NOW), expected);
+        }
+    }
+
+    #[test]
+    fn a_ring_says_where_it_was_heard_and_how_late() {
+        let mut poller = poller();
+        let page = poller.take(&list(&[event("a", "10", NOW - 3_250)]), poller.window(at(NOW)), at(NOW), |_, _| true);
+        let [(device, Event::Ring(ring))] = &page.unwrap().news[..] else { panic!("one ring was expected") };
+        assert_eq!(device.as_str(), "wyze_80482c000002");
+        assert_eq!((ring.source, ring.at), ("cloud", at(NOW - 3_250)));
+        assert_eq!(ring.latency, Some(Duration::from_millis(3_250)));
+    }
+
+    #[test]
+    fn nothing_older_than_half_a_minute_is_told_at_the_start() {
+        let mut poller = poller();
+        let old = [event("old", "10", NOW - 30_001), event("fresh", "10", NOW - 29_000)];
+        assert_eq!(take(&mut poller, &list(&old), NOW), ["ring fresh"]);
+        assert_eq!(take(&mut poller, &list(&old), NOW + 5_000), [""; 0], "it is not told later either");
+    }
+
+    #[test]
+    fn a_ring_is_told_after_a_quarter_of_an_hour_without_the_cloud() {
+        let mut poller = poller();
+        assert_eq!(take(&mut poller, &list(&[]), NOW), [""; 0]);
+        let later = NOW + 900_000;
+        assert_eq!(poller.window(at(later)).begin_ms, NOW - 30_000);
+        assert_eq!(take(&mut poller, &list(&[event("a", "10", NOW + 60_000)]), later), ["ring a"]);
+    }
+
+    #[test]
+    fn repetitions_late_pictures_and_disorder_tell_nothing_twice_and_lose_nothing() {
+        let mut poller = poller();
+        assert_eq!(take(&mut poller, &list(&[event("b", "10", NOW - 1_000)]), NOW), ["ring b"]);
+        let mut uploaded = event("b", "10", NOW - 1_000);
+        uploaded["file_list"] = json!([{"type": 1, "url": "https://example.invalid/b.jpg", "status": 1}]);
+        let late = event("a", "10", NOW - 20_000);
+        let answer = list(&[uploaded.clone(), late, uploaded.clone(), event("c", "10", NOW + 2_000)]);
+        assert!(poller.window(at(NOW + 5_000)).begin_ms <= NOW - 20_000, "what is late would not be asked for");
+        assert_eq!(take(&mut poller, &answer, NOW + 5_000), ["ring a", "ring c"]);
+        assert_eq!(take(&mut poller, &answer, NOW + 10_000), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_recognised_later_is_told_later() {
+        let mut poller = poller();
+        let mut motion = event("a", "1", NOW);
+        assert_eq!(take(&mut poller, &list(&[motion.clone()]), NOW), ["Motion a_motion"]);
+        motion["tag_list"] = json!([101]);
+        assert_eq!(take(&mut poller, &list(&[motion]), NOW + 5_000), ["Person a_person"]);
+    }
+
+    #[test]
+    fn only_what_a_device_can_do_is_told_of_it() {
+        let mut poller = poller();
+        let events = list(&[event("a", "10", NOW), event("b", "1", NOW)]);
+        let asked = poller.window(at(NOW));
+        let page = poller.take(&events, asked, at(NOW), |_, can| can == Capability::Motion);
+        assert_eq!(told(page), ["Motion b_motion"]);
+    }
+
+    #[test]
+    fn the_owner_says_which_values_are_rings() {
+        let mut poller = Poller::new(&[10, 42, 13]);
+        let events = list(&[event("a", "42", NOW), event("b", "13", NOW), event("c", "43", NOW)]);
+        assert_eq!(take(&mut poller, &events, NOW), ["ring a", "ring b"]);
+        assert_eq!(poller.strange, BTreeSet::from(["43".to_owned()]));
+    }
+
+    #[test]
+    fn odd_events_cost_no_other() {
+        assert_eq!(take(&mut poller(), &data(ODD), NOW), ["ring good", "ring 77"]);
+        for nonsense in
+            [json!({}), json!(null), json!("<html>"), json!({"event_list": {}}), json!({"event_list": null})]
+        {
+            let asked = poller().window(at(NOW));
+            assert_eq!(poller().take(&nonsense, asked, at(NOW), |_, _| true), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_at_boot_loses_no_ring() {
+        const DAY: u64 = 86_400_000;
+        for wrong in [NOW + DAY, NOW - DAY, 0] {
+            let mut poller = poller();
+            // The first question goes out by the wrong clock; its answer sets it right.
+            let asked = poller.window(at(wrong));
+            assert_eq!(told(poller.take(&list(&[]), asked, at(NOW), |_, _| true)), [""; 0]);
+            let asked = poller.window(at(NOW + 5_000));
+            assert!(asked.begin_ms <= NOW && NOW < asked.end_ms, "{asked:?}");
+            assert_eq!(take(&mut poller, &list(&[event("a", "10", NOW)]), NOW + 5_000), ["ring a"]);
+        }
+        // Set right only after the first answer, by one that names its time.
+        let mut poller = poller();
+        take(&mut poller, &list(&[event("x", "1", NOW + DAY)]), NOW + DAY);
+        take(&mut poller, &list(&[]), NOW);
+        assert_eq!(take(&mut poller, &list(&[event("a", "10", NOW + 1_000)]), NOW + 5_000), ["ring a"]);
+    }
+
+    #[test]
+    fn an_event_from_the_future_hides_none_of_the_present() {
+        let mut poller = poller();
+        take(&mut poller, &list(&[event("x", "1", NOW + 86_400_000)]), NOW);
+        let window = poller.window(at(NOW + 5_000));
+        assert_eq!(window, Window { begin_ms: NOW - 30_000, end_ms: NOW + 65_000 });
+    }
+
+    #[test]
+    fn a_full_answer_is_read_on_until_all_is_told() {
+        // A cloud that has 45 events, and gives the oldest 20 of what is asked for.
+        let all: Vec<Value> = (0..45).map(|n| event(&n.to_string(), "10", NOW + n * 10)).collect();
+        let answer = |window: Window| {
+            let inside =
+                |event: &&Value| (window.begin_ms..=window.end_ms).contains(&event["event_ts"].as_u64().unwrap());
+            list(&all.iter().filter(inside).take(PAGE).cloned().collect::<Vec<_>>())
+        };
+        let mut poller = poller();
+        take(&mut poller, &list(&[]), NOW);
+        let (mut asked, mut rings, mut pages) = (Some(poller.window(at(NOW + 1_000))), 0, 0);
+        while let Some(window) = asked {
+            let page = poller.take(&answer(window), window, at(NOW + 1_000), |_, _| true).unwrap();
+            rings += page.news.len();
+            pages += 1;
+            asked = page.more;
+        }
+        assert_eq!((rings, pages), (45, 3));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut poller = poller();
+        for n in 0..3_000 {
+            take(
+                &mut poller,
+                &list(&[event(&format!("{n}"), "10", NOW), event(&format!("s{n}"), &format!("{n}x"), NOW)]),
+                NOW,
+            );
+        }
+        assert_eq!((poller.told.known.len(), poller.told.oldest_first.len()), (Told::MOST, Told::MOST));
+        assert_eq!(poller.strange.len(), Poller::STRANGE);
+    }
+
+    #[test]
+    fn the_signed_body_holds_what_the_phone_app_sends_and_nothing_else() {
+        let body = Window { begin_ms: 1, end_ms: 2 }.v4(&["A", "B"]).to_string();
+        let expected = concat!(
+            r#"{"begin_time":1,"count":20,"device_id_list":["A","B"],"end_time":2,"event_tag_list":[],"#,
+            r#""event_value_list":[],"order_by":1}"#
+        );
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn requests_are_spread_over_what_the_cloud_still_grants() {
+        let poll = Duration::from_secs(5);
+        let granted = |remaining, seconds: u64| Some(RateLimit { remaining, resets_at: at(NOW + seconds * 1_000) });
+        for (limits, seconds) in [
+            (None, 5),
+            (granted(1_000, 300), 5),
+            (granted(40, 300), 10),
+            (granted(10, 300), 300),
+            (granted(0, 300), 300),
+            (granted(0, 0), 5),
+            // Absurd, or by another clock.
+            (granted(0, 1_000_000), 3_600),
+        ] {
+            assert_eq!(pause(poll, limits, at(NOW)), Duration::from_secs(seconds), "{limits:?}");
+        }
+    }
+}

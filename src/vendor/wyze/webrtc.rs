@@ -1,0 +1,236 @@
+//! A camera whose pictures come by WebRTC, arranged by Wyze's cloud, from the doorbell's side: when to call it, and
+//! for how long.
+
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::VENDOR;
+use crate::doorbell::vendor::{BoxFuture, Retry};
+use crate::doorbell::{ActionError, DevicePort, Request, TalkLine, VendorError};
+use crate::media::convert::Converter;
+use crate::media::{AudioFormat, MediaHub};
+use crate::model::Link;
+use crate::rtc::kvs_call::{CallError, Ending, KvsCall, Signalling};
+
+/// How long the camera is kept streaming after the last viewer left, for the one who comes right back.
+const LINGER: Duration = Duration::from_secs(5);
+/// Speech on its way to the call: 200 ms. Full: the speaker's side drops.
+const SPEECH: usize = 10;
+/// Calls that are being arranged for other programs at the same time; one more is refused.
+const MOST_ARRANGED: usize = 4;
+
+/// Who says where a camera is to be called: Wyze's cloud.
+pub trait Streams: Sync {
+    /// Good for one call.
+    fn ask(&self) -> BoxFuture<'_, Result<Signalling, VendorError>>;
+}
+
+/// One life of a camera: called whenever somebody wants to see or to talk, and left alone otherwise. Ends with the
+/// first failure.
+///
+/// # Errors
+/// What kept a call from coming about, or ended it.
+pub async fn live(streams: &impl Streams, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+    // As far as is known: nothing is asked of a camera that nobody wants.
+    port.state.send_modify(|state| state.link = Link::Ready);
+    Life { streams, port, stop, arranged: FuturesUnordered::new(), listens: None }.run().await
+}
+
+struct Life<'a, S> {
+    streams: &'a S,
+    port: DevicePort,
+    stop: CancellationToken,
+    /// Calls for other programs, on their way to whoever asked.
+    arranged: FuturesUnordered<BoxFuture<'a, ()>>,
+    /// Whether the camera answers when it is asked for its speaker; `None` while nobody knows.
+    listens: Option<bool>,
+}
+
+/// Whether there is more to come in this life.
+type Goes = ControlFlow<()>;
+
+impl<S: Streams> Life<'_, S> {
+    async fn run(mut self) -> Result<(), VendorError> {
+        let media = self.port.media.clone();
+        loop {
+            let talker = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                request = self.port.requests.recv() => match request {
+                    Some(Request::StartTalk { reply }) => Some(reply),
+                    Some(other) => {
+                        self.request(other);
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
+                () = media.watched() => None,
+                Some(()) = self.arranged.next() => continue,
+            };
+            self.port.state.send_modify(|state| state.link = Link::Connecting);
+            let visited = self.visit(talker).await;
+            media.reset();
+            if visited?.is_break() {
+                return Ok(());
+            }
+            self.port.state.send_modify(|state| {
+                state.link = Link::Ready;
+                state.transport = None;
+                state.last_error = None;
+            });
+        }
+    }
+
+    /// One call, from the question where to call to hanging up.
+    async fn visit(&mut self, mut talker: Option<Reply>) -> Result<Goes, VendorError> {
+        let mut calling = pin!(call(self.streams, self.port.media.clone(), self.listens));
+        let mut call = loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(Goes::Break(())),
+                call = &mut calling => break call?,
+                request = self.port.requests.recv() => match request {
+                    Some(Request::StartTalk { reply }) => talker = Some(reply),
+                    Some(other) => self.request(other),
+                    None => return Ok(Goes::Break(())),
+                },
+                Some(()) = self.arranged.next() => {}
+            }
+        };
+        self.listens = Some(call.was_asked_to_listen());
+        let mut talk = Talk::Closed;
+        if let Some(reply) = talker {
+            talk.open(&call, reply);
+        }
+        let outcome = self.watch(&mut call, talk).await;
+        call.close().await;
+        outcome
+    }
+
+    /// Until nobody wants the call any more.
+    async fn watch(&mut self, call: &mut KvsCall, mut talk: Talk) -> Result<Goes, VendorError> {
+        let media = self.port.media.clone();
+        let mut unwatched = pin!(media.unwatched_for(LINGER));
+        let mut formats = media.formats();
+        let mut live = pin!(async move { formats.wait_for(|formats| formats.video.is_some()).await.is_ok() }.fuse());
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(Goes::Break(())),
+                error = call.ended() => return Err(failure(error)),
+                request = self.port.requests.recv() => match request {
+                    // The doorbell lets one talk at a time; a second request means that it has let go of the first.
+                    Some(Request::StartTalk { reply }) => talk.open(call, reply),
+                    Some(other) => self.request(other),
+                    None => return Ok(Goes::Break(())),
+                },
+                piece = talk.next_piece() => match piece {
+                    Some(piece) => call.send_audio(piece),
+                    None => talk = Talk::Closed,
+                },
+                _ = &mut live => self.is_live(),
+                Some(()) = self.arranged.next() => {}
+                () = &mut unwatched, if talk.is_closed() => return Ok(Goes::Continue(())),
+            }
+        }
+    }
+
+    fn is_live(&self) {
+        tracing::info!("picture is live");
+        self.port.state.send_modify(|state| {
+            state.link = Link::Streaming;
+            state.transport = Some("webrtc");
+            state.last_error = None;
+        });
+    }
+
+    /// Whatever is not about the call of our own.
+    fn request(&mut self, request: Request) {
+        let reply = match request {
+            Request::ArrangeCall { reply } => reply,
+            other => return other.refuse(ActionError::Unsupported("it is a camera")),
+        };
+        if self.arranged.len() >= MOST_ARRANGED {
+            let _gave_up = reply.send(Err(ActionError::Busy));
+            return;
+        }
+        let streams = self.streams;
+        self.arranged.push(Box::pin(async move {
+            let arranged = streams.ask().await.map_err(|error| ActionError::Offline { why: error.what });
+            let _gave_up = reply.send(arranged);
+        }));
+    }
+}
+
+/// A camera that does not take it well to be asked for its speaker is called once more without: of no model is it
+/// known whether talking works over this way.
+async fn call(streams: &impl Streams, hub: MediaHub, listens: Option<bool>) -> Result<KvsCall, VendorError> {
+    let signalling = streams.ask().await?;
+    match KvsCall::place(&signalling, hub.clone(), listens != Some(false)).await {
+        Err(error @ (CallError::NoAnswer { .. } | CallError::BadAnswer(_))) if listens.is_none() => {
+            tracing::info!(%error, "calling again without asking for the speaker");
+        }
+        placed => return placed.map_err(failure),
+    }
+    KvsCall::place(&signalling, hub, false).await.map_err(failure)
+}
+
+type Reply = oneshot::Sender<Result<TalkLine, ActionError>>;
+
+/// The speaker.
+enum Talk {
+    Closed,
+    Open(mpsc::Receiver<Bytes>),
+}
+
+impl Talk {
+    fn open(&mut self, call: &KvsCall, reply: Reply) {
+        let Some(format) = call.talk_format().filter(|format| can_be_spoken(*format)) else {
+            let why = "it does not take sound over WebRTC. Talking to Wyze's WebRTC cameras is an experiment, and \
+                       this one's firmware does not take part in it";
+            let _gave_up = reply.send(Err(ActionError::Refused { why: why.to_owned() }));
+            return;
+        };
+        let (audio, pieces) = mpsc::channel(SPEECH);
+        // Given up on meanwhile: `audio` is dropped, and the closed line ends the talk.
+        let _gave_up = reply.send(Ok(TalkLine { format, audio }));
+        *self = Self::Open(pieces);
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    /// The next piece of speech; `None` when nobody holds the speaker any more. Nothing while it is closed.
+    async fn next_piece(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Open(pieces) => pieces.recv().await,
+            Self::Closed => std::future::pending().await,
+        }
+    }
+}
+
+fn can_be_spoken(format: AudioFormat) -> bool {
+    Converter::new(AudioFormat::OPUS, format).is_ok()
+}
+
+/// What a call that came to nothing means for the doorbell's owner.
+fn failure(error: CallError) -> VendorError {
+    let advice = match &error {
+        CallError::Setup(_) | CallError::Refused { .. } => "",
+        CallError::Unreachable(_) | CallError::ServiceClosed => {
+            " Check this machine's way to the internet if this goes on."
+        }
+        CallError::NoAnswer { .. } | CallError::Ended(Ending::Lost | Ending::HungUp | Ending::Silent) => {
+            " Check its power and its Wi-Fi if this goes on."
+        }
+        CallError::BadAnswer(_) => " Restart it if this goes on.",
+        CallError::Ended(Ending::NoPath) => " If this goes on, check that a firewall lets this machine use UDP.",
+    };
+    let what = format!("The call to the camera failed: {error}. It is being tried again.{advice}");
+    VendorError { vendor: VENDOR, what, retry: Retry::Backoff, source: Some(error.into()) }
+}

@@ -42,12 +42,8 @@ struct Memory {
     v2_until: Option<Instant>,
     /// What the last listing left out.
     skipped: BTreeSet<Skipped>,
-}
-
-/// A listing, and what of it is kept for the next start.
-struct Listed {
+    /// What it had.
     records: Vec<Record>,
-    kept: Value,
 }
 
 impl Account {
@@ -61,6 +57,7 @@ impl Account {
                 poller: Poller::new(&login.ring_events),
                 v2_until: None,
                 skipped: BTreeSet::new(),
+                records: Vec::new(),
             }),
         }
     }
@@ -70,36 +67,30 @@ impl Account {
     /// # Errors
     /// `Misunderstood` also when the answer is no listing.
     pub(super) async fn list(&self) -> Result<Vec<Record>, CloudError> {
-        let listed = self.ask_for_list().await?;
-        Ok(listed.records)
-    }
-
-    async fn ask_for_list(&self) -> Result<Listed, CloudError> {
         let data = self.cloud.app("/app/v2/home_page/get_object_list", json!({})).await?;
         let listing = Listing::read(&data).ok_or_else(|| CloudError::Misunderstood("no device list".to_owned()))?;
-        self.complain(listing.skipped);
-        Ok(Listed { records: listing.records, kept: devices::worth_keeping(&data) })
-    }
-
-    /// Tells of entries that were left out, once.
-    fn complain(&self, skipped: BTreeSet<Skipped>) {
         let mut memory = self.memory();
-        for Skipped { position, why } in skipped.difference(&memory.skipped) {
+        for Skipped { position, why } in listing.skipped.difference(&memory.skipped) {
             tracing::warn!(position, why, "a device of the account's list cannot be read and is left out");
         }
-        memory.skipped = skipped;
+        memory.skipped.clone_from(&listing.skipped);
+        memory.records = listing.steadied(&memory.records);
+        Ok(memory.records.clone())
     }
 
-    fn keep(&self, kept: &Value) {
-        if let Err(error) = self.store.put(&self.key, kept) {
+    /// For the next start.
+    fn keep(&self, records: &[Record]) {
+        if let Err(error) = self.store.put(&self.key, &devices::listing_of(records)) {
             tracing::warn!(%error, "the list of devices was not kept for the next start");
         }
     }
 
     /// The devices of the last good listing, of an earlier run.
-    fn kept(&self) -> Vec<Record> {
+    fn recall(&self) -> Vec<Record> {
         let kept: Option<Value> = self.store.get(&self.key);
-        kept.and_then(|data| Listing::read(&data)).map(|listing| listing.records).unwrap_or_default()
+        let records = kept.and_then(|data| Listing::read(&data)).map(|listing| listing.records).unwrap_or_default();
+        self.memory().records.clone_from(&records);
+        records
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -232,10 +223,10 @@ impl Lister<'_> {
         }
         let mut backoff = Backoff::default();
         loop {
-            let wait = match self.account.ask_for_list().await {
-                Ok(listed) => {
+            let wait = match self.account.list().await {
+                Ok(records) => {
                     backoff = Backoff::default();
-                    self.take(listed).await;
+                    self.take(records).await;
                     Self::EVERY
                 }
                 Err(wanted @ CloudError::CodeWanted(_)) => {
@@ -259,19 +250,19 @@ impl Lister<'_> {
     /// Begins with what was known before, so that doorbells on the LAN work while the cloud is away.
     async fn recall(&mut self) {
         if !self.wyze.has_listed() {
-            self.wyze.learn(&self.account.kept());
+            self.wyze.learn(&self.account.recall());
         }
         self.bring_known().await;
         self.desk.listing_is(AccountLink::Starting, &self.account.cloud).await;
     }
 
-    async fn take(&mut self, listed: Listed) {
-        self.account.keep(&listed.kept);
-        self.wyze.learn(&listed.records);
+    async fn take(&mut self, records: Vec<Record>) {
+        self.account.keep(&records);
+        self.wyze.learn(&records);
         self.desk.bring(self.wyze.found()).await;
         match self.failure.take() {
-            Some(_) => tracing::info!(devices = listed.records.len(), "the devices of the account are listed again"),
-            None => tracing::debug!(devices = listed.records.len(), "the devices of the account are listed"),
+            Some(_) => tracing::info!(devices = records.len(), "the devices of the account are listed again"),
+            None => tracing::debug!(devices = records.len(), "the devices of the account are listed"),
         }
         self.desk.listing_is(AccountLink::Ready, &self.account.cloud).await;
     }

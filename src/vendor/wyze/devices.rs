@@ -58,6 +58,8 @@ pub(super) struct Keys {
 pub(super) struct Listing {
     pub(super) records: Vec<Record>,
     pub(super) skipped: BTreeSet<Skipped>,
+    /// Those of `skipped` that say at least who they are.
+    garbled: BTreeSet<DeviceId>,
 }
 
 /// An entry that was left out.
@@ -73,44 +75,81 @@ impl Listing {
     /// cannot be understood must not look like an account without devices.
     pub(super) fn read(data: &Value) -> Option<Self> {
         let entries = data.get("device_list")?.as_array()?;
-        let mut listing = Self { records: Vec::new(), skipped: BTreeSet::new() };
+        let mut listing = Self { records: Vec::new(), skipped: BTreeSet::new(), garbled: BTreeSet::new() };
         for (entry, position) in entries.iter().take(MOST).zip(1..) {
-            match listing.admit(entry) {
-                Ok(record) => listing.records.push(record),
-                Err(why) => drop(listing.skipped.insert(Skipped { position, why })),
+            if let Err(why) = listing.admit(entry) {
+                listing.skipped.insert(Skipped { position, why });
             }
         }
         (entries.is_empty() || !listing.records.is_empty()).then_some(listing)
     }
 
-    fn admit(&self, entry: &Value) -> Result<Record, &'static str> {
+    fn admit(&mut self, entry: &Value) -> Result<(), &'static str> {
         let entry = entry.as_object().ok_or("it is not an object")?;
-        let record = Record::read(entry)?;
-        if self.records.iter().any(|known| known.id == record.id) {
+        let mac = text(entry, "mac").ok_or("it has no `mac`")?;
+        let id = DeviceId::from_hardware(VENDOR, mac);
+        if self.records.iter().any(|known| known.id == id) {
             return Err("an entry before it has the same `mac`");
         }
-        Ok(record)
+        match text(entry, "product_model") {
+            Some(model) => self.records.push(Record::read(entry, id, mac, model)),
+            None => {
+                self.garbled.insert(id);
+                return Err("it has no `product_model`");
+            }
+        }
+        Ok(())
+    }
+
+    /// The records, where what was known before stands for a device that says no more who it is: no doorbell turns
+    /// into something else, but a cloud may garble its answer.
+    pub(super) fn steadied(self, known: &[Record]) -> Vec<Record> {
+        let mut records = self.records;
+        for before in known.iter().filter(|before| before.role != Role::Other) {
+            match records.iter_mut().find(|record| record.id == before.id) {
+                Some(record) if record.role == Role::Other => record.clone_from(before),
+                None if self.garbled.contains(&before.id) => records.push(before.clone()),
+                _ => {}
+            }
+        }
+        records
     }
 }
 
 impl Record {
-    fn read(entry: &Map<String, Value>) -> Result<Self, &'static str> {
-        let mac = text(entry, "mac").ok_or("it has no `mac`")?;
+    fn read(entry: &Map<String, Value>, id: DeviceId, mac: &str, model: &str) -> Self {
         let nothing = Map::new();
         let params = entry.get("device_params").and_then(Value::as_object).unwrap_or(&nothing);
-        let model = text(entry, "product_model").unwrap_or("unknown");
         let name = text(entry, "nickname").map_or_else(|| sold_as(model), str::to_owned);
-        Ok(Self {
-            id: DeviceId::from_hardware(VENDOR, mac),
+        Self {
+            id,
             hardware: HardwareId(mac.to_owned()),
             name: name.chars().take(LONGEST_NAME).collect(),
+            model: model.to_owned(),
             role: role(model, text(entry, "product_type")),
             firmware: text(entry, "firmware_ver").map(str::to_owned),
             online: entry.get("conn_state").and_then(switch),
             has_base: text(entry, "parent_device_mac").is_some(),
             keys: Keys::read(entry, params),
             address: text(params, "ip").and_then(address),
-            model: model.to_owned(),
+        }
+    }
+
+    /// A row that is read as this record. Its secrets are in the clear, for the store.
+    fn row(&self) -> Value {
+        let keys = self.keys.as_ref();
+        json!({
+            "mac": self.hardware.0,
+            "nickname": self.name,
+            "product_model": self.model,
+            "product_type": self.role,
+            "firmware_ver": self.firmware,
+            "parent_device_mac": self.has_base.then_some("base"),
+            "enr": keys.map(|keys| keys.enr.expose()),
+            "device_params": {
+                "p2p_id": keys.map(|keys| String::from_utf8_lossy(keys.uid.as_bytes())),
+                "ip": self.address,
+            },
         })
     }
 
@@ -160,21 +199,9 @@ impl fmt::Debug for HardwareId {
     }
 }
 
-/// What of a listing is worth keeping over a restart: what [`Listing::read`] reads, without what changes from one
-/// listing to the next.
-pub(super) fn worth_keeping(data: &Value) -> Value {
-    let pick = |from: &Value, keys: &[&str]| -> Map<String, Value> {
-        keys.iter().filter_map(|&key| Some((key.to_owned(), from.get(key)?.clone()))).collect()
-    };
-    let entries = data.get("device_list").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let kept = entries.iter().map(|entry| {
-        let said = ["mac", "nickname", "product_type", "product_model", "firmware_ver", "enr", "parent_device_mac"];
-        let mut kept = pick(entry, &said);
-        let params = entry.get("device_params").map(|params| pick(params, &["p2p_id", "ip"]));
-        kept.insert("device_params".to_owned(), params.into());
-        Value::Object(kept)
-    });
-    json!({"device_list": kept.collect::<Vec<_>>()})
+/// A listing of these devices, to keep over a restart: without what changes from one listing to the next.
+pub(super) fn listing_of(records: &[Record]) -> Value {
+    json!({"device_list": records.iter().map(Record::row).collect::<Vec<_>>()})
 }
 
 /// Text with something in it.
@@ -252,8 +279,8 @@ mod tests {
             ("HL_CAM4", Role::Camera, Way::CloudWebrtc),
             ("WYZE_CAKP2JFUS", Role::Camera, Way::Tutk),
             ("AN_RSCW", Role::Camera, Way::Unknown),
-            ("YD.LO1", Role::Lock, Way::FordLock),
-            ("DX_LB2", Role::Lock, Way::Iot3Lock),
+            ("YD.LO1", Role::Lock, Way::CloudLock),
+            ("DX_LB2", Role::Lock, Way::CloudLock),
             ("YD_BT1", Role::Lock, Way::BluetoothLock),
             ("WYZE_CHIME", Role::Other, Way::Useless),
         ] {
@@ -281,19 +308,19 @@ mod tests {
     fn wrong_types_and_missing_fields_cost_no_other_device() {
         let listing = read(ODD);
         let names: Vec<&str> = listing.records.iter().map(|record| record.name.as_str()).collect();
-        assert_eq!(names, ["Wyze Video Doorbell v2", "Wyze unknown", "Garden", "Porch", "Wyze HL_NEW9", "Hall"]);
+        assert_eq!(names, ["Wyze Video Doorbell v2", "Garden", "Porch", "Wyze HL_NEW9", "Hall"]);
         let skipped: Vec<_> = listing.skipped.iter().map(|skipped| (skipped.position, skipped.why)).collect();
         let expected = [
             (2, "it has no `mac`"),
+            (3, "it has no `product_model`"),
             (4, "it is not an object"),
             (6, "it has no `mac`"),
             (8, "an entry before it has the same `mac`"),
         ];
         assert_eq!(skipped, expected);
-        let [bare, nothing, garden, porch, new, hall] = listing.records.as_slice() else { panic!("six were read") };
+        let [bare, garden, porch, new, hall] = listing.records.as_slice() else { panic!("five were read") };
         assert_eq!((bare.role, bare.online, bare.address), (Role::Doorbell, None, None));
         assert!(bare.keys.is_none());
-        assert_eq!((nothing.role, nothing.way()), (Role::Other, Way::Useless));
         assert_eq!((garden.online, garden.address), (Some(true), None), "0.0.0.0 is no address");
         assert_eq!(porch.address, Some(([127, 0, 0, 1], 40_123).into()), "a port of its own is taken");
         assert_eq!((new.role, new.way()), (Role::Doorbell, Way::CloudWebrtc), "unknown, without an address");
@@ -318,20 +345,43 @@ mod tests {
 
     #[test]
     fn an_endless_listing_ends() {
-        let entries: Vec<Value> = (0..2_000).map(|n| json!({"mac": format!("M{n}")})).collect();
+        let entries: Vec<Value> = (0..2_000).map(|n| json!({"mac": format!("M{n}"), "product_model": "X"})).collect();
         assert_eq!(Listing::read(&json!({"device_list": entries})).unwrap().records.len(), MOST);
     }
 
     #[test]
-    fn what_is_kept_reads_the_same_and_does_not_change_with_the_weather() {
+    fn what_is_kept_reads_the_same() {
         for recording in [ONE_OF_EACH, ODD] {
-            let kept = worth_keeping(&data(recording));
-            let mut fresh = read(recording).records;
-            fresh.iter_mut().for_each(|record| record.online = None);
-            assert_eq!(Listing::read(&kept).unwrap().records, fresh);
-            let text = kept.to_string();
-            assert!(!text.contains("rssi") && !text.contains("thumbnail"), "{text}");
+            let mut records = read(recording).records;
+            let kept = listing_of(&records);
+            records.iter_mut().for_each(|record| record.online = None);
+            assert_eq!(Listing::read(&kept).unwrap().records, records);
         }
+    }
+
+    #[test]
+    fn a_device_that_the_cloud_garbles_stays_what_it_was() {
+        let known = read(ONE_OF_EACH).records;
+        let mut garbled = data(ONE_OF_EACH);
+        let entries = garbled["device_list"].as_array_mut().unwrap();
+        for (n, entry) in entries.iter_mut().enumerate() {
+            match n % 3 {
+                0 => entry["product_model"] = json!(7),
+                1 => (entry["product_model"], entry["product_type"]) = (json!("ZZ_9"), json!("Hologram")),
+                _ => {}
+            }
+        }
+        let mut steadied = Listing::read(&garbled).unwrap().steadied(&known);
+        steadied.sort_by(|a, b| a.hardware.0.cmp(&b.hardware.0));
+        let mut expected = known.clone();
+        // The chime, of no use to anybody, is gone or unknown.
+        expected.retain(|record| record.role != Role::Other);
+        steadied.retain(|record| record.role != Role::Other);
+        expected.sort_by(|a, b| a.hardware.0.cmp(&b.hardware.0));
+        assert_eq!(steadied, expected);
+        // And one that is gone is gone.
+        let without = json!({"device_list": [data(ONE_OF_EACH)["device_list"][1]]});
+        assert_eq!(Listing::read(&without).unwrap().steadied(&known), known[1..2]);
     }
 
     #[test]

@@ -22,12 +22,14 @@ use crate::clock;
 use crate::config::{self, DoorbellOverride};
 use crate::doorbell::vendor::{BoxFuture, Retry};
 use crate::doorbell::{AccountPort, ActionError, DevicePort, Vendor, VendorError};
-use crate::model::{Capability, DeviceId, Found, Link};
+use crate::model::{Capability, DeviceId, Found, Link, Role};
 use crate::store::Store;
 use account::Account;
 use devices::Record;
 use fleet::{Device, Fleet};
+use lock::{Interface, Lock};
 use route::{Plan, Reach, Troubles};
+use streams::CloudStreams;
 
 const VENDOR: &str = "wyze";
 
@@ -95,21 +97,44 @@ impl Wyze {
 
     async fn live(&self, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
         let device = self.device(&port.info.id)?;
-        let plan = match &device.plan {
-            Ok(plan) => plan,
-            Err(why) => return self.without_pictures(&device, why, port, stop).await,
+        match &device.plan {
+            _ if device.role == Role::Lock => self.live_of_lock(&device, port, stop).await,
+            Ok(plan) => self.live_of_camera(&device, plan, port, stop).await,
+            Err(why) => self.without_pictures(&device, why, port, stop).await,
+        }
+    }
+
+    async fn live_of_lock(
+        &self,
+        device: &Device,
+        port: DevicePort,
+        stop: CancellationToken,
+    ) -> Result<(), VendorError> {
+        let (Some(account), Some(Ok(interface))) = (&self.account, Interface::of(&device.info.model)) else {
+            return Err(left_to_owner(format!("`{}` cannot be worked through Wyze's cloud.", device.info.model)));
         };
-        let reach = self.troubles().choose(&device.info.id, plan, clock::now());
-        let (begun, life) = (clock::now(), stop.child_token());
-        let moved = self.moved(&device, reach, &port);
-        tokio::pin!(moved);
+        let lock = Lock { mac: device.hardware.as_str().to_owned(), model: device.info.model.clone(), interface };
+        lock::live(&lock, &account.cloud, port, stop).await
+    }
+
+    async fn live_of_camera(
+        &self,
+        device: &Device,
+        plan: &Plan,
+        port: DevicePort,
+        stop: CancellationToken,
+    ) -> Result<(), VendorError> {
+        let begun = clock::now();
+        let reach = self.troubles().choose(&device.info.id, plan, begun);
+        let life = stop.child_token();
+        let moved = self.moved(device, reach, &port);
         let living = async {
             match reach {
                 Reach::Tutk => tutk::live(self, port, life.clone()).await,
-                Reach::Webrtc => self.without_pictures(&device, "", port, life.clone()).await,
+                Reach::Webrtc => self.called(device, port, life.clone()).await,
             }
         };
-        tokio::pin!(living);
+        tokio::pin!(moved, living);
         let end = tokio::select! {
             end = &mut living => end,
             () = moved => {
@@ -118,9 +143,18 @@ impl Wyze {
             }
         };
         if begun.elapsed() > HEALTHY_AFTER {
-            self.worked(&device, reach);
+            self.worked(device, reach);
         }
-        end.map_err(|error| self.failed(&device, plan, reach, error))
+        end.map_err(|error| self.failed(device, plan, reach, error))
+    }
+
+    /// A life of a camera that is called through the cloud.
+    async fn called(&self, device: &Device, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+        let Some(account) = &self.account else {
+            return Err(left_to_owner("No account is configured through which it could be called.".to_owned()));
+        };
+        let (mac, model) = (device.hardware.as_str().to_owned(), device.info.model.clone());
+        webrtc::live(&CloudStreams { cloud: account.cloud.clone(), mac, model }, port, stop).await
     }
 
     /// Resolves when another way than `reach` is to be taken and nobody uses the present one.
@@ -161,8 +195,7 @@ impl Wyze {
         stop: CancellationToken,
     ) -> Result<(), VendorError> {
         if !device.listed {
-            let what = format!("`{}` cannot be reached. {why}", device.info.model);
-            return Err(VendorError { vendor: VENDOR, what, retry: Retry::WaitForUser, source: None });
+            return Err(left_to_owner(format!("`{}` cannot be reached. {why}", device.info.model)));
         }
         let rings = device.info.capabilities.contains(&Capability::Ring);
         port.state.send_modify(|state| {
@@ -251,4 +284,8 @@ impl Vendor for Wyze {
     ) -> BoxFuture<'static, Result<(), VendorError>> {
         Box::pin(async move { self.live(port, stop).await })
     }
+}
+
+fn left_to_owner(what: String) -> VendorError {
+    VendorError { vendor: VENDOR, what, retry: Retry::WaitForUser, source: None }
 }

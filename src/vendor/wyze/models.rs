@@ -21,10 +21,8 @@ pub enum Way {
     Gwell,
     /// None that any client knows.
     Unknown,
-    /// A lock behind the lock API, "Ford" (§8).
-    FordLock,
-    /// A lock that takes "iot3" actions (§8).
-    Iot3Lock,
+    /// A lock that Wyze's cloud works ([`super::lock`] knows how).
+    CloudLock,
     /// A lock that nothing but a phone beside it can work.
     BluetoothLock,
     /// No camera and no lock: Doorstep has no use for it.
@@ -77,9 +75,9 @@ pub const MODELS: &[Model] = &[
     camera("GW_GC2", "Cam OG Telephoto", Way::CloudWebrtc),
     camera("GW_WC", "Window Cam", Way::Gwell),
     camera("AN_RSCW", "Battery Cam Pro", Way::Unknown),
-    lock("YD.LO1", "Lock", Way::FordLock),
-    lock("DX_LB2", "Lock Bolt v2", Way::Iot3Lock),
-    lock("DX_PVLOC", "Palm Lock", Way::Iot3Lock),
+    lock("YD.LO1", "Lock", Way::CloudLock),
+    lock("DX_LB2", "Lock Bolt v2", Way::CloudLock),
+    lock("DX_PVLOC", "Palm Lock", Way::CloudLock),
     lock("YD_BT1", "Lock Bolt", Way::BluetoothLock),
 ];
 
@@ -107,7 +105,7 @@ impl Way {
     /// Why this version cannot take it, in a sentence for the owner.
     pub fn obstacle(self) -> Option<&'static str> {
         match self {
-            Self::Tutk | Self::CloudWebrtc | Self::FordLock | Self::Iot3Lock => None,
+            Self::Tutk | Self::CloudWebrtc | Self::CloudLock => None,
             Self::TutkBaseStation => Some("It is reached through a base station, which this version cannot do yet."),
             Self::Gwell => Some("It speaks the GWell protocol, which arrives with a later version."),
             Self::Unknown => Some("No way to it is known."),
@@ -122,7 +120,7 @@ impl Way {
             Self::Tutk | Self::TutkBaseStation => Some("tutk"),
             Self::CloudWebrtc => Some("webrtc"),
             Self::Gwell => Some("gwell"),
-            Self::FordLock | Self::Iot3Lock => Some("cloud"),
+            Self::CloudLock => Some("cloud"),
             Self::Unknown | Self::BluetoothLock | Self::Useless => None,
         }
     }
@@ -133,7 +131,7 @@ impl Way {
             Self::TutkBaseStation => "TUTK, base station",
             Self::CloudWebrtc => "WebRTC, cloud",
             Self::Gwell => "GWell",
-            Self::FordLock | Self::Iot3Lock => "cloud",
+            Self::CloudLock => "cloud",
             Self::BluetoothLock => "Bluetooth",
             Self::Unknown | Self::Useless => "–",
         }
@@ -145,7 +143,7 @@ impl Way {
             Self::Tutk => ["expected", "expected", "–"],
             Self::CloudWebrtc => ["expected", "experimental", "–"],
             Self::TutkBaseStation | Self::Gwell | Self::Unknown => ["not yet", "not yet", "–"],
-            Self::FordLock | Self::Iot3Lock => ["–", "–", "expected"],
+            Self::CloudLock => ["–", "–", "expected"],
             Self::BluetoothLock => ["–", "–", "no"],
             Self::Useless => ["–", "–", "–"],
         }
@@ -170,6 +168,7 @@ pub fn support_table() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lock::Interface;
     use super::*;
 
     #[test]
@@ -196,6 +195,14 @@ mod tests {
         let all = codes.len();
         codes.dedup();
         assert_eq!(codes.len(), all);
+    }
+
+    #[test]
+    fn a_lock_that_the_cloud_works_has_an_interface() {
+        for model in MODELS.iter().filter(|model| model.role == Role::Lock) {
+            let works = matches!(Interface::of(model.code), Some(Ok(_)));
+            assert_eq!(works, model.way(None) == Way::CloudLock, "{}", model.code);
+        }
     }
 
     #[test]

@@ -39,4 +39,5 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_account;
 mod wyze_cloud_sim;

@@ -154,7 +154,7 @@ impl Wyze {
             return Err(left_to_owner("No account is configured through which it could be called.".to_owned()));
         };
         let (mac, model) = (device.hardware.as_str().to_owned(), device.info.model.clone());
-        webrtc::live(&CloudStreams { cloud: account.cloud.clone(), mac, model }, port, stop).await
+        self::webrtc::live(&CloudStreams { cloud: account.cloud.clone(), mac, model }, port, stop).await
     }
 
     /// Resolves when another way than `reach` is to be taken and nobody uses the present one.

@@ -9,7 +9,8 @@ use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
 use super::settings::random_hex;
-use super::{CloudEvent, Fault, World};
+use super::world::World;
+use super::{CloudEvent, Fault};
 use crate::clock::{self, Instant};
 use crate::proto::wyze::{self, App};
 

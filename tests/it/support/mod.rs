@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;
 pub(crate) mod program;
+pub(crate) mod raw_broker;
 pub(crate) mod service;
 pub(crate) mod tcp_proxy;
 pub(crate) mod tutk_hand;

@@ -89,7 +89,7 @@ impl Answer {
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "id": self.id,
         });
-        publisher.send(topic, answer.to_string());
+        publisher.answer(topic, answer.to_string());
     }
 }
 

@@ -19,26 +19,28 @@ pub struct Publish {
     pub retain: bool,
 }
 
-/// Events that will never be sent, by reason.
+/// Messages that will never be sent, by reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dropped {
     /// The queue was full; the oldest went.
     pub full: u64,
-    /// Older than [`Outbox::EVENT_LIFE`]: a ring told late sends people to an empty door.
+    /// Older than [`Outbox::LIFE`]: a ring told late sends people to an empty door.
     pub late: u64,
 }
 
 /// State topics as they should be at the broker, and the events that wait.
 ///
 /// Order of sending: after a connect everything that is retained, oldest topic first, so that a doorbell is
-/// available before it rings; from then on events before changes of state.
+/// available before it rings; from then on events before answers before changes of state.
 #[derive(Debug, Default)]
 pub struct Outbox {
     state: BTreeMap<String, Slot>,
     /// Topics of the republication that follows a connect, still to be sent.
     snapshot: VecDeque<String>,
-    /// At most [`Self::EVENTS`]; when full the oldest is dropped and counted.
-    events: VecDeque<Event>,
+    /// At most [`Self::WAITING`]; when full the oldest is dropped and counted.
+    events: VecDeque<Waiting>,
+    /// As many, apart from the events: a flood of commands must not drown a ring in their answers.
+    answers: VecDeque<Waiting>,
     /// Topics whose payload changed since the connect.
     changed: VecDeque<String>,
     in_flight: VecDeque<Flight>,
@@ -56,10 +58,18 @@ struct Slot {
     waits: bool,
 }
 
+/// A message that is sent once.
 #[derive(Debug, Clone)]
-struct Event {
+struct Waiting {
     publish: Publish,
     since: Instant,
+    lane: Lane,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Lane {
+    Events,
+    Answers,
 }
 
 /// Handed to the client and not acknowledged.
@@ -68,13 +78,13 @@ struct Flight {
     /// Known once the client has written the message.
     packet_id: Option<u16>,
     /// `None` for state: after a break it is republished anyway.
-    event: Option<Event>,
+    once: Option<Waiting>,
 }
 
 impl Outbox {
     pub const IN_FLIGHT: usize = 16;
-    pub const EVENTS: usize = 256;
-    pub const EVENT_LIFE: Duration = Duration::from_secs(30);
+    pub const WAITING: usize = 256;
+    pub const LIFE: Duration = Duration::from_secs(30);
 
     /// Lets `topic` hold `payload`, retained. Only the latest payload is ever sent.
     /// Returns whether the topic is new here.
@@ -107,9 +117,15 @@ impl Outbox {
         }
     }
 
-    /// Queues a message that is sent once, in the order of these calls.
+    /// Queues an event, which is sent once, in the order of these calls.
     pub fn push(&mut self, publish: Publish, now: Instant) {
-        self.events.push_back(Event { publish, since: now });
+        self.events.push_back(Waiting { publish, since: now, lane: Lane::Events });
+        self.drop_surplus();
+    }
+
+    /// Queues an answer, which is sent once, in the order of these calls.
+    pub fn answer(&mut self, publish: Publish, now: Instant) {
+        self.answers.push_back(Waiting { publish, since: now, lane: Lane::Answers });
         self.drop_surplus();
     }
 
@@ -128,11 +144,14 @@ impl Outbox {
             .collect();
     }
 
-    /// The connection is gone: events without acknowledgement go back to the front, in order.
+    /// The connection is gone: events and answers without acknowledgement go back to the front, in order.
     pub fn on_disconnected(&mut self) {
         self.connected = false;
-        for event in self.in_flight.drain(..).rev().filter_map(|flight| flight.event) {
-            self.events.push_front(event);
+        for waiting in self.in_flight.drain(..).rev().filter_map(|flight| flight.once) {
+            match waiting.lane {
+                Lane::Events => self.events.push_front(waiting),
+                Lane::Answers => self.answers.push_front(waiting),
+            }
         }
         self.drop_surplus();
     }
@@ -143,15 +162,15 @@ impl Outbox {
         if !self.connected || self.in_flight.len() >= Self::IN_FLIGHT {
             return None;
         }
-        let (publish, event) = if let Some(topic) = self.snapshot.pop_front() {
+        let (publish, once) = if let Some(topic) = self.snapshot.pop_front() {
             (self.take_state(topic)?, None)
-        } else if let Some(event) = self.events.pop_front() {
-            (event.publish.clone(), Some(event))
+        } else if let Some(waiting) = self.events.pop_front().or_else(|| self.answers.pop_front()) {
+            (waiting.publish.clone(), Some(waiting))
         } else {
             let topic = self.changed.pop_front()?;
             (self.take_state(topic)?, None)
         };
-        self.in_flight.push_back(Flight { packet_id: None, event });
+        self.in_flight.push_back(Flight { packet_id: None, once });
         Some(publish)
     }
 
@@ -171,7 +190,7 @@ impl Outbox {
 
     /// Whether the broker has acknowledged everything.
     pub fn is_empty(&self) -> bool {
-        let waiting = self.snapshot.len() + self.events.len() + self.changed.len();
+        let waiting = self.snapshot.len() + self.events.len() + self.answers.len() + self.changed.len();
         self.connected && waiting == 0 && self.in_flight.is_empty()
     }
 
@@ -193,16 +212,21 @@ impl Outbox {
     }
 
     fn drop_surplus(&mut self) {
-        while self.events.len() > Self::EVENTS {
-            self.events.pop_front();
-            self.dropped.full += 1;
+        for lane in [&mut self.events, &mut self.answers] {
+            while lane.len() > Self::WAITING {
+                lane.pop_front();
+                self.dropped.full += 1;
+            }
         }
     }
 
     fn drop_late(&mut self, now: Instant) {
-        while self.events.front().is_some_and(|event| now.saturating_duration_since(event.since) > Self::EVENT_LIFE) {
-            self.events.pop_front();
-            self.dropped.late += 1;
+        let is_late = |waiting: &Waiting| now.saturating_duration_since(waiting.since) > Self::LIFE;
+        for lane in [&mut self.events, &mut self.answers] {
+            while lane.front().is_some_and(is_late) {
+                lane.pop_front();
+                self.dropped.late += 1;
+            }
         }
     }
 }
@@ -258,9 +282,26 @@ mod tests {
     #[test]
     fn a_full_queue_drops_the_oldest_and_counts_it() {
         let (mut outbox, now) = (Outbox::default(), clock::now());
-        (0..Outbox::EVENTS + 3).for_each(|n| outbox.push(event(n), now));
+        (0..Outbox::WAITING + 3).for_each(|n| outbox.push(event(n), now));
         outbox.on_connected();
         assert_eq!(outbox.next(now), Some(event(3)));
+        assert_eq!(outbox.dropped(), Dropped { full: 3, late: 0 });
+    }
+
+    #[test]
+    fn answers_wait_behind_events_and_never_push_one_out() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        let answer = |n: usize| Publish { topic: "door/result".to_owned(), ..event(n) };
+        outbox.push(event(1), now);
+        (0..Outbox::WAITING + 3).for_each(|n| outbox.answer(answer(n), now));
+        outbox.push(event(2), now);
+        outbox.on_connected();
+        for _ in 0..2 {
+            let sent = drain(&mut outbox, now);
+            assert_eq!(sent.get(..3).unwrap(), ["door/ring=1", "door/ring=2", "door/result=3"]);
+            outbox.on_disconnected();
+            outbox.on_connected();
+        }
         assert_eq!(outbox.dropped(), Dropped { full: 3, late: 0 });
     }
 

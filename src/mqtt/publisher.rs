@@ -67,18 +67,25 @@ impl Publisher {
         self.0.wake.notify_one();
     }
 
-    /// Sends a message once, not retained.
+    /// Sends an event once, not retained.
     pub(super) fn send(&self, topic: String, payload: impl Into<Bytes>) {
-        self.push(Publish { topic, payload: payload.into(), retain: false });
-    }
-
-    /// Takes a message away that somebody else has retained.
-    pub(super) fn erase(&self, topic: String) {
-        self.push(Publish { topic, payload: Bytes::new(), retain: true });
-    }
-
-    fn push(&self, publish: Publish) {
+        let publish = Publish { topic, payload: payload.into(), retain: false };
         self.outbox().push(publish, clock::now());
+        self.0.wake.notify_one();
+    }
+
+    /// Sends the answer to a command once, not retained.
+    pub(super) fn answer(&self, topic: String, payload: impl Into<Bytes>) {
+        self.reply(Publish { topic, payload: payload.into(), retain: false });
+    }
+
+    /// Takes a command away that somebody else has retained.
+    pub(super) fn erase(&self, topic: String) {
+        self.reply(Publish { topic, payload: Bytes::new(), retain: true });
+    }
+
+    fn reply(&self, publish: Publish) {
+        self.outbox().answer(publish, clock::now());
         self.0.wake.notify_one();
     }
 

@@ -26,6 +26,7 @@ use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use webrtc::error::Error;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
@@ -36,6 +37,7 @@ use webrtc::peer_connection::{
 
 use super::interfaces;
 use super::kvs_call::IceServer;
+use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, MediaHub};
 use answer::Answer;
 use receive::Receiver;
@@ -81,6 +83,7 @@ pub(super) struct CameraPeer {
     offer: String,
     /// Ours. Full: the last ones are dropped; so many lead nowhere anyway.
     candidates: mpsc::Receiver<String>,
+    next_candidate: Instant,
     remote_candidates: usize,
     state: watch::Receiver<RTCPeerConnectionState>,
     microphone: Option<Microphone>,
@@ -91,6 +94,8 @@ pub(super) struct CameraPeer {
 
 impl CameraPeer {
     const MOST_CANDIDATES: usize = 32;
+    /// Amazon passes on 20 a second (kvs reference §4).
+    const CANDIDATES_APART: Duration = Duration::from_millis(55);
     /// Sockets of one connection.
     const MOST_ADDRESSES: usize = 8;
 
@@ -114,6 +119,7 @@ impl CameraPeer {
             connection,
             offer: String::new(),
             candidates,
+            next_candidate: clock::now(),
             remote_candidates: 0,
             state,
             microphone: None,
@@ -149,7 +155,10 @@ impl CameraPeer {
 
     /// The next address of ours that the camera is to be told; `None` when there will be no more. May be cancelled.
     pub(super) async fn candidate(&mut self) -> Option<String> {
-        self.candidates.recv().await
+        tokio::time::sleep_until(self.next_candidate).await;
+        let candidate = self.candidates.recv().await;
+        self.next_candidate = clock::now() + Self::CANDIDATES_APART;
+        candidate
     }
 
     /// Takes the camera's answer, once.
@@ -205,7 +214,7 @@ impl CameraPeer {
     /// Lets the media flow to the hub, once, until the connection has ended or the handle is aborted or dropped.
     pub(super) fn flow(&mut self) -> AbortOnDropHandle<Ending> {
         let (receiver, state, connection) = (self.waiting.take(), self.state.clone(), self.connection.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        let flowing = async move {
             let Some(receiver) = receiver else { return Ending::HungUp };
             tokio::select! {
                 biased;
@@ -213,7 +222,8 @@ impl CameraPeer {
                 () = hung_up(&*connection) => Ending::HungUp,
                 () = receiver.run() => Ending::Silent,
             }
-        }))
+        };
+        AbortOnDropHandle::new(tokio::spawn(flowing.in_current_span()))
     }
 
     /// What the camera's speaker takes, if it has answered that it takes anything.

@@ -2,6 +2,7 @@
 //! and Wyze's WebRTC doorbells have in common. We are the viewer, which offers; the camera is the master.
 
 mod arrange;
+mod line;
 mod socket;
 
 use std::time::Duration;
@@ -11,13 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::camera::CameraPeer;
 pub use super::camera::Ending;
 use crate::media::{AudioFormat, MediaHub};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::secret::{Password, SignedUrl};
-use socket::Socket;
+use line::Line;
 
 /// Where and as whom to call, as the vendor's cloud says. Good for one call, some minutes long.
 #[derive(Debug, Clone)]
@@ -61,7 +63,6 @@ pub enum CallError {
 
 /// A call whose media flow. Dropping it hangs up.
 pub struct KvsCall {
-    asked_to_listen: bool,
     speech_format: Option<AudioFormat>,
     /// 200 ms. Full: the piece is dropped; it would be heard late.
     speech: mpsc::Sender<Bytes>,
@@ -79,18 +80,13 @@ impl KvsCall {
     /// # Errors
     /// [`CallError`]. A camera that does not answer within 10 s is [`CallError::NoAnswer`].
     pub async fn place(signalling: &Signalling, hub: MediaHub, talk: bool) -> Result<Self, CallError> {
-        let (peer, socket) = arrange::arrange(signalling, hub, talk).await?;
+        let (peer, line) = arrange::arrange(signalling, hub, talk).await?;
         let speech_format = peer.speech_format();
         let (speech, pieces) = mpsc::channel(Self::SPEECH);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep(peer, socket, pieces, stop.clone()));
+        let task = tokio::spawn(keep(peer, line, pieces, stop.clone()).in_current_span());
         let _hang_up = stop.clone().drop_guard();
-        Ok(Self { asked_to_listen: talk, speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
-    }
-
-    /// Whether the camera was asked for its speaker.
-    pub fn was_asked_to_listen(&self) -> bool {
-        self.asked_to_listen
+        Ok(Self { speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
     }
 
     /// What the camera's speaker takes; `None` when it was not asked for or is not offered.
@@ -111,20 +107,22 @@ impl KvsCall {
     /// Hangs up. Nothing comes to the hub any more once it has resolved, which takes no time.
     pub async fn close(self) {
         self.stop.cancel();
-        let _ending = self.task.await;
+        // Else it has told its end already.
+        if !self.task.is_finished() {
+            let _ending = self.task.await;
+        }
     }
 }
 
 /// Until one side hangs up. The service may go: media that flow are not touched by that.
 async fn keep(
     mut peer: CameraPeer,
-    socket: Socket,
+    mut line: Line,
     mut pieces: mpsc::Receiver<Bytes>,
     stop: CancellationToken,
 ) -> Ending {
     /// An idle connection is closed after 10 min (kvs reference §4).
     const PING_EVERY: Duration = Duration::from_secs(60);
-    let mut service = Some(socket);
     let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut media = peer.flow();
@@ -133,26 +131,18 @@ async fn keep(
             () = stop.cancelled() => break,
             ending = &mut media => return ending.unwrap_or(Ending::HungUp),
             Some(piece) = pieces.recv() => peer.speak(piece).await,
-            frame = next_frame(&mut service) => match frame {
-                Some(Inbound { payload: Some(Payload::Candidate { candidate, .. }), .. }) => {
+            Some(frame) = line.next() => match frame {
+                Inbound { payload: Some(Payload::Candidate { candidate, .. }), .. } => {
                     peer.add_candidate(&candidate).await;
                 }
-                Some(Inbound { message_type: MessageType::GoAway, .. }) | None => service = None,
-                Some(_) => {}
+                Inbound { message_type: MessageType::GoAway, .. } => line.hang_up(),
+                _ => {}
             },
-            Some(candidate) = peer.candidate() => arrange::tell(&mut service, candidate).await,
-            _ = pings.tick() => if let Some(socket) = &mut service { socket.ping().await },
+            Some(candidate) = peer.candidate() => line.tell(candidate).await,
+            _ = pings.tick() => line.ping().await,
         }
     }
     media.abort();
     let _aborted = media.await;
     Ending::HungUp
-}
-
-/// Never without a service.
-async fn next_frame(service: &mut Option<Socket>) -> Option<Inbound> {
-    match service {
-        Some(socket) => socket.next().await,
-        None => std::future::pending().await,
-    }
 }

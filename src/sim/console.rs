@@ -358,6 +358,26 @@ mod tests {
         console.await.unwrap().unwrap();
     }
 
+    #[tokio::test]
+    async fn a_cloud_says_all_that_a_client_needs_and_what_it_is_told() {
+        let lines = typed(
+            "sim wyze-cloud --email a@b.c --second-factor totp",
+            &["ring", "ring nobody", "jump", "add HL_DB2 Gate", "fault 500 /app", "quit"],
+        )
+        .await;
+        let first = lines[0].as_object().unwrap();
+        for key in ["kind", "listen", "url", "email", "password", "key_id", "api_key", "totp_secret", "devices"] {
+            assert!(first.contains_key(key), "{key} is missing in {first:?}");
+        }
+        assert_eq!((&first["kind"], &first["email"]), (&Value::from("wyze-cloud"), &Value::from("a@b.c")));
+        assert_eq!(first["url"], format!("http://{}", first["listen"].as_str().unwrap()));
+        let bell = &first["devices"][0];
+        assert!(["id", "model", "name", "address", "uid", "enr"].iter().all(|key| bell[key].is_string()), "{bell}");
+        let bad: Vec<&Value> = lines.iter().filter(|line| line["event"] == "bad_command").collect();
+        assert_eq!(bad.len(), 2, "{lines:#?}");
+        assert_eq!(bad[0]["reason"], "the account has no device `nobody`");
+    }
+
     /// Output that can be read while it is written.
     #[derive(Clone, Default)]
     struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);

@@ -51,14 +51,18 @@ async fn what_a_doorbell_cannot_do_any_more_vanishes_and_comes_back() {
     let mut witness = broker.listen("#").await;
     let before = witness.until_fence().await.into_iter().find(|heard| heard.topic == DISCOVERY).unwrap().json();
 
-    change(&house, |info| drop(info.capabilities.remove(&Capability::Talk)));
+    change(&house, |info| {
+        info.capabilities.remove(&Capability::Talk);
+    });
     let [discovery, talk] = witness.next_of_each([DISCOVERY, "doorstep/fake_1/talk"]).await;
     assert_eq!(discovery.json()["components"]["talk"], json!({"platform": "switch"}));
     assert_eq!(without(discovery.json(), "talk"), without(before.clone(), "talk"), "something else has changed");
     assert_eq!((talk.payload.as_str(), talk.retain), ("", true));
     assert_eq!(witness.until_fence().await, [], "something more was sent");
 
-    change(&house, |info| drop(info.capabilities.insert(Capability::Talk)));
+    change(&house, |info| {
+        info.capabilities.insert(Capability::Talk);
+    });
     let [discovery, talk] = witness.next_of_each([DISCOVERY, "doorstep/fake_1/talk"]).await;
     assert_eq!(discovery.json(), before);
     assert_eq!((talk.payload.as_str(), talk.retain), ("OFF", true));

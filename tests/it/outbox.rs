@@ -127,7 +127,11 @@ impl History {
         let payload = self.events_told.to_string();
         self.events_told += 1;
         let publish = Publish { topic: "event".to_owned(), payload: payload.into(), retain: false };
-        self.outbox.push(publish, self.now);
+        if self.random.below(2) == 0 {
+            self.outbox.push(publish, self.now);
+        } else {
+            self.outbox.answer(publish, self.now);
+        }
     }
 
     fn cut(&mut self) {

@@ -1,4 +1,5 @@
-//! Other people's programs against ours: `GO2RTC=/path/to/go2rtc cargo nextest run --test peers`.
+//! Other people's programs against ours:
+//! `GO2RTC=/path/to/go2rtc WYZE_PYTHON=/path/to/python cargo nextest run --test peers`.
 //!
 //! A peer that is not installed is named on standard error, and its tests count as skipped
 //! (`--ignored` runs them all the same, to fail with what is missing).
@@ -12,6 +13,7 @@ mod go2rtc;
 mod http;
 mod wait;
 mod wav;
+mod wyze;
 
 use std::process::ExitCode;
 
@@ -19,7 +21,8 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers = [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing())];
+    let peers =
+        [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing()), (wyze::tests(), wyze::missing())];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));
         tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))

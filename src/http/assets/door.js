@@ -43,7 +43,8 @@ export class Door {
     this.#door = door;
     this.#name = name;
     this.#element.hidden = !door;
-    if (!door) return this.release();
+    if (!door || door.blocked) this.release();
+    if (!door) return;
     const [word, tone, shackle] = LOCKS[door.lock];
     this.#element.dataset.tone = tone;
     this.#element.dataset.shackle = shackle;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::sleep_until;
 use url::{Host, Url};
 
-use super::socket::Socket;
-use super::{CallError, Signalling};
+use super::line::Line;
+use super::{CallError, Ending, Signalling};
 use crate::clock;
 use crate::media::MediaHub;
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
@@ -28,16 +28,16 @@ pub(super) async fn arrange(
     signalling: &Signalling,
     hub: MediaHub,
     talk: bool,
-) -> Result<(CameraPeer, Socket), CallError> {
-    let socket = Socket::open(&signalling.url).await?;
+) -> Result<(CameraPeer, Line), CallError> {
+    let line = Line::open(&signalling.url).await?;
     let loopback = is_this_machine(signalling.url.expose());
     let wanted = Wanted { hub, talk, ice_servers: &signalling.ice_servers, loopback };
     let peer = CameraPeer::offer(wanted).await?;
-    let mut arrangement = Arrangement { peer, socket, early: Vec::new(), answered: false, trouble: None };
+    let mut arrangement = Arrangement { peer, line, early: Vec::new(), answered: false, trouble: None };
     arrangement.offer().await?;
     arrangement.answered().await?;
     arrangement.connected().await?;
-    Ok((arrangement.peer, arrangement.socket))
+    Ok((arrangement.peer, arrangement.line))
 }
 
 /// A service on this machine has its cameras there: both are virtual.
@@ -52,7 +52,7 @@ fn is_this_machine(url: &str) -> bool {
 
 struct Arrangement {
     peer: CameraPeer,
-    socket: Socket,
+    line: Line,
     /// The camera's candidates that have overtaken its answer.
     early: Vec<String>,
     answered: bool,
@@ -62,8 +62,7 @@ struct Arrangement {
 
 impl Arrangement {
     async fn offer(&mut self) -> Result<(), CallError> {
-        let offer = Payload::Offer { sdp: self.peer.sdp().to_owned() };
-        self.socket.send(offer, Some(OFFER_ID)).await
+        self.line.offer(self.peer.sdp(), OFFER_ID).await
     }
 
     /// Our candidates wait until the offer is written, theirs until the answer has come.
@@ -72,8 +71,8 @@ impl Arrangement {
         let mut again = Some(begun + OFFER_AGAIN_AFTER);
         while !self.answered {
             tokio::select! {
-                frame = self.socket.next() => self.take(frame.ok_or(CallError::ServiceClosed)?).await?,
-                Some(candidate) = self.peer.candidate() => self.tell(candidate).await?,
+                frame = self.line.next() => self.take(frame.ok_or(CallError::ServiceClosed)?).await?,
+                Some(candidate) = self.peer.candidate() => self.line.tell(candidate).await,
                 () = sleep_until(again.unwrap_or(begun)), if again.is_some() => {
                     again = None;
                     self.offer().await?;
@@ -92,10 +91,11 @@ impl Arrangement {
         loop {
             tokio::select! {
                 connected = &mut connected => {
-                    return connected.unwrap_or(Err(super::Ending::NoPath)).map_err(CallError::Ended);
+                    return connected.unwrap_or(Err(Ending::NoPath)).map_err(CallError::Ended);
                 }
-                frame = self.socket.next() => self.take(frame.ok_or(CallError::ServiceClosed)?).await?,
-                Some(candidate) = self.peer.candidate() => self.tell(candidate).await?,
+                // A service that hangs up now has told all it had to.
+                Some(frame) = self.line.next() => self.take(frame).await?,
+                Some(candidate) = self.peer.candidate() => self.line.tell(candidate).await,
             }
         }
     }
@@ -122,24 +122,6 @@ impl Arrangement {
         }
         Ok(())
     }
-
-    async fn tell(&mut self, candidate: String) -> Result<(), CallError> {
-        self.socket.send(ours(candidate), None).await
-    }
-}
-
-/// Tells the camera a late candidate of ours; a service that has gone cannot.
-pub(super) async fn tell(service: &mut Option<Socket>, candidate: String) {
-    if let Some(socket) = service
-        && socket.send(ours(candidate), None).await.is_err()
-    {
-        *service = None;
-    }
-}
-
-/// All media share the first section's transport.
-fn ours(candidate: String) -> Payload {
-    Payload::Candidate { candidate, sdp_mid: Some("0".to_owned()), sdp_m_line_index: Some(0), username_fragment: None }
 }
 
 /// An exception's name, as far as it is one.

@@ -143,19 +143,21 @@ impl Connection {
         self.check(Check::CorrelationId, well_formed, "correlationId has other characters than [a-zA-Z0-9_.-]")?;
         self.check(Check::Action, !matches!(payload, Payload::Answer { .. }), "a viewer sends no SDP_ANSWER")?;
         match &payload {
+            Payload::Candidate { candidate, .. } => self.examine_candidate(candidate)?,
             Payload::Offer { .. } | Payload::Answer { .. } => {
                 let in_time = self.offers.allows(clock::now());
                 self.check(Check::OfferRate, in_time, "more than 5 offers a second")?;
             }
-            Payload::Candidate { candidate, .. } => {
-                let in_time = self.candidates.allows(clock::now());
-                self.check(Check::CandidateRate, in_time, "more than 20 candidates a second")?;
-                self.check(Check::OfferFirst, self.offered, "a candidate before the offer")?;
-                let is_one = candidate.is_empty() || candidate.starts_with("candidate:");
-                self.check(Check::Candidate, is_one, "a candidate that is none")?;
-            }
         }
         Ok(payload)
+    }
+
+    fn examine_candidate(&mut self, candidate: &str) -> Result<(), Refused> {
+        let in_time = self.candidates.allows(clock::now());
+        self.check(Check::CandidateRate, in_time, "more than 20 candidates a second")?;
+        self.check(Check::OfferFirst, self.offered, "a candidate before the offer")?;
+        let is_one = candidate.is_empty() || candidate.starts_with("candidate:");
+        self.check(Check::Candidate, is_one, "a candidate that is none")
     }
 
     fn check(&self, check: Check, ok: bool, why: &str) -> Result<(), Refused> {

@@ -6,8 +6,8 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Uri};
 use serde_json::Value;
 
-use super::World;
 use super::reply::Refusal;
+use super::world::World;
 use crate::proto::wyze::App;
 
 pub(super) struct Call {

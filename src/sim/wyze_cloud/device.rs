@@ -156,8 +156,8 @@ impl Device {
         self.mac.rsplit('.').next().unwrap_or(&self.mac)
     }
 
-    /// Its row in the list.
-    pub(super) fn row(&self) -> Value {
+    /// Its row in the list; `unlocked` is of a lock.
+    pub(super) fn row(&self, unlocked: bool) -> Value {
         let parent = self.parent.as_ref();
         json!({
             "mac": self.mac,
@@ -172,15 +172,24 @@ impl Device {
             "parent_device_enr": parent.map_or("", |parent| parent.enr.expose()),
             "timezone_name": "America/Los_Angeles",
             "conn_state": u8::from(self.online),
+            "conn_state_ts": 1_700_000_000_000_u64,
             "push_switch": 1,
             "binding_ts": 1_700_000_000_000_u64,
-            "device_params": self.params(),
+            "device_params": self.params(unlocked),
         })
     }
 
-    fn params(&self) -> Value {
-        if self.is_ford_lock() {
-            return json!({"door_open_status": 0, "notice": 0, "onoff_line": u8::from(self.online)});
+    fn params(&self, unlocked: bool) -> Value {
+        if self.product_type == "Lock" {
+            // As wyze-sdk reads them: 1 is unlocked, and 1 is shut.
+            return json!({
+                "switch_state": u8::from(unlocked),
+                "switch_state_ts": 1_700_000_000_000_u64,
+                "open_close_state": 1,
+                "open_close_state_ts": 1_700_000_000_000_u64,
+                "onoff_line": u8::from(self.online),
+                "power": 87,
+            });
         }
         if self.uid.is_empty() {
             // A device that never took a picture has a list here instead of an object.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::CloudEvent;
 use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
 use super::settings::random_hex;
-use super::{CloudEvent, World};
+use super::world::World;
 use crate::clock::{self, Instant};
 use crate::proto::wyze::App;
 

@@ -112,7 +112,8 @@ impl fmt::Display for Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub fault: Fault,
-    /// Only in answers to paths that begin so; empty for all of them.
+    /// Only in answers to paths that begin so; empty for all of them. Of no matter for tokens, clock, bolts and late
+    /// events.
     pub at: String,
 }
 

@@ -9,7 +9,8 @@ use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
 use super::settings::random_hex;
-use super::{CloudEvent, Fault, World};
+use super::world::World;
+use super::{CloudEvent, Fault};
 use crate::clock::{self, Instant};
 use crate::proto::wyze::{self, App};
 
@@ -42,6 +43,12 @@ struct Moving {
 struct Entry {
     what: u32,
     at_ms: u64,
+}
+
+impl Lock {
+    pub(super) fn is_unlocked(&self) -> bool {
+        self.unlocked
+    }
 }
 
 impl World {

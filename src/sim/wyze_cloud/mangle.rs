@@ -142,3 +142,16 @@ fn blanks() -> ([u8; 2], [u8; 13]) {
 fn high_first(code: u8, bits: u32) -> impl Iterator<Item = u8> {
     (0..bits).rev().map(move |place| code >> place & 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use hex_literal::hex;
+
+    use super::*;
+
+    #[test]
+    fn the_bomb_is_what_zlib_unpacks_to_blanks() {
+        // Python 3.11's zlib makes 1 + 258 × 8 × 1 024 blanks, and nothing else, of the first 1 024 repeats.
+        assert_eq!(blanks(), (hex!("5218"), hex!("05a360148c8251300a46c12818")));
+    }
+}

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::fault::Fault;
-use super::{Answer, Cloud, http_date, mangle};
+use super::world::{Answer, Cloud};
+use super::{http_date, mangle};
 
 /// Half of the files that a process may usually have open. Further clients wait in the kernel's queue.
 const CONNECTIONS: usize = 512;

@@ -50,7 +50,7 @@ pub struct IceServer {
 }
 
 /// Asked with a device's id at each look-up, so that each answer can hold a fresh address. `None`: that device
-/// has no stream of this kind.
+/// has no stream of this kind. Asked while the cloud holds its breath: it must answer without asking the cloud.
 pub type Streams = Arc<dyn Fn(&str) -> Option<Stream> + Send + Sync>;
 
 #[derive(Clone)]

@@ -3,11 +3,12 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
+use super::CloudEvent;
 use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
 use super::settings::{IceServer, Stream, random_hex};
-use super::{CloudEvent, World};
+use super::world::World;
 use crate::proto::wyze::{self, App};
 
 /// These get their address encoded twice.

@@ -66,7 +66,7 @@ impl Leave for Permit {
     }
 
     fn spend(self) -> Result<LockAction, ActionError> {
-        Ok(Self::action(&self))
+        self.redeem(clock::now())
     }
 }
 

@@ -49,7 +49,7 @@ struct Life<'a, S> {
     stop: CancellationToken,
     /// Calls for other programs, on their way to whoever asked.
     arranged: FuturesUnordered<BoxFuture<'a, ()>>,
-    /// Whether the camera answers when it is asked for its speaker; `None` while nobody knows.
+    /// Whether the camera shows a picture when it is asked for its speaker; `None` while nobody knows.
     listens: Option<bool>,
 }
 
@@ -87,54 +87,71 @@ impl<S: Streams> Life<'_, S> {
         }
     }
 
-    /// One call, from the question where to call to hanging up.
+    /// One call, or two: a camera that does not take it well to be asked for its speaker is called once more without.
+    /// Of no model is it known whether talking works over this way.
     async fn visit(&mut self, mut talker: Option<Reply>) -> Result<Goes, VendorError> {
-        let mut calling = pin!(call(self.streams, self.port.media.clone(), self.listens));
+        loop {
+            let talk = self.listens != Some(false);
+            match self.try_call(talk, &mut talker).await {
+                Err(Failure::Call(error)) if talk && self.listens.is_none() && is_of_the_camera(&error) => {
+                    tracing::info!(%error, "calling again without asking for the speaker");
+                    self.listens = Some(false);
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    /// From the question where to call to hanging up.
+    async fn try_call(&mut self, talk: bool, talker: &mut Option<Reply>) -> Result<Goes, Failure> {
+        let mut calling = pin!(call(self.streams, self.port.media.clone(), talk));
         let mut call = loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(Goes::Break(())),
                 call = &mut calling => break call?,
                 request = self.port.requests.recv() => match request {
-                    Some(Request::StartTalk { reply }) => talker = Some(reply),
+                    Some(Request::StartTalk { reply }) => *talker = Some(reply),
                     Some(other) => self.request(other),
                     None => return Ok(Goes::Break(())),
                 },
                 Some(()) = self.arranged.next() => {}
             }
         };
-        self.listens = Some(call.was_asked_to_listen());
-        let mut talk = Talk::Closed;
-        if let Some(reply) = talker {
-            talk.open(&call, reply);
+        let mut speaker = Talk::Closed;
+        if let Some(reply) = talker.take() {
+            speaker.open(&call, reply);
         }
-        let outcome = self.watch(&mut call, talk).await;
+        let outcome = self.watch(&mut call, speaker, talk).await;
         call.close().await;
-        outcome
+        Ok(outcome?)
     }
 
     /// Until nobody wants the call any more.
-    async fn watch(&mut self, call: &mut KvsCall, mut talk: Talk) -> Result<Goes, VendorError> {
+    async fn watch(&mut self, call: &mut KvsCall, mut speaker: Talk, talk: bool) -> Result<Goes, CallError> {
         let media = self.port.media.clone();
         let mut unwatched = pin!(media.unwatched_for(LINGER));
         let mut formats = media.formats();
-        let mut live = pin!(async move { formats.wait_for(|formats| formats.video.is_some()).await.is_ok() }.fuse());
+        let mut picture = pin!(async move { formats.wait_for(|formats| formats.video.is_some()).await.is_ok() }.fuse());
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(Goes::Break(())),
-                error = call.ended() => return Err(failure(error)),
+                error = call.ended() => return Err(error),
                 request = self.port.requests.recv() => match request {
                     // The doorbell lets one talk at a time; a second request means that it has let go of the first.
-                    Some(Request::StartTalk { reply }) => talk.open(call, reply),
+                    Some(Request::StartTalk { reply }) => speaker.open(call, reply),
                     Some(other) => self.request(other),
                     None => return Ok(Goes::Break(())),
                 },
-                piece = talk.next_piece() => match piece {
+                piece = speaker.next_piece() => match piece {
                     Some(piece) => call.send_audio(piece),
-                    None => talk = Talk::Closed,
+                    None => speaker = Talk::Closed,
                 },
-                _ = &mut live => self.is_live(),
+                _ = &mut picture => {
+                    self.listens = Some(talk);
+                    self.is_live();
+                }
                 Some(()) = self.arranged.next() => {}
-                () = &mut unwatched, if talk.is_closed() => return Ok(Goes::Continue(())),
+                () = &mut unwatched, if speaker.is_closed() => return Ok(Goes::Continue(())),
             }
         }
     }
@@ -166,17 +183,41 @@ impl<S: Streams> Life<'_, S> {
     }
 }
 
-/// A camera that does not take it well to be asked for its speaker is called once more without: of no model is it
-/// known whether talking works over this way.
-async fn call(streams: &impl Streams, hub: MediaHub, listens: Option<bool>) -> Result<KvsCall, VendorError> {
+async fn call(streams: &impl Streams, hub: MediaHub, talk: bool) -> Result<KvsCall, Failure> {
     let signalling = streams.ask().await?;
-    match KvsCall::place(&signalling, hub.clone(), listens != Some(false)).await {
-        Err(error @ (CallError::NoAnswer { .. } | CallError::BadAnswer(_))) if listens.is_none() => {
-            tracing::info!(%error, "calling again without asking for the speaker");
-        }
-        placed => return placed.map_err(failure),
+    Ok(KvsCall::place(&signalling, hub, talk).await?)
+}
+
+/// Who is to blame.
+enum Failure {
+    Cloud(VendorError),
+    Call(CallError),
+}
+
+impl From<VendorError> for Failure {
+    fn from(error: VendorError) -> Self {
+        Self::Cloud(error)
     }
-    KvsCall::place(&signalling, hub, false).await.map_err(failure)
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<Failure> for VendorError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Cloud(error) => error,
+            Failure::Call(error) => why(error),
+        }
+    }
+}
+
+/// Whether another way of asking may fare better.
+fn is_of_the_camera(error: &CallError) -> bool {
+    matches!(error, CallError::NoAnswer { .. } | CallError::BadAnswer(_) | CallError::Ended(_))
 }
 
 type Reply = oneshot::Sender<Result<TalkLine, ActionError>>;
@@ -219,7 +260,7 @@ fn can_be_spoken(format: AudioFormat) -> bool {
 }
 
 /// What a call that came to nothing means for the doorbell's owner.
-fn failure(error: CallError) -> VendorError {
+fn why(error: CallError) -> VendorError {
     let advice = match &error {
         CallError::Setup(_) | CallError::Refused { .. } => "",
         CallError::Unreachable(_) | CallError::ServiceClosed => {

@@ -9,6 +9,7 @@ use axum::Router;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{Face, router, serve};
+use doorstep::model::Capability;
 use doorstep::secret::Token;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::fake_account::FakeAccount;
+use super::fake_lock::FakeLock;
 use super::fake_vendor::FakeVendor;
 use super::http::{Reply, request_with};
 
@@ -48,6 +50,12 @@ impl House {
 
     pub(crate) async fn with(vendor: Arc<FakeVendor>, token: Option<Token>, whep: Router) -> Self {
         Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
+    }
+
+    /// Without a picture, with the door that this lock bolts.
+    pub(crate) async fn with_door(lock: &Arc<FakeLock>, token: Option<Token>) -> Self {
+        let stop = CancellationToken::new();
+        Self::build(lock.enabled(&stop).await, FakeVendor::with([Capability::Ring]), token, Router::new(), stop).await
     }
 
     async fn build(

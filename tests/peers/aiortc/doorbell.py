@@ -1,6 +1,6 @@
 """A doorbell made of aiortc, behind a signalling service of a few lines: the KVS master that our calls are placed to.
 
-Prints one JSON object a line: {"port": …} when it listens, {"viewer": …} for each offer, {"heard": …} once a second
+Prints one JSON object a line: {"port": …} when it listens, {"offered": …} for each offer, {"heard": …} once a second
 for what its speaker is given, {"state": …} for its connection. Hangs up when its standard input ends.
 """
 
@@ -105,7 +105,7 @@ async def serve(socket):
         frame = json.loads(text)
         payload = json.loads(base64.b64decode(frame["messagePayload"]))
         if frame["action"] == "SDP_OFFER":
-            tell(viewer=socket.request.path, bytes=len(frame["messagePayload"]))
+            tell(offered={"at": socket.request.path, "characters": len(frame["messagePayload"])})
             answered = base64.b64encode(json.dumps(await answer(peer, payload)).encode()).decode()
             await socket.send(json.dumps({"messageType": "SDP_ANSWER", "messagePayload": answered}))
         elif frame["action"] == "ICE_CANDIDATE" and payload.get("candidate"):

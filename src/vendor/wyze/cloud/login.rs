@@ -133,8 +133,9 @@ impl Inner {
 }
 
 fn tokens(answer: &Value) -> Result<(Token, Token), CloudError> {
-    match (text(&answer["access_token"]), text(&answer["refresh_token"])) {
-        (access, refresh) if !access.is_empty() && !refresh.is_empty() => Ok((Token::new(access), Token::new(refresh))),
+    let token = |key: &str| answer[key].as_str().filter(|token| !token.is_empty()).map(Token::new);
+    match (token("access_token"), token("refresh_token")) {
+        (Some(access), Some(refresh)) => Ok((access, refresh)),
         _ => Err(CloudError::Misunderstood("a login without a token".to_owned())),
     }
 }

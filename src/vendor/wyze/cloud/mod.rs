@@ -27,7 +27,7 @@ use crate::config::WyzeLogin;
 use crate::model::RateLimit;
 use crate::net::http::{Client, Request};
 use crate::proto::wyze::{FORD_KEY, ford_sign};
-use crate::secret::{Password, Token};
+use crate::secret::{Email, Password, Token};
 use crate::store::Store;
 use answer::Speaker;
 use kept::{Kept, random_hex};
@@ -132,8 +132,8 @@ impl Cloud {
     }
 
     /// Whom iot3 is told to act for.
-    pub fn email(&self) -> &str {
-        self.0.login.email.expose()
+    pub fn email(&self) -> &Email {
+        &self.0.login.email
     }
 
     /// Gives Wyze the code that a call has failed for with `CodeWanted`.
@@ -205,8 +205,10 @@ impl Inner {
         request: Request,
     ) -> Result<Value, CloudError> {
         let outcome = self.exchange(host, urgency, request).await;
-        if outcome == Err(CloudError::TokenRefused) {
-            self.session.refused(tokens);
+        match &outcome {
+            Ok(_) => tokens.work(),
+            Err(CloudError::TokenRefused) => self.session.refused(tokens),
+            Err(_) => {}
         }
         outcome
     }

@@ -4,6 +4,7 @@
 //! A token that is due is refreshed. When the refresh is refused there is one login, and when that does not last
 //! either, the budget of logins in [`Kept`] says when the next may be tried.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,14 +21,23 @@ use crate::store::Store;
 
 /// An access token lives so long; Wyze does not say it.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// A token that is refused at this age was never any good, and refreshing it would bring another such.
-const YOUNG: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct Tokens {
     pub(super) access: Token,
     pub(super) refresh: Token,
-    /// `None` for those of an earlier run.
-    given: Option<Instant>,
+    /// Whether a call was ever answered with these, or with those of an earlier run.
+    worked: AtomicBool,
+}
+
+impl Tokens {
+    /// A call was answered.
+    pub(super) fn work(&self) {
+        self.worked.store(true, Ordering::Relaxed);
+    }
+
+    fn have_worked(&self) -> bool {
+        self.worked.load(Ordering::Relaxed)
+    }
 }
 
 pub(super) struct Session {
@@ -60,7 +70,7 @@ impl Session {
         let borrowed = store.is_read_only();
         let held = kept.tokens().map(|(access, refresh, age)| {
             let due = if borrowed { LIFE } else { due_in().saturating_sub(age) };
-            let tokens = Arc::new(Tokens { access, refresh, given: None });
+            let tokens = Arc::new(Tokens { access, refresh, worked: true.into() });
             Held { tokens, due: clock::now() + due, refused: false }
         });
         let renewal = Renewal { kept, borrowed, code: None, failed: None, backoff: Backoff::default() };
@@ -91,12 +101,11 @@ impl Session {
         self.held().as_ref().filter(|held| !held.refused).map(|held| held.tokens.clone())
     }
 
-    /// What can be refreshed.
+    /// What can be refreshed. Of tokens that were never any good, a refresh would bring more.
     fn refreshable(&self, renewal: &Renewal) -> Option<Arc<Tokens>> {
         let held = self.held();
         let Held { tokens, refused, .. } = held.as_ref()?;
-        let young = tokens.given.is_some_and(|given| given.elapsed() < YOUNG);
-        (!renewal.borrowed && (!refused || !young)).then(|| tokens.clone())
+        (!renewal.borrowed && (!refused || tokens.have_worked())).then(|| tokens.clone())
     }
 
     /// From now on calls are made with these. On the disk first.
@@ -105,7 +114,7 @@ impl Session {
         renewal.failed = None;
         renewal.code = None;
         renewal.backoff = Backoff::default();
-        let tokens = Arc::new(Tokens { access, refresh, given: Some(clock::now()) });
+        let tokens = Arc::new(Tokens { access, refresh, worked: false.into() });
         *self.held() = Some(Held { tokens: tokens.clone(), due: clock::now() + due_in(), refused: false });
         tokens
     }

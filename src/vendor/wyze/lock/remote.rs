@@ -95,7 +95,7 @@ impl Bolt for Remote<'_> {
                     once.ford(FORD_CONTROL, fields, within).await.map(drop)
                 }
                 Interface::Iot3 => {
-                    let params = json!({ "action_id": ticket(), "type": 1, "username": self.cloud.email() });
+                    let params = json!({ "action_id": ticket(), "type": 1, "username": self.cloud.email().expose() });
                     let body = self.iot3("run_action", &[("action", iot3_word(action).into()), ("params", params)]);
                     once.signed(App::Olive, Host::Api, IOT3_ACTION, body, within).await.map(drop)
                 }

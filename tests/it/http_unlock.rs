@@ -1,0 +1,207 @@
+//! A door without opt-in cannot be opened by any request, nor told from one that is not there; an enabled one opens
+//! once for whoever may (reliability.md S7).
+
+use std::time::Duration;
+
+use doorstep::doorbell::{ActionError, Options};
+use doorstep::http;
+use doorstep::model::{DeviceId, DeviceInfo, LockAction, LockState};
+use doorstep::secret::Token;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::fake_lock::FakeLock;
+use crate::support::fake_vendor::FakeVendor;
+use crate::support::house::{House, PATIENCE};
+use crate::support::http::Reply;
+
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
+const TYPES: [Option<&str>; 4] = [None, Some("application/json"), Some("application/sdp"), Some("text/plain")];
+static BODIES: [&str; 10] = [
+    "",
+    "{}",
+    "[]",
+    "null",
+    "{",
+    "UNLOCK",
+    r#"{"on":true}"#,
+    r#"{"code":"123456"}"#,
+    r#"{"cmd":"unlock","id":"1","ts":0,"mac":""}"#,
+    r#"{"door":"fake_1","action":"unlock","lock":"lock_1"}"#,
+];
+const UNLOCK: &str = "/api/doorbells/fake_1/unlock";
+const LOCK: &str = "/api/doorbells/fake_1/lock";
+
+/// Every body where bodies are read, two elsewhere.
+fn bodies(method: &str) -> &'static [&'static str] {
+    if matches!(method, "POST" | "PUT") { &BODIES } else { &BODIES[..2] }
+}
+
+/// A second doorbell, which has no door.
+async fn with_a_plain_doorbell(house: &House) {
+    let id = DeviceId::parse("plain_1").unwrap();
+    let vendor = FakeVendor::of(DeviceInfo { id, ..DeviceInfo::clone(&house.doorbell.info()) });
+    house.doorbells.insert(vendor.doorbell_with(Options::default(), &house.stop));
+    vendor.lives(1).await;
+}
+
+async fn ask(house: &House, method: &str, path: &str, kind: Option<&str>, body: &str) -> Reply {
+    let headers: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
+    house.send(method, path, &headers, body.as_bytes()).await
+}
+
+/// All that can be seen of an answer, but for the time of day.
+fn seen(reply: &Reply) -> (u16, Vec<&str>, &str) {
+    let headers = reply.headers.lines().filter(|line| !line.starts_with("date:"));
+    (reply.status, headers.collect(), &reply.body)
+}
+
+#[tokio::test]
+async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
+    let lock = FakeLock::new();
+    let house = House::with_door(&lock, None).await;
+    with_a_plain_doorbell(&house).await;
+    let paths: Vec<&str> = http::paths().collect();
+    assert!(paths.contains(&"/api/doorbells/{id}/unlock"), "{paths:?}");
+    for path in paths {
+        for id in ["plain_1", "lock_1", "nobody", "%66%61ke_1x", "%ff", "plain_1%2f..%2ffake_1", ".."] {
+            if id != "plain_1" && !path.contains("{id}") {
+                continue;
+            }
+            let path = path.replace("{id}", id).replace("{n}", "0");
+            for (method, body) in METHODS.into_iter().flat_map(|method| bodies(method).iter().map(move |b| (method, b)))
+            {
+                ask(&house, method, &path, Some("application/json"), body).await;
+            }
+        }
+    }
+    assert_eq!(lock.acts(), []);
+}
+
+#[tokio::test]
+async fn a_door_that_is_not_enabled_is_answered_like_an_address_where_there_is_nothing() {
+    let house = House::open().await;
+    for action in ["unlock", "lock"] {
+        for id in ["fake_1", "nobody", "Not an id", "%ff"] {
+            let id = id.replace(' ', "%20");
+            for method in METHODS {
+                for (kind, body) in TYPES.into_iter().flat_map(|kind| bodies(method).iter().map(move |b| (kind, b))) {
+                    let door = ask(&house, method, &format!("/api/doorbells/{id}/{action}"), kind, body).await;
+                    let nothing = ask(&house, method, &format!("/api/doorbells/{id}/nothing"), kind, body).await;
+                    assert_eq!(seen(&door), seen(&nothing), "{method} {action} of {id} with {kind:?} and {body:?}");
+                }
+            }
+        }
+    }
+    let large = " ".repeat(300 * 1024);
+    assert_eq!(seen(&house.post(UNLOCK, &large).await), seen(&house.post("/nothing", &large).await));
+}
+
+/// A body that is waited for would tell that there is something to be said.
+#[tokio::test]
+async fn a_door_that_is_not_enabled_waits_for_no_body() {
+    let house = House::open().await;
+    let mut client = TcpStream::connect(house.address).await.unwrap();
+    let head = format!(
+        "POST {UNLOCK} HTTP/1.1\r\nhost: {}\r\nexpect: 100-continue\r\ncontent-type: application/json\r\n\
+         content-length: 2\r\n\r\n",
+        house.address
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, client.read_exact(&mut answer)).await.expect("it waits for the body").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
+}
+
+#[tokio::test]
+async fn an_enabled_door_opens_once_and_says_how_it_stands() {
+    let lock = FakeLock::new();
+    let house = House::with_door(&lock, None).await;
+    let reply = house.post(UNLOCK, "").await;
+    assert_eq!((reply.status, reply.json()), (202, json!({"ok": true, "lock": "UNLOCKED"})));
+    // Somebody's finger was quick, or a proxy has sent it again.
+    let again = house.post(UNLOCK, "").await;
+    assert_eq!((again.status, &again.json()["ok"]), (202, &false.into()));
+    let error = again.error();
+    assert!(error.starts_with("Front Door: ") && error.ends_with("is carried out once."), "{error}");
+    assert_eq!(lock.acts(), [LockAction::Unlock]);
+    let capabilities = &house.get("/api/doorbells/fake_1").await.json()["capabilities"];
+    assert!(capabilities.as_array().unwrap().contains(&"unlock".into()), "{capabilities}");
+}
+
+#[tokio::test]
+async fn an_enabled_door_is_locked_by_its_own_address() {
+    let lock = FakeLock::new();
+    lock.answers(Ok(LockState::Locked));
+    let house = House::with_door(&lock, None).await;
+    let reply = house.post(LOCK, "{}").await;
+    assert_eq!((reply.status, reply.json()), (202, json!({"ok": true, "lock": "LOCKED"})));
+    assert_eq!(lock.acts(), [LockAction::Lock]);
+}
+
+#[tokio::test]
+async fn a_lock_that_fails_says_so_in_the_outcome() {
+    let lock = FakeLock::new();
+    lock.answers(Err(ActionError::Offline { why: "The bolt's gateway is unplugged.".into() }));
+    let house = House::with_door(&lock, None).await;
+    let reply = house.post(UNLOCK, "{}").await;
+    let expected = json!({"ok": false, "error": "Front Door: The bolt's gateway is unplugged."});
+    assert_eq!((reply.status, reply.json()), (202, expected));
+}
+
+#[tokio::test]
+async fn an_enabled_door_moves_for_nothing_but_its_own_request() {
+    let lock = FakeLock::new();
+    let house = House::with_door(&lock, Some(Token::new("key"))).await;
+    let origin = format!("http://{}", house.address);
+    let bearer = ("authorization", "Bearer key");
+    let json = ("content-type", "application/json");
+    type Wrong<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+    let wrong: [Wrong; 11] = [
+        ("POST", &[json], "", 401),
+        ("POST", &[json, ("authorization", "Bearer guess")], "", 401),
+        ("POST", &[json, ("authorization", "Basic ZG9vcnN0ZXA6a2V5")], "", 401),
+        ("POST", &[json, bearer, ("origin", "http://evil.example")], "", 403),
+        ("POST", &[json, bearer, ("host", "evil.example")], "", 403),
+        ("POST", &[bearer], "", 415),
+        ("POST", &[bearer, ("content-type", "application/sdp")], "", 415),
+        ("POST", &[bearer, ("content-type", "text/plain")], "{}", 415),
+        ("POST", &[json, bearer], r#"{"on":true}"#, 422),
+        ("POST", &[json, bearer], "[]", 422),
+        ("GET", &[bearer], "", 405),
+    ];
+    for (method, headers, body, status) in wrong {
+        let reply = house.send(method, UNLOCK, headers, body.as_bytes()).await;
+        assert_eq!(reply.status, status, "{method} {headers:?} {body:?}");
+    }
+    let large = " ".repeat(300 * 1024);
+    assert_eq!(house.send("POST", UNLOCK, &[json, bearer], large.as_bytes()).await.status, 413);
+    assert_eq!(house.send("GET", UNLOCK, &[bearer], b"").await.header("allow"), Some("POST"));
+    assert_eq!(lock.acts(), []);
+    let own = [json, bearer, ("origin", origin.as_str())];
+    assert_eq!(house.send("POST", UNLOCK, &own, b"").await.json()["ok"], true);
+}
+
+#[tokio::test]
+async fn who_hangs_up_does_not_end_an_attempt_half_way() {
+    let lock = FakeLock::new();
+    let house = House::with_door(&lock, None).await;
+    lock.takes_its_time(true);
+    let mut client = TcpStream::connect(house.address).await.unwrap();
+    let head = format!(
+        "POST {UNLOCK} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n",
+        house.address
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    lock.until_worked(1).await;
+    drop(client);
+    lock.takes_its_time(false);
+    let told = async {
+        while house.get("/api/doorbells/fake_1").await.json()["door"]["lock"] != "UNLOCKED" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, told).await.expect("the outcome was lost with the one who asked");
+}

@@ -1,0 +1,204 @@
+//! What the page promises of the door: that no stray touch opens it, and that it says how it stands.
+
+use std::path::Path;
+
+use doorstep::doorbell::ActionError;
+use doorstep::model::{Account, AccountLink, LockAction, LockState};
+
+use crate::support::browser::{Browser, Page};
+use crate::support::fake_lock::FakeLock;
+use crate::support::house::House;
+
+const UNLOCK: &str = "document.querySelector('.unlock')";
+
+/// What is said below the buttons.
+fn note(said: &str) -> String {
+    format!("document.querySelector('.door-note').textContent.startsWith({said:?})")
+}
+
+async fn shown(page: &Page) {
+    page.until("!document.querySelector('.door').hidden").await;
+}
+
+#[tokio::test]
+async fn without_a_door_nothing_of_one_is_shown() {
+    let browser = Browser::launch().await;
+    let house = House::open().await;
+    let page = browser.open(&house.url()).await;
+    page.until("document.querySelector('.card h2').textContent === 'Front Door'").await;
+    page.until("document.querySelector('.door').hidden").await;
+}
+
+#[tokio::test]
+async fn only_a_button_that_is_held_for_a_second_unlocks() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+
+    page.mouse("mousePressed", ".unlock").await;
+    page.mouse("mouseReleased", ".unlock").await;
+    page.until(&note("Keep the button")).await;
+    page.value(&format!("{UNLOCK}.click()")).await;
+    page.value(&format!("{UNLOCK}.focus()")).await;
+    page.space("keyDown").await;
+    page.space("keyUp").await;
+    page.until(&format!("{UNLOCK}.textContent === 'Hold to unlock'")).await;
+    assert_eq!(lock.acts(), []);
+
+    page.mouse("mousePressed", ".unlock").await;
+    page.until(&format!("0.2 < Number({UNLOCK}.style.getPropertyValue('--held'))")).await;
+    assert_eq!(lock.acts(), [], "it opened before its time");
+    lock.until_worked(1).await;
+    page.until(&note("Front Door: unlocked")).await;
+    page.mouse("mouseReleased", ".unlock").await;
+    assert_eq!(lock.acts(), [LockAction::Unlock]);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_space_bar_unlocks_when_it_is_held() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    page.value(&format!("{UNLOCK}.focus()")).await;
+    page.space("keyDown").await;
+    lock.until_worked(1).await;
+    page.until(&note("Front Door: unlocked")).await;
+    page.space("keyUp").await;
+    assert_eq!(lock.acts(), [LockAction::Unlock]);
+}
+
+#[tokio::test]
+async fn a_page_that_is_put_away_lets_go_of_the_door() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    page.mouse("mousePressed", ".unlock").await;
+    page.until(&format!("{UNLOCK}.classList.contains('held')")).await;
+    let put_away = "Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+        document.querySelector('.unlock').classList.contains('held')";
+    assert_eq!(page.value(put_away).await, false);
+    // Longer than the rest of the hold would have taken, told by the page's own clock.
+    page.value("window.then = performance.now()").await;
+    page.until("performance.now() > window.then + 1200").await;
+    assert_eq!(lock.acts(), []);
+}
+
+#[tokio::test]
+async fn a_click_locks() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    lock.answers(Ok(LockState::Locked));
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    lock.takes_its_time(true);
+    page.mouse("mousePressed", ".relock").await;
+    page.mouse("mouseReleased", ".relock").await;
+    page.until("document.querySelector('.relock').textContent === 'Locking …'").await;
+    lock.takes_its_time(false);
+    page.until(&note("Front Door: locked")).await;
+    assert_eq!(lock.acts(), [LockAction::Lock]);
+}
+
+#[tokio::test]
+async fn what_went_wrong_at_the_door_is_said() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    lock.answers(Err(ActionError::Offline { why: "The bolt's gateway is unplugged.".into() }));
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    page.mouse("mousePressed", ".unlock").await;
+    page.until(&note("Front Door: The bolt's gateway is unplugged.")).await;
+    page.mouse("mouseReleased", ".unlock").await;
+    page.until("document.querySelector('.door-note').dataset.tone === 'bad'").await;
+}
+
+#[tokio::test]
+async fn the_door_is_shown_as_it_stands() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    for (stands, word) in [
+        (Some(LockState::Locked), "Locked"),
+        (Some(LockState::Unlocking), "Unlocking …"),
+        (Some(LockState::Unlocked), "Unlocked"),
+        (Some(LockState::Locking), "Locking …"),
+        (Some(LockState::Jammed), "Jammed"),
+        (None, "Not known whether it is locked"),
+    ] {
+        lock.stands(stands, None);
+        page.until(&format!("document.querySelector('.lock-word').textContent === {word:?}")).await;
+        let loud = page.value("!document.querySelector('.jammed').hidden").await;
+        assert_eq!(loud, stands == Some(LockState::Jammed), "{word}");
+    }
+}
+
+#[tokio::test]
+async fn a_door_that_takes_no_command_says_why() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    lock.stands(Some(LockState::Locked), Some("Its battery is empty. Replace `4 AA`."));
+    page.until("document.querySelector('.blocked code').textContent === '4 AA'").await;
+    page.until(&format!("{UNLOCK}.getAttribute('aria-disabled') === 'true'")).await;
+    page.mouse("mousePressed", ".unlock").await;
+    page.until(&note("Nothing was done. Its battery is empty.")).await;
+    page.mouse("mouseReleased", ".unlock").await;
+    // Nobody is kept from trying to lock a door: the service is asked.
+    page.mouse("mousePressed", ".relock").await;
+    page.mouse("mouseReleased", ".relock").await;
+    page.until(&note("Front Door: Its battery is empty.")).await;
+    assert_eq!(lock.acts(), []);
+}
+
+/// Leaves pictures behind, for somebody to look at.
+#[tokio::test]
+async fn the_door_and_the_accounts_fit_into_every_window() {
+    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let house = House::with_door(&lock, None).await;
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    for (n, (stands, blocked, link)) in [
+        (LockState::Locked, None, AccountLink::Ready),
+        (
+            LockState::Unlocked,
+            None,
+            AccountLink::NeedsCode { why: "Wyze has sent a code to your phone. Type it in.".into() },
+        ),
+        (
+            LockState::Jammed,
+            None,
+            AccountLink::NeedsAttention {
+                why: "Wyze refused the password. Correct `wyze[0].password`, then start Doorstep again.".into(),
+            },
+        ),
+        (
+            LockState::Locked,
+            Some("It was opened 3 times within a minute. It can be opened again in 40 s."),
+            AccountLink::Failing { why: "Wyze does not answer. It is tried again by itself.".into() },
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        lock.stands(Some(stands), blocked);
+        house.account.stands(Account { link, ..Account::default() });
+        for (width, scheme) in [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")] {
+            page.look(width, scheme).await;
+            page.until(&format!("innerWidth === {width} && matchMedia('(prefers-color-scheme: {scheme})').matches"))
+                .await;
+            page.value("document.querySelector('.door').scrollIntoView({ block: 'end' })").await;
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("door_{n}_{width}_{scheme}.png"));
+            std::fs::write(&file, page.screenshot().await).unwrap();
+            let wide = page.value("document.documentElement.scrollWidth").await.as_u64().unwrap();
+            assert!(wide <= width.into(), "{wide} px do not fit into {width}, see {}", file.display());
+        }
+    }
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}

@@ -1,0 +1,144 @@
+//! A lock in memory that does what it is told and remembers it.
+
+use std::sync::{Arc, Mutex};
+
+use doorstep::doorbell::guard::Permit;
+use doorstep::doorbell::vendor::BoxFuture;
+use doorstep::doorbell::{
+    AccountPort, ActionError, DevicePort, Doorbell, Options, Registry, Request, Vendor, VendorError,
+};
+use doorstep::model::{DeviceId, DeviceInfo, Door, Found, Link, LockAction, LockState, State};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct HeldLock {
+    info: DeviceInfo,
+    acts: watch::Sender<Vec<LockAction>>,
+    /// Whether it leaves what it is asked lying.
+    hangs: Mutex<bool>,
+    unanswered: Mutex<Vec<(Permit, Reply)>>,
+    /// Of the present life.
+    state: Mutex<Option<watch::Sender<State>>>,
+}
+
+type Reply = oneshot::Sender<Result<LockState, ActionError>>;
+
+impl HeldLock {
+    pub(crate) fn new(id: &str) -> Arc<Self> {
+        let info = DeviceInfo {
+            id: DeviceId::parse(id).unwrap(),
+            name: "Lock".to_owned(),
+            vendor: "fake",
+            model: "LOCK1".to_owned(),
+            firmware: None,
+            capabilities: [].into(),
+        };
+        Arc::new(Self {
+            info,
+            acts: watch::Sender::default(),
+            hangs: Mutex::default(),
+            unanswered: Mutex::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> DeviceId {
+        self.info.id.clone()
+    }
+
+    /// Puts it among `locks`, alive until `stop` is cancelled.
+    pub(crate) async fn live(self: &Arc<Self>, locks: &Registry, stop: &CancellationToken) {
+        let lock = Doorbell::spawn(self.clone(), self.info.clone(), Options::default(), stop.clone());
+        lock.state().wait_for(|state| state.link == Link::Ready).await.unwrap();
+        locks.insert(lock);
+    }
+
+    pub(crate) fn hang(&self) {
+        *self.hangs.lock().unwrap() = true;
+    }
+
+    /// How often it was asked while it hung.
+    pub(crate) fn waiting(&self) -> usize {
+        self.unanswered.lock().unwrap().len()
+    }
+
+    /// Does what it has left lying, and hangs no more.
+    pub(crate) fn go_on(&self) {
+        *self.hangs.lock().unwrap() = false;
+        for (permit, reply) in std::mem::take(&mut *self.unanswered.lock().unwrap()) {
+            self.act(&permit, reply);
+        }
+    }
+
+    /// Tells that it cannot be worked, and why.
+    pub(crate) fn block(&self, why: &str) {
+        self.tell(Door { lock: Some(LockState::Jammed), blocked: Some(why.to_owned()) });
+    }
+
+    fn tell(&self, door: Door) {
+        let state = self.state.lock().unwrap();
+        state.as_ref().expect("it lives").send_modify(|state| state.door = Some(door));
+    }
+
+    /// What it has done.
+    pub(crate) fn acts(&self) -> Vec<LockAction> {
+        self.acts.borrow().clone()
+    }
+
+    fn answer(&self, permit: Permit, reply: Reply) {
+        if *self.hangs.lock().unwrap() {
+            self.unanswered.lock().unwrap().push((permit, reply));
+        } else {
+            self.act(&permit, reply);
+        }
+    }
+
+    fn act(&self, permit: &Permit, reply: Reply) {
+        self.acts.send_modify(|acts| acts.push(permit.action()));
+        let state = match permit.action() {
+            LockAction::Lock => LockState::Locked,
+            LockAction::Unlock => LockState::Unlocked,
+        };
+        self.tell(Door { lock: Some(state), blocked: None });
+        let _asker_left = reply.send(Ok(state));
+    }
+}
+
+impl Vendor for HeldLock {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn run_account(
+        self: Arc<Self>,
+        _: AccountPort,
+        _: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn run_device(
+        self: Arc<Self>,
+        mut port: DevicePort,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            *self.state.lock().unwrap() = Some(port.state.clone());
+            self.tell(Door { lock: Some(LockState::Locked), blocked: None });
+            port.state.send_modify(|state| state.link = Link::Ready);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    Some(request) = port.requests.recv() => match request {
+                        Request::WorkLock { permit, reply } => self.answer(permit, reply),
+                        other => other.refuse(ActionError::Unsupported("it is a lock")),
+                    },
+                }
+            }
+        })
+    }
+}

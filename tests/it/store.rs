@@ -150,6 +150,59 @@ fn a_disk_that_refuses_for_a_while_loses_nothing() {
     }
 }
 
+#[test]
+fn what_must_be_on_the_disk_is_there_or_an_error() {
+    let folder = own_folder();
+    let store = Store::open(folder.path()).unwrap();
+    store.put_synced("a", &1).unwrap();
+    assert_eq!(Store::open(folder.path()).unwrap().get("a"), Some(1));
+
+    let file = folder.path().join(FILE);
+    fs::create_dir_all(folder.path().join(NEXT).join("not empty")).unwrap();
+    let shown = warnings(|| {
+        for value in [2, 2] {
+            let error = store.put_synced("a", &value).unwrap_err().to_string();
+            assert_eq!(error, format!("{} cannot be written: see to its disk and its rights", file.display()));
+        }
+    });
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert_eq!(store.get("a"), Some(2), "it holds until the process ends");
+    assert_eq!(Store::read_only(folder.path()).get("a"), Some(1));
+    fs::remove_dir_all(folder.path().join(NEXT)).unwrap();
+    store.put_synced("a", &2).unwrap();
+    assert_eq!(Store::open(folder.path()).unwrap().get("a"), Some(2), "it was in memory and not on the disk");
+
+    let map = BTreeMap::from([(vec![1], 2)]);
+    assert!(matches!(store.put_synced("map", &map), Err(StoreError::Encode { key, .. }) if key == "map"));
+}
+
+#[test]
+fn a_process_beside_the_service_reads_and_never_writes() {
+    let folder = own_folder();
+    let store = Store::open(folder.path()).unwrap();
+    store.put("a", &1).unwrap();
+    assert!(!store.is_read_only());
+    let before = fs::read(folder.path().join(FILE)).unwrap();
+    let shown = warnings(|| {
+        let beside = Store::read_only(folder.path());
+        assert!(beside.is_read_only());
+        assert_eq!(beside.get("a"), Some(1));
+        beside.put("a", &2).unwrap();
+        beside.remove("b");
+        assert!(matches!(beside.put_synced("c", &3), Err(StoreError::NotWritten(_))));
+        assert_eq!((beside.get("a"), beside.get("c")), (Some(2), Some(3)));
+    });
+    assert_eq!(shown, [""; 0]);
+    assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), before);
+    for damaged in [&before[..9], br#"{"version":2}"#, br#"{"version":1,"entries":7}"#] {
+        fs::write(folder.path().join(FILE), damaged).unwrap();
+        assert_eq!(Store::read_only(folder.path()).get::<i32>("a"), None);
+        assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), damaged);
+    }
+    assert_eq!(Store::read_only(Path::new("/proc/doorstep")).get::<i32>("a"), None);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
 fn assert_moved_aside(bytes: &[u8], what: &str) {
     let folder = own_folder();
     fs::write(folder.path().join(FILE), bytes).unwrap();

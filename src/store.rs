@@ -158,13 +158,6 @@ impl Store {
         if inner.save() { Ok(()) } else { Err(StoreError::NotWritten(inner.folder.join(FILE))) }
     }
 
-    /// Removes everything.
-    pub fn clear(&self) {
-        let mut inner = self.lock();
-        inner.entries.clear();
-        inner.save();
-    }
-
     /// Forgets everything.
     pub fn clear(&self) {
         let mut inner = self.lock();

@@ -76,11 +76,15 @@ impl Store {
     /// When the file is of a newer version, or the folder cannot be one of Doorstep's own.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         own_folder(folder)?;
-        Self::open_at(folder, at_home(folder))
+        let store = Self::open_at(folder, at_home(folder))?;
+        // Tried at once, so that an owner hears of a read-only folder at the start and not a week later.
+        store.lock().save();
+        Ok(store)
     }
 
     /// For a process that only looks in: the store itself while nobody else is at home, so that its login is not
-    /// lost and a refused one is remembered; beside the service, [`Store::read_only`].
+    /// lost and a refused one is remembered; beside the service, [`Store::read_only`]. Who finds nothing worth
+    /// keeping leaves no file.
     pub fn visit(folder: &Path) -> Self {
         let home = own_folder(folder).is_ok().then(|| at_home(folder)).flatten().filter(|_| belongs_to_us(folder));
         let opened = home.and_then(|home| Self::open_at(folder, Some(home)).ok());
@@ -95,11 +99,7 @@ impl Store {
             Err(error) => set_aside(folder, &error.to_string()),
         };
         tighten(&file, 0o600);
-        let store =
-            Self::of(Inner { entries, folder: folder.to_owned(), read_only: false, failing: false, _home: home });
-        // Tried at once, so that an owner hears of a read-only folder at the start and not a week later.
-        store.lock().save();
-        Ok(store)
+        Ok(Self::of(Inner { entries, folder: folder.to_owned(), read_only: false, failing: false, _home: home }))
     }
 
     /// What is stored in `folder`, for a process that lives beside the service: nothing is written, moved or made.

@@ -342,7 +342,16 @@ fn outcome_of(result: &Result<LockState, ActionError>) -> Outcome {
 fn reason_of(result: &Result<LockState, ActionError>) -> String {
     match result {
         Ok(state) => format!("the lock is {}", state.word()),
-        Err(why) => why.to_string(),
+        Err(why) => said(why),
+    }
+}
+
+/// Why a door was not worked, in words: of the rule or the lock, where [`ActionError`] itself speaks of a doorbell.
+pub fn said(why: &ActionError) -> String {
+    match why {
+        ActionError::Refused { why } => why.clone(),
+        ActionError::Timeout => "the lock did not answer in time; look at the door before you try again".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -579,7 +579,7 @@ async fn what_a_device_that_died_on_the_way_has_done_is_unknown_and_what_it_refu
     sleep(Duration::from_secs(60)).await;
     shows(&door, Some(Locked), None).await;
     assert_eq!(door.work(page(Unlock)).await.outcome, Err(refusal));
-    assert_eq!(house.lines()[3], ("failed".to_owned(), "the doorbell refused: child lock".to_owned()));
+    assert_eq!(house.lines()[3], ("failed".to_owned(), "child lock".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

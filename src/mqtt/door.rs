@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::client::Message;
 use super::commands::Answer;
 use super::publisher::Publisher;
-use crate::doorbell::Door;
 use crate::doorbell::guard::{Attempt, Via};
+use crate::doorbell::{Door, door};
 use crate::model::LockAction;
 
 /// The attempts that wait for one door. While it is full, further ones are answered `busy`. None is carried out
@@ -67,7 +67,7 @@ impl DoorWorker {
         if retained || command.is_none() {
             self.publisher.count_refused_command();
         }
-        let outcome = answer.outcome.map(drop).map_err(|error| error.to_string());
+        let outcome = answer.outcome.map(drop).map_err(|why| door::said(&why));
         let answer = Answer { command, outcome, took: received.elapsed(), id: answer.id };
         answer.publish(self.result.clone(), &self.publisher);
     }

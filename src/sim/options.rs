@@ -112,13 +112,16 @@ pub struct WyzeCloudOptions {
     /// Where clients reach every host of it; port 0 takes any free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Of the account [default: made up, as whatever else a login takes]
     #[arg(long, value_parser = parse_secret(Email::new))]
     email: Option<Email>,
+    /// In the clear, as its owner types it
     #[arg(long, value_parser = parse_secret(Password::new))]
     password: Option<Password>,
     /// Of the developer console
     #[arg(long, value_parser = parse_secret(Password::new))]
     key_id: Option<Password>,
+    /// Of the developer console
     #[arg(long, value_parser = parse_secret(Token::new))]
     api_key: Option<Token>,
     /// What a login asks for besides the password

@@ -136,11 +136,12 @@ fn failure(host: &str, error: &reqwest::Error) -> HttpError {
     if let Some(why) = Distrust::of(error) {
         return HttpError::Untrusted { host, why };
     }
-    if error.is_timeout() {
-        return HttpError::TimedOut { host };
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => HttpError::Unreachable { host, why: format!("no connection within {} s", CONNECT.as_secs()) },
+        (true, false) => HttpError::Unreachable { host, why: root_cause(error) },
+        (false, true) => HttpError::TimedOut { host },
+        (false, false) => HttpError::BrokenOff { host, why: root_cause(error) },
     }
-    let why = root_cause(error);
-    if error.is_connect() { HttpError::Unreachable { host, why } } else { HttpError::BrokenOff { host, why } }
 }
 
 /// The innermost cause, the only one that shows no address.

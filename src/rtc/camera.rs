@@ -32,7 +32,7 @@ use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
     RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, Registry,
-    SettingEngine, SettingEngineBuilder, register_default_interceptors,
+    SettingEngine, SettingEngineBuilder, configure_nack, configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
 use super::interfaces;
@@ -133,7 +133,8 @@ impl CameraPeer {
         }
         peer.receive(RtpCodecKind::Video).await?;
         let offer = peer.connection.create_offer(None).await?;
-        peer.offer = offer.sdp.clone();
+        // Said for us: cameras without it wait until they know all their addresses (RFC 8840 §4.1.1).
+        peer.offer = offer.sdp.replacen("t=0 0\r\n", "t=0 0\r\na=ice-options:trickle\r\n", 1);
         peer.connection.set_local_description(offer).await?;
         Ok(peer)
     }
@@ -315,7 +316,8 @@ async fn connect(wanted: &Wanted<'_>, events: Events) -> Result<Arc<dyn PeerConn
     let mut media = MediaEngine::default();
     codecs::register(&mut media)?;
     // Asking for lost packets, reports, and feedback from which a camera chooses its rate.
-    let registry = register_default_interceptors(Registry::new(), &mut media)?;
+    let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut media));
+    let registry = configure_twcc_receiver_only(registry, &mut media)?;
     let servers = candidates::usable_servers(wanted.ice_servers);
     let connection = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::default().with_ice_servers(servers).build())
@@ -348,4 +350,29 @@ fn sockets(loopback: bool) -> Vec<SocketAddr> {
         all.push(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }
     all.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_offer_is_small_and_says_what_cameras_look_for() {
+        for (talk, direction) in [(true, "a=sendrecv"), (false, "a=recvonly")] {
+            let wanted = Wanted { hub: MediaHub::new(), talk, ice_servers: &[], loopback: true };
+            let peer = CameraPeer::offer(wanted).await.unwrap();
+            let (session, sections) = peer.sdp().split_once("m=").unwrap();
+            assert!(
+                session.contains("a=ice-options:trickle\r\n") && session.contains("a=group:BUNDLE 0 1"),
+                "{session}"
+            );
+            let (sound, video) = sections.split_once("m=").unwrap();
+            assert!(sound.starts_with("audio 9 UDP/TLS/RTP/SAVPF 111 0 8\r\n") && sound.contains(direction), "{sound}");
+            assert!(video.starts_with("video 9 UDP/TLS/RTP/SAVPF 102 104 106\r\n"), "{video}");
+            assert!(video.contains("a=rtcp-fb:102 nack pli") && video.contains("a=recvonly"), "{video}");
+            assert!(!peer.sdp().contains("a=candidate:"));
+            // Of the 10,000 characters of base64 that Amazon passes on.
+            assert!(peer.sdp().len() < 3_000, "{} bytes", peer.sdp().len());
+        }
+    }
 }

@@ -43,6 +43,7 @@ mod tutk_vectors;
 mod viewers;
 mod whep;
 mod wyze;
+mod wyze_account;
 mod wyze_cloud;
 mod wyze_cloud_sim;
 mod wyze_lock;

@@ -4,73 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use doorstep::clock;
-use doorstep::doorbell::vendor::BoxFuture;
-use doorstep::doorbell::{AccountPort, DevicePort, Registry, Vendor, VendorError};
-use doorstep::model::{Account, AccountLink, Found, RateLimit};
+use doorstep::doorbell::{Registry, Vendor};
+use doorstep::model::{Account, AccountLink, RateLimit};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::fake_account::FakeAccount;
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::home_assistant;
-use crate::support::mosquitto::{Mosquitto, PATIENCE};
+use crate::support::mosquitto::Mosquitto;
 use crate::support::mqtt_house::{House, accounts, settings};
 
 const BRIDGE: &str = "homeassistant/device/doorstep_bridge/config";
 const PRESS: &str = "doorstep/bridge/rediscover/set";
 
-/// An account that stands as a test says, and counts how often a listing was asked of it.
-struct Scripted {
-    name: &'static str,
-    stands: watch::Sender<Account>,
-    listings: watch::Sender<usize>,
-}
-
-impl Scripted {
-    fn new(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, stands: watch::Sender::default(), listings: watch::Sender::default() })
-    }
-
-    async fn asked(&self, times: usize) {
-        let mut listings = self.listings.subscribe();
-        let asked = tokio::time::timeout(PATIENCE, listings.wait_for(|asked| *asked >= times)).await;
-        assert!(asked.is_ok(), "asked {} times for a listing, not {times}", *self.listings.borrow());
-    }
-}
-
-impl Vendor for Scripted {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn run_account(
-        self: Arc<Self>,
-        port: AccountPort,
-        stop: CancellationToken,
-    ) -> BoxFuture<'static, Result<(), VendorError>> {
-        Box::pin(async move {
-            let mut stands = self.stands.subscribe();
-            loop {
-                port.status.send_replace(stands.borrow_and_update().clone());
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    _ = stands.changed() => {}
-                    () = port.rediscover.notified() => self.listings.send_modify(|asked| *asked += 1),
-                }
-            }
-        })
-    }
-
-    fn run_device(self: Arc<Self>, _: DevicePort, _: CancellationToken) -> BoxFuture<'static, Result<(), VendorError>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-async fn house(broker: &Mosquitto, vendors: &[Arc<Scripted>]) -> (House, DropGuard) {
+async fn house(broker: &Mosquitto, vendors: &[Arc<FakeAccount>]) -> (House, DropGuard) {
     let stop = CancellationToken::new();
     let vendors = vendors.iter().map(|vendor| vendor.clone() as Arc<dyn Vendor>).collect();
     let accounts = accounts(vendors, &Registry::default(), &stop);
@@ -81,18 +29,18 @@ async fn house(broker: &Mosquitto, vendors: &[Arc<Scripted>]) -> (House, DropGua
 #[tokio::test]
 async fn each_account_is_a_sensor() {
     let broker = Mosquitto::start().await;
-    let vendors = ["wyze", "vivint", "wyze"].map(Scripted::new);
+    let vendors = [FakeAccount::new(), FakeAccount::new()];
     let (house, _accounts) = house(&broker, &vendors).await;
     house.connected().await;
     let mut witness = broker.listen("#").await;
     let bridge = witness.next_on(BRIDGE).await.json();
     home_assistant::accepts(BRIDGE, &bridge);
-    let names: Vec<_> = (0..3).map(|n| bridge["components"][format!("account_{n}")]["name"].clone()).collect();
-    assert_eq!(names, ["Wyze account", "Vivint account", "Wyze account 2"]);
+    let names: Vec<_> = (0..2).map(|n| bridge["components"][format!("account_{n}")]["name"].clone()).collect();
+    assert_eq!(names, ["Fake account", "Fake account 2"]);
     let expected = json!({
         "platform": "sensor",
         "unique_id": "doorstep_bridge_account_1",
-        "name": "Vivint account",
+        "name": "Fake account 2",
         "icon": "mdi:account",
         "entity_category": "diagnostic",
         "state_topic": "doorstep/bridge/account/1",
@@ -106,11 +54,11 @@ async fn each_account_is_a_sensor() {
 #[tokio::test]
 async fn an_account_tells_how_it_does_and_why() {
     let broker = Mosquitto::start().await;
-    let vendors = [Scripted::new("wyze")];
+    let vendors = [FakeAccount::new()];
     let (house, _accounts) = house(&broker, &vendors).await;
     house.connected().await;
     let mut witness = broker.listen("doorstep/bridge/account/#").await;
-    let nothing = json!({"state": "starting", "vendor": "wyze", "devices": 0, "why": null, "rate_limit": null});
+    let nothing = json!({"state": "starting", "vendor": "fake", "devices": 0, "why": null, "rate_limit": null});
     assert_eq!(witness.next().await.json(), nothing);
     let resets_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let why = || "Wyze wants a code. Enter it on the page.".to_owned();
@@ -119,24 +67,24 @@ async fn an_account_tells_how_it_does_and_why() {
             AccountLink::Ready,
             8,
             Some(RateLimit { remaining: 250, resets_at }),
-            json!({"state": "ready", "vendor": "wyze", "devices": 8, "why": null,
+            json!({"state": "ready", "vendor": "fake", "devices": 8, "why": null,
                    "rate_limit": {"remaining": 250, "resets_at": clock::rfc3339(resets_at)}}),
         ),
         (
             AccountLink::NeedsCode { why: why() },
             8,
             None,
-            json!({"state": "needs_code", "vendor": "wyze", "devices": 8, "why": why(), "rate_limit": null}),
+            json!({"state": "needs_code", "vendor": "fake", "devices": 8, "why": why(), "rate_limit": null}),
         ),
         (
             AccountLink::NeedsAttention { why: why() },
             0,
             None,
-            json!({"state": "needs_attention", "vendor": "wyze", "devices": 0, "why": why(), "rate_limit": null}),
+            json!({"state": "needs_attention", "vendor": "fake", "devices": 0, "why": why(), "rate_limit": null}),
         ),
     ];
     for (link, devices, rate_limit, expected) in cases {
-        vendors[0].stands.send_replace(Account { link, devices, rate_limit });
+        vendors[0].stands(Account { link, devices, rate_limit });
         let heard = witness.next().await;
         assert_eq!((heard.json(), heard.retain, heard.qos), (expected, true, 1));
     }
@@ -145,7 +93,7 @@ async fn an_account_tells_how_it_does_and_why() {
 #[tokio::test]
 async fn the_button_has_every_account_list_its_devices_anew() {
     let broker = Mosquitto::start().await;
-    let vendors = ["wyze", "vivint"].map(Scripted::new);
+    let vendors = [FakeAccount::new(), FakeAccount::new()];
     let (house, _accounts) = house(&broker, &vendors).await;
     house.connected().await;
     let mut witness = broker.listen("doorstep/bridge/result").await;
@@ -158,13 +106,14 @@ async fn the_button_has_every_account_list_its_devices_anew() {
     broker.publish(PRESS, "PRESS", &["-q", "1"]);
     let result = witness.next().await.json();
     assert_eq!((&result["command"], &result["ok"]), (&json!("rediscover"), &json!(true)));
-    vendors[0].asked(1).await;
-    vendors[1].asked(1).await;
+    for vendor in &vendors {
+        vendor.until_asked(|asked| asked.rediscoveries == 1).await;
+    }
     broker.publish(PRESS, "PRESS", &[]);
     let result = witness.next().await.json();
     let expected = "the accounts were asked to list their devices less than 10 s ago";
     assert_eq!((&result["ok"], &result["error"]), (&json!(false), &json!(expected)));
-    assert_eq!(*vendors[0].listings.borrow(), 1);
+    assert_eq!(vendors[0].asked().rediscoveries, 1);
     assert_eq!(house.mqtt.counters()().commands_refused, 5);
 }
 
@@ -174,11 +123,11 @@ async fn a_retained_press_is_refused_and_erased() {
     broker.publish(PRESS, "PRESS", &["-r"]);
     let mut witness = broker.listen("doorstep/bridge/#").await;
     witness.next_on(PRESS).await;
-    let vendors = [Scripted::new("wyze")];
+    let vendors = [FakeAccount::new()];
     let (_house, _accounts) = house(&broker, &vendors).await;
     let [erased, result] = witness.next_of_each([PRESS, "doorstep/bridge/result"]).await;
     assert_eq!((erased.payload.as_str(), erased.retain), ("", true));
     let error = "retained commands are refused and erased; publish without the retain flag";
     assert_eq!((&result.json()["ok"], &result.json()["error"]), (&json!(false), &json!(error)));
-    assert_eq!(*vendors[0].listings.borrow(), 0);
+    assert_eq!(vendors[0].asked().rediscoveries, 0);
 }

@@ -31,6 +31,17 @@ fn values_survive_a_restart() {
 }
 
 #[test]
+fn what_is_forgotten_is_gone_from_the_disk() {
+    let folder = own_folder();
+    let store = Store::open(folder.path()).unwrap();
+    store.put("token", &"lvtx.canary").unwrap();
+    store.clear();
+    assert_eq!(store.get::<String>("token"), None);
+    let file = fs::read_to_string(folder.path().join(FILE)).unwrap();
+    assert!(!file.contains("canary"), "{file}");
+}
+
+#[test]
 fn a_value_without_a_form_in_json_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();

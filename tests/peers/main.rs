@@ -1,5 +1,5 @@
 //! Other people's programs against ours:
-//! `GO2RTC=/path/to/go2rtc WYZE_PYTHON=/path/to/python cargo nextest run --test peers`.
+//! `GO2RTC=/path/to/go2rtc WYZE_PYTHON=/path/to/python AIORTC_PYTHON=/path/to/python cargo nextest run --test peers`.
 //!
 //! A peer that is not installed is named on standard error, and its tests count as skipped
 //! (`--ignored` runs them all the same, to fail with what is missing).

@@ -357,15 +357,21 @@ impl Reader<'_> {
             };
             let watched: Vec<&str> = watched.iter().map(devices::HardwareId::as_str).collect();
             let begun = clock::now();
-            let wait = match self.read(&watched).await {
+            match self.read(&watched).await {
                 Ok(()) => {
                     self.desk.events_are(None, &self.account.cloud).await;
                     // From one beginning to the next, so that a slow answer makes no ring later.
-                    self.pause().await.saturating_sub(begun.elapsed())
+                    tokio::time::sleep(self.pause().await.saturating_sub(begun.elapsed())).await;
                 }
-                Err(error) => self.fail(error).await,
-            };
-            tokio::time::sleep(wait).await;
+                Err(error) => {
+                    let wait = self.fail(error).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        // The cloud is back: it has listed the devices.
+                        Ok(()) = known.changed() => {}
+                    }
+                }
+            }
         }
     }
 

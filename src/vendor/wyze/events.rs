@@ -85,12 +85,11 @@ impl Poller {
         now: SystemTime,
         can: impl Fn(&DeviceId, Capability) -> bool,
     ) -> Option<Page> {
-        let list = data.get("event_list")?.as_array()?;
+        let (list, mut entries) = entries(data)?;
         // By the answer's clock: before the first answer ours may be wrong by a day. One that is set back takes
         // the floor with it.
         let fresh = ms(now).saturating_sub(millis(Self::FRESH));
         let floor = *self.floor_ms.insert(self.floor_ms.map_or(fresh, |floor| floor.min(fresh)));
-        let mut entries: Vec<Entry> = list.iter().filter_map(Entry::read).collect();
         entries.sort_by_key(|entry| entry.at_ms);
         let newest = entries.last().map_or(0, |entry| entry.at_ms);
         // Or else one event from the future would hide all that come before it.
@@ -98,7 +97,7 @@ impl Poller {
         let fresh = entries.into_iter().filter(|entry| entry.at_ms >= floor);
         let news = fresh.flat_map(|entry| self.news(&entry, now, &can)).collect();
         let more = Window { begin_ms: newest.max(asked.begin_ms.saturating_add(1)), ..asked };
-        let goes_on = list.len() >= PAGE && newest > 0 && more.begin_ms < more.end_ms;
+        let goes_on = list >= PAGE && newest > 0 && more.begin_ms < more.end_ms;
         Some(Page { news, more: goes_on.then_some(more) })
     }
 
@@ -266,9 +265,17 @@ impl Told {
     }
 }
 
-/// Whether this is the `data` of an event list.
+/// Whether this is the `data` of an event list that can be read.
 pub(super) fn is_list(data: &Value) -> bool {
-    data.get("event_list").is_some_and(Value::is_array)
+    entries(data).is_some()
+}
+
+/// How many events are listed, and those that can be read. `None` when this is no event list: one of which nothing
+/// can be read has changed its form, and must not look like a quiet day.
+fn entries(data: &Value) -> Option<(usize, Vec<Entry>)> {
+    let list = data.get("event_list")?.as_array()?;
+    let entries: Vec<Entry> = list.iter().filter_map(Entry::read).collect();
+    (list.is_empty() || !entries.is_empty()).then_some((list.len(), entries))
 }
 
 /// How long to wait between two readings when all is well: `poll`, or as much longer as the requests that the

@@ -154,7 +154,7 @@ impl Wyze {
             return Err(left_to_owner("No account is configured through which it could be called.".to_owned()));
         };
         let (mac, model) = (device.hardware.as_str().to_owned(), device.info.model.clone());
-        webrtc::live(&CloudStreams { cloud: account.cloud.clone(), mac, model }, port, stop).await
+        self::webrtc::live(&CloudStreams { cloud: account.cloud.clone(), mac, model }, port, stop).await
     }
 
     /// Resolves when another way than `reach` is to be taken and nobody uses the present one.
@@ -194,7 +194,8 @@ impl Wyze {
         mut port: DevicePort,
         stop: CancellationToken,
     ) -> Result<(), VendorError> {
-        if !device.listed {
+        // With an account it may be listed any moment.
+        if self.account.is_none() {
             return Err(left_to_owner(format!("`{}` cannot be reached. {why}", device.info.model)));
         }
         let rings = device.info.capabilities.contains(&Capability::Ring);

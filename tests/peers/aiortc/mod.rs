@@ -1,9 +1,13 @@
 //! aiortc (BSD, github.com/aiortc/aiortc) as the doorbell that a KVS call is placed to: another WebRTC, in Python.
 //!
-//! `$PYTHON` (else `python3` in `PATH`) must have its packages `aiortc` and `websockets`.
+//! `$AIORTC_PYTHON` names a Python that has what `requirements.txt` here names; without it, that of a virtual
+//! environment here: `python3 -m venv tests/peers/aiortc/.venv`, then
+//! `tests/peers/aiortc/.venv/bin/pip install -r tests/peers/aiortc/requirements.txt`.
 
 use std::env;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Blocking, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,11 +44,17 @@ pub(crate) fn tests() -> Vec<Trial> {
 pub(crate) fn missing() -> Option<String> {
     let found = Blocking::new(python()).args(["-c", "import aiortc, websockets"]).stderr(Stdio::null()).status();
     let missing = !found.is_ok_and(|status| status.success());
-    missing.then(|| "the aiortc tests: `$PYTHON` (or `python3`) has no aiortc and websockets".to_owned())
+    missing.then(|| {
+        "the aiortc tests: no virtual environment in tests/peers/aiortc, and `$AIORTC_PYTHON` has no aiortc".to_owned()
+    })
 }
 
-fn python() -> String {
-    env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned())
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aiortc"))
+}
+
+fn python() -> PathBuf {
+    env::var_os("AIORTC_PYTHON").map_or_else(|| folder().join(".venv/bin/python"), PathBuf::from)
 }
 
 /// A running doorbell. Killed when dropped.
@@ -56,9 +66,13 @@ struct Doorbell {
 
 impl Doorbell {
     async fn start(sound: &str) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/aiortc/doorbell.py");
         let mut command = Command::new(python());
-        command.args([script, sound]).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command
+            .arg(folder().join("doorbell.py"))
+            .arg(sound)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let says = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut doorbell = Self { process, says, port: 0 };
@@ -142,9 +156,9 @@ async fn speak(call: KvsCall, format: AudioFormat) {
 }
 
 /// What comes until there are forty pictures and a second of sound.
-async fn watch(frames: &mut FrameStream) -> Vec<std::sync::Arc<Frame>> {
+async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
     let mut seen = Vec::new();
-    let enough = |seen: &[std::sync::Arc<Frame>]| {
+    let enough = |seen: &[Arc<Frame>]| {
         let pictures = seen.iter().filter(|frame| frame.kind.is_video()).count();
         pictures >= 40 && seen.len() - pictures >= 50
     };
@@ -154,7 +168,7 @@ async fn watch(frames: &mut FrameStream) -> Vec<std::sync::Arc<Frame>> {
     seen
 }
 
-fn assert_alive(seen: &[std::sync::Arc<Frame>], format: AudioFormat) {
+fn assert_alive(seen: &[Arc<Frame>], format: AudioFormat) {
     let pictures: Vec<_> = seen.iter().filter(|frame| frame.kind.is_video()).collect();
     assert_eq!(pictures[0].kind, FrameKind::Video { codec: VideoCodec::H264, keyframe: true });
     assert!(pictures.windows(2).all(|pair| pair[0].pts < pair[1].pts && pair[0].data != pair[1].data));

@@ -76,10 +76,10 @@ pub enum CodeBy {
 impl CodeBy {
     fn request(self) -> &'static str {
         match self {
-            Self::Sms => "Wyze has sent a code by SMS. Enter it on Doorstep's page or over MQTT.",
+            Self::Sms => "Wyze has sent a code by SMS. Enter it on Doorstep's page.",
             Self::App => {
-                "Wyze asks for the code of the authenticator app. Enter it on Doorstep's page or over MQTT, or put \
-                 the app's secret into `totp_secret` so that it is never asked again."
+                "Wyze asks for the code of the authenticator app. Enter it on Doorstep's page, or put the app's \
+                 secret into `totp_secret` so that it is never asked again."
             }
         }
     }
@@ -131,15 +131,15 @@ impl CloudError {
         matches!(self, Self::Http(_) | Self::Trouble(_) | Self::Blocked(_) | Self::Limited(_) | Self::ClockWrong)
     }
 
+    /// Whether the cloud has not heard of it.
+    pub(super) fn was_not_sent(&self) -> bool {
+        use HttpError::{Header, Unreachable, Untrusted};
+        matches!(self, Self::Http(Untrusted { .. } | Unreachable { .. } | Header(_)))
+    }
+
     /// Whether what was asked may have been done all the same.
     pub fn leaves_unknown(&self) -> bool {
-        match self {
-            Self::Http(error) => {
-                !matches!(error, HttpError::Untrusted { .. } | HttpError::Unreachable { .. } | HttpError::Header(_))
-            }
-            Self::Trouble(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::Http(_) | Self::Trouble(_)) && !self.was_not_sent()
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Kept {
     /// Of the login in the configuration.
     fingerprint: String,
     entry: Entry,
+    /// As they were before the present one.
+    logins_before: Logins,
     /// No login before this. On the monotonic clock, so that setting the other one starts no storm of logins.
     not_before: Instant,
 }
@@ -49,7 +51,7 @@ struct KeptTokens {
 }
 
 /// Logins that were tried lately.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Clone, Serialize, Deserialize, Default)]
 struct Logins {
     in_a_row: u32,
     /// When the last one was tried, in seconds since 1970.
@@ -85,7 +87,8 @@ impl Kept {
         let entry = store.get::<Entry>(&key).filter(|entry| entry.version == VERSION);
         let entry = entry.unwrap_or_else(|| Entry { version: VERSION, salt: random_hex::<16>(), ..Entry::default() });
         let not_before = clock::now() + entry.logins.remaining(unix_seconds());
-        Self { store: store.clone(), fingerprint: fingerprint(login, &entry.salt), key, entry, not_before }
+        let (store, fingerprint) = (store.clone(), fingerprint(login, &entry.salt));
+        Self { store, fingerprint, key, entry, logins_before: Logins::default(), not_before }
     }
 
     /// The access and the refresh token, and how long ago they were given.
@@ -121,8 +124,16 @@ impl Kept {
 
     /// A login is about to be tried. Written first: a crash in the midst of it counts.
     pub(super) fn begin_login(&mut self) {
+        self.logins_before = self.entry.logins.clone();
         self.entry.logins.begin(unix_seconds());
         self.not_before = clock::now() + Duration::from_secs(self.entry.logins.wait);
+        self.save();
+    }
+
+    /// The login that was begun did not get as far as the cloud, so it does not count.
+    pub(super) fn undo_login(&mut self) {
+        self.entry.logins = self.logins_before.clone();
+        self.not_before = clock::now();
         self.save();
     }
 
@@ -277,6 +288,19 @@ mod tests {
         kept.begin_login();
         assert_eq!(kept.logins_in_a_row(), 1);
         assert_eq!(kept.login_in(), Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_never_left_the_house_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = open(&folder);
+        for _ in 0..5 {
+            kept.begin_login();
+            kept.undo_login();
+            assert_eq!((kept.login_in(), kept.logins_in_a_row()), (Duration::ZERO, 0));
+        }
+        kept.begin_login();
+        assert_eq!(open(&folder).logins_in_a_row(), 1);
     }
 
     #[tokio::test(start_paused = true)]

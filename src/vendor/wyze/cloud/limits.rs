@@ -13,7 +13,7 @@ use crate::clock::{self, Instant};
 use crate::model::RateLimit;
 use crate::net::http::{self, Answer};
 
-/// So many requests are kept for what cannot wait, which is a door.
+/// So many requests are kept for what cannot wait.
 const RESERVE: u32 = 10;
 /// Where a limit is told without its end.
 const USUAL: Duration = Duration::from_secs(60);
@@ -24,8 +24,8 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
     Usual,
-    /// May use up the reserve.
-    Door,
+    /// A door, or the second step of what was begun: may use up the reserve.
+    Urgent,
 }
 
 pub(super) struct Limits {
@@ -69,7 +69,7 @@ impl Limits {
             return Ok(());
         }
         match why {
-            Why::Reserve if urgency == Urgency::Door => Ok(()),
+            Why::Reserve if urgency == Urgency::Urgent => Ok(()),
             Why::Reserve | Why::Limited => Err(CloudError::Limited(wait)),
             Why::Blocked => Err(CloudError::Blocked(wait)),
         }

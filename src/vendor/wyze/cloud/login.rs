@@ -91,7 +91,7 @@ impl Inner {
             .append_pair("sessionId", &text(&answer["sms_session_id"]))
             .append_pair("userId", &text(&answer["user_id"]));
         let request = self.as_app(Request::post_json(url, "{}"));
-        let sent = self.exchange(Host::Auth, Urgency::Usual, request).await?;
+        let sent = self.exchange(Host::Auth, Urgency::Urgent, request).await?;
         match text(&sent["session_id"]) {
             id if id.is_empty() => Err(CloudError::Misunderstood("an SMS without a session".to_owned())),
             id => Ok(id),
@@ -109,7 +109,7 @@ impl Inner {
         body["verification_id"] = pending.verification_id.as_str().into();
         body["verification_code"] = code.into();
         let request = Request::post_json(self.url(Host::Auth, "/user/login"), body.to_string());
-        tokens(&self.exchange(Host::Auth, Urgency::Usual, self.as_app(request)).await?)
+        tokens(&self.exchange(Host::Auth, Urgency::Urgent, self.as_app(request)).await?)
     }
 
     /// New tokens for old ones, which are worth nothing afterwards.

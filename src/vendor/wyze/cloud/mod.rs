@@ -166,7 +166,7 @@ impl Once<'_> {
         within: Duration,
     ) -> Result<Value, CloudError> {
         let request = self.inner.signed_request(app, host, path, &self.tokens.access, &body);
-        self.inner.attempt(host, Urgency::Door, &self.tokens, request.within(within)).await
+        self.inner.attempt(host, Urgency::Urgent, &self.tokens, request.within(within)).await
     }
 
     /// A POST as [`Cloud::ford`].
@@ -180,7 +180,7 @@ impl Once<'_> {
         within: Duration,
     ) -> Result<Value, CloudError> {
         let request = self.inner.ford_request(&Method::POST, path, &self.tokens.access, &fields);
-        self.inner.attempt(Host::Lock, Urgency::Door, &self.tokens, request.within(within)).await
+        self.inner.attempt(Host::Lock, Urgency::Urgent, &self.tokens, request.within(within)).await
     }
 }
 

@@ -247,6 +247,11 @@ impl Renewal {
         if matches!(error, CloudError::LoginRefused | CloudError::TotpRefused) {
             self.kept.refuse();
         }
+        if error.was_not_sent() {
+            self.kept.undo_login();
+            let pause = self.backoff.next(Duration::ZERO, jitter());
+            return self.fail(error, pause);
+        }
         error.wait().into_iter().for_each(|wait| self.kept.hold_logins(wait));
         let pause = self.kept.login_in();
         self.fail(error, pause)

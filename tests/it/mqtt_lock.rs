@@ -16,7 +16,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_lock::FakeLock;
 use crate::support::fake_vendor::FakeVendor;
-use crate::support::held_lock::HeldLock;
 use crate::support::home_assistant;
 use crate::support::mosquitto::{self, Heard, Mosquitto, Witness, until};
 use crate::support::mqtt_house::{House, no_accounts, settings};

@@ -44,7 +44,6 @@ mod key {
     pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
     pub(super) const CLIENT_ID: &str = "mqtt_client_id";
     pub(super) const RETAINED: &str = "mqtt_retained_topics";
-    pub(super) const ALL: [&str; 3] = [CERTIFICATE, CLIENT_ID, RETAINED];
 }
 
 /// What the service is started with.
@@ -414,7 +413,7 @@ pub async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
         let cleared = mqtt::forget(broker, &topics).await.context("clearing retained topics")?;
         report(&format!("{cleared} retained topics cleared"));
     }
-    key::ALL.iter().for_each(|key| store.remove(key));
+    store.clear().context("deleting what is stored")?;
     report("stored data deleted");
     Ok(())
 }

@@ -19,13 +19,15 @@ fn values_survive_a_restart() {
     let folder = own_folder();
     let store = Store::open(folder.path()).unwrap();
     store.put("topics", &["doorstep/a", "doorstep/b"]).unwrap();
-    store.put("gone", &1).unwrap();
-    store.clone().remove("gone");
 
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.get::<Vec<String>>("topics").unwrap(), ["doorstep/a", "doorstep/b"]);
-    assert_eq!(store.get::<u8>("gone"), None);
     assert_eq!(store.get::<u8>("topics"), None, "a value of another type is none");
+
+    store.clone().clear().unwrap();
+    assert_eq!(store.get::<Vec<String>>("topics"), None);
+    assert_eq!(Store::open(folder.path()).unwrap().get::<Vec<String>>("topics"), None);
+    assert!(matches!(Store::read_only(folder.path()).clear(), Err(StoreError::NotWritten(_))));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! after it, whenever the machine lost power: the new state goes to a second file, which is synced
 //! and then renamed over the first (requirements S14 and row 38 of the fault matrix).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -213,14 +214,12 @@ fn read(bytes: &[u8], file: &Path) -> Result<Option<BTreeMap<String, Value>>, St
         version: u64,
     }
     // The version first: of a newer file nothing else is known.
-    match serde_json::from_slice(bytes) {
-        Ok(Version { version: VERSION }) => {}
-        Ok(Version { version: found }) if found > VERSION => {
-            return Err(StoreError::Newer { file: file.to_owned(), found });
-        }
-        _ => return Ok(None),
+    let Ok(Version { version: found }) = serde_json::from_slice(bytes) else { return Ok(None) };
+    match found.cmp(&VERSION) {
+        Ordering::Less => Ok(None),
+        Ordering::Equal => Ok(serde_json::from_slice(bytes).ok().map(|form: Form<_>| form.entries)),
+        Ordering::Greater => Err(StoreError::Newer { file: file.to_owned(), found }),
     }
-    Ok(serde_json::from_slice(bytes).ok().map(|form: Form<_>| form.entries))
 }
 
 /// Moves the file out of the way of a new one, so that nothing is lost that a person could still save.

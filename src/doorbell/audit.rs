@@ -177,14 +177,13 @@ impl Log {
     fn append_synced(&self, line: &[u8]) -> io::Result<()> {
         let path = self.folder.join(Self::FILES[0]);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-        let before = file.metadata()?.len();
-        if is_cut_off(&file, before)? {
+        if is_cut_off(&file)? {
             file.write_all(b"\n")?;
         }
         file.write_all(line)?;
         file.sync_all()?;
         // A new file is only there for good when its folder says so.
-        if before == 0 { File::open(&self.folder)?.sync_all() } else { Ok(()) }
+        File::open(&self.folder)?.sync_all()
     }
 }
 
@@ -199,8 +198,8 @@ fn read_end(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Whether the last line has no end, because there was no power or no room for it.
-fn is_cut_off(file: &File, len: u64) -> io::Result<bool> {
-    let Some(last) = len.checked_sub(1) else { return Ok(false) };
+fn is_cut_off(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
     let mut byte = [0];
     file.read_exact_at(&mut byte, last)?;
     Ok(byte != *b"\n")

@@ -171,8 +171,12 @@ impl House {
     }
 
     fn door_with(&self, secret: Option<&str>, store: Store) -> Arc<Door> {
+        self.door_of("fake_1", secret, store)
+    }
+
+    fn door_of(&self, doorbell: &str, secret: Option<&str>, store: Store) -> Arc<Door> {
         let secret = secret.map(Password::new);
-        let settings = Settings { doorbell: id("fake_1"), lock: id("fake_lock"), secret };
+        let settings = Settings { doorbell: id(doorbell), lock: id("fake_lock"), secret };
         Door::new(settings, self.locks.clone(), Arc::new(Audit::open(self.folder.path())), store)
     }
 
@@ -655,4 +659,23 @@ async fn a_machine_that_stops_between_remembering_and_the_act_does_not_act_after
     assert_eq!(results(after.folder.path()), ["allowed", "refused"]);
     assert_eq!(door.work(mqtt(&stamped("unlock", "twice"))).await.outcome, Ok(Unlocked));
     assert_eq!(log(after.folder.path()).last().unwrap()["n"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn doors_remember_each_for_itself() {
+    let house = House::new();
+    house.list_lock();
+    let command = stamped("unlock", "same");
+    for start in 0..2 {
+        let store = Store::open(house.folder.path()).unwrap();
+        let doors = ["fake_1", "fake_2"].map(|doorbell| house.door_of(doorbell, None, store.clone()));
+        doors.iter().for_each(|door| door.subscribed());
+        sleep(Duration::from_secs(2)).await;
+        for door in doors {
+            shows(&door, Some(if house.lock.moves().is_empty() { Locked } else { Unlocked }), None).await;
+            let answer = door.work(mqtt(&command)).await;
+            assert_eq!(answer.outcome.is_ok(), start == 0, "start {start}: {answer:?}");
+        }
+    }
+    assert_eq!(house.lock.moves(), [Unlock, Unlock]);
 }

@@ -9,8 +9,8 @@ mod auth;
 mod door;
 mod error;
 mod events;
-mod go2rtc;
 mod guard;
+mod kvs;
 mod metrics;
 mod page;
 mod serve;
@@ -110,7 +110,7 @@ fn routes() -> Vec<Route> {
         guarded("/api/accounts", get(accounts::list)),
         guarded("/api/accounts/rediscover", post(accounts::rediscover)),
         guarded("/api/accounts/{n}/code", post(accounts::code)),
-        lenient("/api/wyze/{id}/kvs", get(go2rtc::kvs)),
+        lenient("/api/wyze/{id}/kvs", get(kvs::call)),
         guarded("/api/events", get(events::listen)),
         guarded("/metrics", get(metrics::text)),
         public("/health", get(api::health)),

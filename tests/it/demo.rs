@@ -4,11 +4,15 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use doorstep::clock;
+use serde_json::{Value, json};
 
 use crate::support::demo::Demo;
 use crate::support::mosquitto::{Mosquitto, Witness};
 use crate::support::program::Program;
 use crate::support::service::Page;
+
+/// What the demo calls its lock.
+const LOCK: &str = "wyze_yd_lo1_0123456789abcdef0123456789abcdef";
 
 #[tokio::test]
 async fn the_demo_is_ready_soon_rings_once_and_quits() {
@@ -18,17 +22,21 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
     let mut demo = Demo::start(&[]).await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "ready after {took:?}");
-    assert_eq!(demo.ids.len(), 2, "{:?}", demo.ids);
+    assert_eq!(demo.ids.len(), 3, "{:?}", demo.ids);
     let (_, port) = demo.broker.rsplit_once(':').unwrap();
     assert!(demo.broker.starts_with("mqtt://127.0.0.1:") && port != "1883", "{}", demo.broker);
     demo.program.logs("port 1883 is taken, the broker is elsewhere").await;
 
     let mut rings = Witness::of_3_1_1(port.parse().unwrap(), "doorstep/+/ring").await;
-    for (command, id) in [("ring", demo.ids[0].clone()), (&*format!("ring {}", demo.ids[1]), demo.ids[1].clone())] {
-        demo.program.type_line(command).await;
+    // Only the first one's button is wired; the others' rings come by way of the cloud.
+    for (id, source) in demo.ids.clone().into_iter().zip(["button", "cloud", "cloud"]) {
+        let command = if source == "button" { "ring".to_owned() } else { format!("ring {id}") };
+        demo.program.type_line(&command).await;
         let ring = rings.next().await;
         assert_eq!(ring.topic, format!("doorstep/{id}/ring"));
-        assert_eq!(ring.json()["event_type"], "ring");
+        let said = ring.json();
+        assert_eq!((&said["event_type"], &said["source"]), (&"ring".into(), &source.into()), "{said}");
+        assert_eq!(said["latency_ms"].is_u64(), source == "cloud", "{said}");
         demo.tells(&id, "its ring", |event| event["event"] == "ring").await;
     }
     assert_eq!(rings.until_fence().await, [], "a ring came twice");
@@ -43,6 +51,33 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
     demo.program.type_line("quit").await;
     let ended = demo.program.ends().await;
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_demos_lock_opens_the_first_door_and_there_is_no_other() {
+    let broker = Mosquitto::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let mut demo = Demo::start(&["--mqtt", &url, "--data", folder.path().to_str().unwrap()]).await;
+    let page = Page::at(demo.page);
+    let ids = demo.ids.clone();
+    let (door, others) = ids.split_first().unwrap();
+    page.until(door, "its lock is known", |doorbell| doorbell["door"]["lock"] == "LOCKED").await;
+    for id in others {
+        assert_eq!(page.post(&format!("/api/doorbells/{id}/unlock"), "{}").await.status, 404, "{id}");
+    }
+
+    let mut lock = broker.listen(&format!("doorstep/{door}/lock")).await;
+    let outcome = page.post(&format!("/api/doorbells/{door}/unlock"), "{}").await;
+    let said: Value = serde_json::from_str(&outcome.body).unwrap();
+    assert_eq!((outcome.status, said), (202, json!({"ok": true, "lock": "UNLOCKED"})));
+    for state in ["LOCKED", "UNLOCKING", "UNLOCKED"] {
+        assert_eq!(lock.next().await.payload, state);
+    }
+    demo.tells(LOCK, "that it is open", |event| event["event"] == "unlocked").await;
+    let audit = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    let results: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(results.iter().map(|line| &line["result"]).collect::<Vec<_>>(), ["allowed", "done"], "{audit}");
 }
 
 #[tokio::test]

@@ -27,6 +27,11 @@ async fn a_browser_sees_and_is_heard_by_the_new_doorbell_of_the_demo() {
     a_browser_sees_and_is_heard_by("tutk-new", "pcm").await;
 }
 
+#[tokio::test]
+async fn a_browser_sees_and_is_heard_by_the_doorbell_of_the_demo_that_is_called_through_the_cloud() {
+    a_browser_sees_and_is_heard_by("wyze-webrtc", "pcmu").await;
+}
+
 async fn a_browser_sees_and_is_heard_by(kind: &str, codec: &str) {
     let broker = Mosquitto::start().await;
     let (_folder, speech) = beeps();
@@ -57,13 +62,13 @@ async fn the_demos_page_shows_every_doorbell_and_the_held_button_is_heard_there(
     let microphone = format!("--use-file-for-fake-audio-capture={}", speech.display());
     let browser = Browser::launch_with(&[microphone]).await;
     let page = browser.open(&format!("http://{}/", demo.page)).await;
-    page.until("document.querySelectorAll('#doorbells .card').length === 2").await;
+    page.until("document.querySelectorAll('#doorbells .card').length === 3").await;
     let shown = "[...document.querySelectorAll('video')].every((v) => v.getVideoPlaybackQuality().totalVideoFrames >= 60 \
                  && v.currentTime > 1)";
     page.until(shown).await;
 
     let doorbells: Value = serde_json::from_str(&Page::at(demo.page).get("/api/doorbells").await.body).unwrap();
-    for card in 1..=2 {
+    for card in 1..=3 {
         let card = format!("#doorbells .card:nth-of-type({card})");
         let name = page.value(&format!("document.querySelector('{card} h2').textContent")).await;
         let doorbell = doorbells.as_array().unwrap().iter().find(|doorbell| doorbell["name"] == name).unwrap();

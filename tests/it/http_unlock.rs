@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use doorstep::doorbell::{ActionError, Options};
+use doorstep::doorbell::Options;
 use doorstep::http;
-use doorstep::model::{DeviceId, DeviceInfo, LockAction, LockState};
+use doorstep::model::{DeviceId, DeviceInfo, LockAction};
 use doorstep::secret::Token;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,7 +60,7 @@ fn seen(reply: &Reply) -> (u16, Vec<&str>, &str) {
 
 #[tokio::test]
 async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
-    let lock = FakeLock::new();
+    let lock = FakeLock::new("lock_1");
     let house = House::with_door(&lock, None).await;
     with_a_plain_doorbell(&house).await;
     let paths: Vec<&str> = http::paths().collect();
@@ -117,7 +117,7 @@ async fn a_door_that_is_not_enabled_waits_for_no_body() {
 
 #[tokio::test]
 async fn an_enabled_door_opens_once_and_says_how_it_stands() {
-    let lock = FakeLock::new();
+    let lock = FakeLock::new("lock_1");
     let house = House::with_door(&lock, None).await;
     let reply = house.post(UNLOCK, "").await;
     assert_eq!((reply.status, reply.json()), (202, json!({"ok": true, "lock": "UNLOCKED"})));
@@ -133,8 +133,7 @@ async fn an_enabled_door_opens_once_and_says_how_it_stands() {
 
 #[tokio::test]
 async fn an_enabled_door_is_locked_by_its_own_address() {
-    let lock = FakeLock::new();
-    lock.answers(Ok(LockState::Locked));
+    let lock = FakeLock::new("lock_1");
     let house = House::with_door(&lock, None).await;
     let reply = house.post(LOCK, "{}").await;
     assert_eq!((reply.status, reply.json()), (202, json!({"ok": true, "lock": "LOCKED"})));
@@ -143,8 +142,8 @@ async fn an_enabled_door_is_locked_by_its_own_address() {
 
 #[tokio::test]
 async fn a_lock_that_fails_says_so_in_the_outcome() {
-    let lock = FakeLock::new();
-    lock.answers(Err(ActionError::Offline { why: "The bolt's gateway is unplugged.".into() }));
+    let lock = FakeLock::new("lock_1");
+    lock.fail("The bolt's gateway is unplugged.");
     let house = House::with_door(&lock, None).await;
     let reply = house.post(UNLOCK, "{}").await;
     let expected = json!({"ok": false, "error": "Front Door: The bolt's gateway is unplugged."});
@@ -153,7 +152,7 @@ async fn a_lock_that_fails_says_so_in_the_outcome() {
 
 #[tokio::test]
 async fn an_enabled_door_moves_for_nothing_but_its_own_request() {
-    let lock = FakeLock::new();
+    let lock = FakeLock::new("lock_1");
     let house = House::with_door(&lock, Some(Token::new("key"))).await;
     let origin = format!("http://{}", house.address);
     let bearer = ("authorization", "Bearer key");
@@ -186,18 +185,18 @@ async fn an_enabled_door_moves_for_nothing_but_its_own_request() {
 
 #[tokio::test]
 async fn who_hangs_up_does_not_end_an_attempt_half_way() {
-    let lock = FakeLock::new();
+    let lock = FakeLock::new("lock_1");
     let house = House::with_door(&lock, None).await;
-    lock.takes_its_time(true);
+    lock.hang();
     let mut client = TcpStream::connect(house.address).await.unwrap();
     let head = format!(
         "POST {UNLOCK} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n",
         house.address
     );
     client.write_all(head.as_bytes()).await.unwrap();
-    lock.until_worked(1).await;
+    lock.until_asked(1).await;
     drop(client);
-    lock.takes_its_time(false);
+    lock.go_on();
     let told = async {
         while house.get("/api/doorbells/fake_1").await.json()["door"]["lock"] != "UNLOCKED" {
             tokio::time::sleep(Duration::from_millis(10)).await;

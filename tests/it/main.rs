@@ -10,6 +10,7 @@ mod config;
 mod corpus;
 mod demo;
 mod demo_browser;
+mod door;
 mod doorbell;
 mod floors;
 mod http;

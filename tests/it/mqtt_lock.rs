@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::fake_lock::FakeLock;
 use crate::support::fake_vendor::FakeVendor;
-use crate::support::held_lock::HeldLock;
 use crate::support::home_assistant;
 use crate::support::mosquitto::{self, Heard, Mosquitto, Witness, until};
 use crate::support::mqtt_house::{House, no_accounts, settings};
@@ -48,7 +48,7 @@ const PAYLOADS: [&str; 14] = [
 /// A doorbell `fake_1` with an enabled door, and the face.
 struct Gate {
     house: House,
-    lock: Arc<HeldLock>,
+    lock: Arc<FakeLock>,
     data: TempDir,
     _lock_stop: DropGuard,
 }
@@ -62,7 +62,7 @@ impl Gate {
 
     async fn with(secret: Option<&str>, settings: Settings) -> Self {
         let (lock, data, locks, stop) =
-            (HeldLock::new("fake_lock"), tempfile::tempdir().unwrap(), Registry::default(), CancellationToken::new());
+            (FakeLock::new("fake_lock"), tempfile::tempdir().unwrap(), Registry::default(), CancellationToken::new());
         lock.live(&locks, &stop).await;
         let door = door(&lock, secret, &locks, &data);
         let options = Options { door: Some(door), ..Options::default() };
@@ -77,7 +77,7 @@ impl Gate {
     }
 }
 
-fn door(lock: &HeldLock, secret: Option<&str>, locks: &Registry, data: &TempDir) -> Arc<Door> {
+fn door(lock: &FakeLock, secret: Option<&str>, locks: &Registry, data: &TempDir) -> Arc<Door> {
     let doorbell = DeviceId::parse("fake_1").unwrap();
     let settings = door::Settings { doorbell, lock: lock.id(), secret: secret.map(Password::new) };
     let store = Store::open(data.path()).unwrap();
@@ -170,7 +170,7 @@ async fn without_opt_in_no_message_and_no_subscription_speaks_of_a_lock() {
 async fn no_message_on_any_topic_opens_a_door_without_opt_in() {
     let broker = Mosquitto::start().await;
     let (locks, stop) = (Registry::default(), CancellationToken::new());
-    let lock = HeldLock::new("fake_lock");
+    let lock = FakeLock::new("fake_lock");
     lock.live(&locks, &stop).await;
     let _stop = stop.drop_guard();
     let mut topics: std::collections::BTreeSet<String> =

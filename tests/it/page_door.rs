@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use doorstep::doorbell::ActionError;
 use doorstep::model::{Account, AccountLink, LockAction, LockState};
 
 use crate::support::browser::{Browser, Page};
@@ -31,7 +30,7 @@ async fn without_a_door_nothing_of_one_is_shown() {
 
 #[tokio::test]
 async fn only_a_button_that_is_held_for_a_second_unlocks() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
@@ -49,7 +48,7 @@ async fn only_a_button_that_is_held_for_a_second_unlocks() {
     page.mouse("mousePressed", ".unlock").await;
     page.until(&format!("0.2 < Number({UNLOCK}.style.getPropertyValue('--held'))")).await;
     assert_eq!(lock.acts(), [], "it opened before its time");
-    lock.until_worked(1).await;
+    lock.until_asked(1).await;
     page.until(&note("Front Door: unlocked")).await;
     page.mouse("mouseReleased", ".unlock").await;
     assert_eq!(lock.acts(), [LockAction::Unlock]);
@@ -58,13 +57,13 @@ async fn only_a_button_that_is_held_for_a_second_unlocks() {
 
 #[tokio::test]
 async fn the_space_bar_unlocks_when_it_is_held() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
     page.value(&format!("{UNLOCK}.focus()")).await;
     page.space("keyDown").await;
-    lock.until_worked(1).await;
+    lock.until_asked(1).await;
     page.until(&note("Front Door: unlocked")).await;
     page.space("keyUp").await;
     assert_eq!(lock.acts(), [LockAction::Unlock]);
@@ -72,7 +71,7 @@ async fn the_space_bar_unlocks_when_it_is_held() {
 
 #[tokio::test]
 async fn a_page_that_is_put_away_lets_go_of_the_door() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
@@ -90,24 +89,23 @@ async fn a_page_that_is_put_away_lets_go_of_the_door() {
 
 #[tokio::test]
 async fn a_click_locks() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
-    lock.answers(Ok(LockState::Locked));
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
-    lock.takes_its_time(true);
+    lock.hang();
     page.mouse("mousePressed", ".relock").await;
     page.mouse("mouseReleased", ".relock").await;
     page.until("document.querySelector('.relock').textContent === 'Locking …'").await;
-    lock.takes_its_time(false);
+    lock.go_on();
     page.until(&note("Front Door: locked")).await;
     assert_eq!(lock.acts(), [LockAction::Lock]);
 }
 
 #[tokio::test]
 async fn what_went_wrong_at_the_door_is_said() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
-    lock.answers(Err(ActionError::Offline { why: "The bolt's gateway is unplugged.".into() }));
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
+    lock.fail("The bolt's gateway is unplugged.");
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
@@ -119,7 +117,7 @@ async fn what_went_wrong_at_the_door_is_said() {
 
 #[tokio::test]
 async fn the_door_is_shown_as_it_stands() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
@@ -131,7 +129,7 @@ async fn the_door_is_shown_as_it_stands() {
         (Some(LockState::Jammed), "Jammed"),
         (None, "Not known whether it is locked"),
     ] {
-        lock.stands(stands, None);
+        lock.stand(stands, None);
         page.until(&format!("document.querySelector('.lock-word').textContent === {word:?}")).await;
         let loud = page.value("!document.querySelector('.jammed').hidden").await;
         assert_eq!(loud, stands == Some(LockState::Jammed), "{word}");
@@ -140,11 +138,11 @@ async fn the_door_is_shown_as_it_stands() {
 
 #[tokio::test]
 async fn a_door_that_takes_no_command_says_why() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
-    lock.stands(Some(LockState::Locked), Some("Its battery is empty. Replace `4 AA`."));
+    lock.stand(Some(LockState::Locked), Some("Its battery is empty. Replace `4 AA`."));
     page.until("document.querySelector('.blocked code').textContent === '4 AA'").await;
     page.until(&format!("{UNLOCK}.getAttribute('aria-disabled') === 'true'")).await;
     page.mouse("mousePressed", ".unlock").await;
@@ -160,7 +158,7 @@ async fn a_door_that_takes_no_command_says_why() {
 /// Leaves pictures behind, for somebody to look at.
 #[tokio::test]
 async fn the_door_and_the_accounts_fit_into_every_window() {
-    let (browser, lock) = (Browser::launch().await, FakeLock::new());
+    let (browser, lock) = (Browser::launch().await, FakeLock::new("lock_1"));
     let house = House::with_door(&lock, None).await;
     let page = browser.open(&house.url()).await;
     shown(&page).await;
@@ -187,7 +185,7 @@ async fn the_door_and_the_accounts_fit_into_every_window() {
     .into_iter()
     .enumerate()
     {
-        lock.stands(Some(stands), blocked);
+        lock.stand(Some(stands), blocked);
         house.account.stands(Account { link, ..Account::default() });
         for (width, scheme) in [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")] {
             page.look(width, scheme).await;

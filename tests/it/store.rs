@@ -13,6 +13,8 @@ use tempfile::TempDir;
 const FILE: &str = "state.json";
 const NEXT: &str = "state.json.next";
 const DAMAGED: &str = "state.json.damaged";
+/// Older than any that there was.
+const VERSION_0: &[u8] = br#"{"version":0,"entries":{}}"#;
 
 #[test]
 fn values_survive_a_restart() {
@@ -23,11 +25,17 @@ fn values_survive_a_restart() {
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.get::<Vec<String>>("topics").unwrap(), ["doorstep/a", "doorstep/b"]);
     assert_eq!(store.get::<u8>("topics"), None, "a value of another type is none");
+}
 
-    store.clone().clear().unwrap();
-    assert_eq!(store.get::<Vec<String>>("topics"), None);
-    assert_eq!(Store::open(folder.path()).unwrap().get::<Vec<String>>("topics"), None);
-    assert!(matches!(Store::read_only(folder.path()).clear(), Err(StoreError::NotWritten(_))));
+#[test]
+fn what_is_forgotten_is_gone_from_the_disk() {
+    let folder = own_folder();
+    let store = Store::open(folder.path()).unwrap();
+    store.put("token", &"lvtx.canary").unwrap();
+    store.clear().unwrap();
+    assert_eq!(store.get::<String>("token"), None);
+    let file = fs::read_to_string(folder.path().join(FILE)).unwrap();
+    assert!(!file.contains("canary"), "{file}");
 }
 
 #[test]
@@ -70,6 +78,17 @@ fn a_folder_that_everybody_shares_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_folder_is_refused_and_left_as_it_is() {
+    let folder = own_folder();
+    let path = folder.path().join("data");
+    fs::write(&path, "mine").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    let error = Store::open(&path).err().unwrap().to_string();
+    assert_eq!(error, format!("{} is no folder: name another with `--data`", path.display()));
+    assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"mine".to_vec(), 0o644));
+}
+
+#[test]
 fn a_crash_at_any_step_of_a_write_leaves_the_state_before_or_after_it() {
     let (before, after) = (state_with(1), state_with(2));
     for cut in 0..=after.len() {
@@ -103,9 +122,23 @@ fn every_cut_of_the_file_is_moved_aside_and_never_half_read() {
 #[test]
 fn a_file_of_something_else_is_moved_aside() {
     let zeros = vec![0; 4096];
-    for bytes in [&zeros, &b"\xff\xfe\x00binary"[..], b"[]", b"null", br#"{"version":1}"#, br#"{"entries":{}}"#] {
+    for bytes in
+        [&zeros, &b"\xff\xfe\x00binary"[..], b"[]", b"null", br#"{"version":1}"#, br#"{"entries":{}}"#, VERSION_0]
+    {
         assert_moved_aside(bytes, &String::from_utf8_lossy(bytes));
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_at_all_is_moved_aside() {
+    let folder = own_folder();
+    fs::create_dir(folder.path().join(FILE)).unwrap();
+    fs::set_permissions(folder.path().join(FILE), Permissions::from_mode(0o600)).unwrap();
+    let shown = warnings(|| Store::open(folder.path()).unwrap().put("value", &4).unwrap());
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].contains("the stored state cannot be used; Doorstep starts without it"), "{shown:?}");
+    assert!(folder.path().join(DAMAGED).is_dir());
+    assert_eq!(Store::open(folder.path()).unwrap().get("value"), Some(4));
 }
 
 #[test]
@@ -152,6 +185,80 @@ fn a_disk_that_refuses_for_a_while_loses_nothing() {
     }
 }
 
+#[test]
+fn what_must_be_on_the_disk_is_there_or_an_error() {
+    let folder = own_folder();
+    let store = Store::open(folder.path()).unwrap();
+    store.put_synced("a", &1).unwrap();
+    assert_eq!(Store::open(folder.path()).unwrap().get("a"), Some(1));
+
+    let file = folder.path().join(FILE);
+    fs::create_dir_all(folder.path().join(NEXT).join("not empty")).unwrap();
+    let shown = warnings(|| {
+        for value in [2, 2] {
+            let error = store.put_synced("a", &value).unwrap_err().to_string();
+            assert_eq!(error, format!("{} cannot be written: see to its disk and its rights", file.display()));
+        }
+    });
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert!(shown[0].contains("Is a directory"), "the reason is another: {shown:?}");
+    assert_eq!(store.get("a"), Some(2), "it holds until the process ends");
+    assert_eq!(Store::read_only(folder.path()).get("a"), Some(1));
+    fs::remove_dir_all(folder.path().join(NEXT)).unwrap();
+    store.put_synced("a", &2).unwrap();
+    assert_eq!(Store::open(folder.path()).unwrap().get("a"), Some(2), "it was in memory and not on the disk");
+
+    let map = BTreeMap::from([(vec![1], 2)]);
+    assert!(matches!(store.put_synced("map", &map), Err(StoreError::Encode { key, .. }) if key == "map"));
+}
+
+#[test]
+fn a_disk_that_refuses_and_then_does_not_is_told_once_each() {
+    let folder = own_folder();
+    let obstacle = folder.path().join(NEXT).join("not empty");
+    let shown = logged(tracing::Level::INFO, || {
+        let store = Store::open(folder.path()).unwrap();
+        for value in 0..9 {
+            match value {
+                3 => fs::create_dir_all(&obstacle).unwrap(),
+                6 => fs::remove_dir_all(folder.path().join(NEXT)).unwrap(),
+                _ => {}
+            }
+            store.put("a", &value).unwrap();
+        }
+    });
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    assert!(shown[0].contains("the state cannot be stored"), "{shown:?}");
+    assert!(shown[1].contains("the state can be stored again"), "{shown:?}");
+}
+
+#[test]
+fn a_process_beside_the_service_reads_and_never_writes() {
+    let folder = own_folder();
+    let store = Store::open(folder.path()).unwrap();
+    store.put("a", &1).unwrap();
+    assert!(!store.is_read_only());
+    let before = fs::read(folder.path().join(FILE)).unwrap();
+    let shown = warnings(|| {
+        let beside = Store::read_only(folder.path());
+        assert!(beside.is_read_only());
+        assert_eq!(beside.get("a"), Some(1));
+        beside.put("a", &2).unwrap();
+        assert!(matches!(beside.put_synced("c", &3), Err(StoreError::NotWritten(_))));
+        assert_eq!((beside.get("a"), beside.get("c")), (Some(2), Some(3)));
+        assert!(matches!(beside.clear(), Err(StoreError::NotWritten(_))));
+    });
+    assert_eq!(shown, [""; 0]);
+    assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), before);
+    for damaged in [&before[..9], br#"{"version":2}"#, br#"{"version":1,"entries":7}"#] {
+        fs::write(folder.path().join(FILE), damaged).unwrap();
+        assert_eq!(Store::read_only(folder.path()).get::<i32>("a"), None);
+        assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), damaged);
+    }
+    assert_eq!(Store::read_only(Path::new("/proc/doorstep")).get::<i32>("a"), None);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
 fn assert_moved_aside(bytes: &[u8], what: &str) {
     let folder = own_folder();
     fs::write(folder.path().join(FILE), bytes).unwrap();
@@ -184,9 +291,14 @@ fn mode(path: &Path) -> u32 {
 
 /// The warnings that `act` logs, one a line.
 fn warnings(act: impl FnOnce()) -> Vec<String> {
+    logged(tracing::Level::WARN, act)
+}
+
+/// What `act` logs, one a line.
+fn logged(level: tracing::Level, act: impl FnOnce()) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::WARN);
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(level);
     tracing::subscriber::with_default(subscriber.with_writer(move || writer.clone()).finish(), act);
     let bytes = lines.0.lock().unwrap();
     String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()

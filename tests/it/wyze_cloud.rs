@@ -530,16 +530,13 @@ async fn a_state_file_that_was_cut_off_costs_a_login_and_nothing_else() {
     list(&account.client()).await.unwrap();
     let whole = fs::read(account.state_file()).unwrap();
     let end = String::from_utf8_lossy(&whole).trim_end().len();
-    // Opening is tried at every byte, logging in now and then.
-    for cut in 0..end {
+    // What the store makes of a file that ends at any byte is shown with the store.
+    for cut in (0..end).step_by(37) {
         fs::write(account.state_file(), &whole[..cut]).unwrap();
-        let store = Store::open(account.folder.path()).unwrap();
-        if cut % 97 == 0 {
-            let logins = account.cloud.counts().logins;
-            list(&Cloud::new(&account.login, &store)).await.unwrap();
-            assert_eq!(account.cloud.counts().logins, logins + 1, "after {cut} bytes");
+        let logins = account.cloud.counts().logins;
+        for _ in 0..2 {
             list(&account.client()).await.unwrap();
-            assert_eq!(account.cloud.counts().logins, logins + 1, "after {cut} bytes, started again");
+            assert_eq!(account.cloud.counts().logins, logins + 1, "after {cut} bytes");
         }
     }
 }

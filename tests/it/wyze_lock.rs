@@ -16,6 +16,7 @@ use doorstep::sim::wyze_cloud::{CloudCommand, CloudEvent, Device, Fault, Setting
 use doorstep::store::Store;
 use doorstep::vendor::wyze::cloud::Cloud;
 use doorstep::vendor::wyze::lock::{self, Interface, Lock};
+use futures_util::future::join_all;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::wyze_cloud::Account;
@@ -153,16 +154,17 @@ async fn a_jammed_lock_is_called_jammed() {
 
 #[tokio::test]
 async fn a_command_whose_answer_is_lost_is_not_given_again_and_the_truth_is_shown() {
-    for (model, path) in [("YD.LO1", CONTROL), ("DX_LB2", ACTION)] {
-        for fault in [Fault::Reset, Fault::Truncated, Fault::Stall] {
-            let house = House::with(model).await;
-            house.trouble(Some(fault), path);
-            assert_eq!(house.work(LockAction::Unlock).await, Err(ActionError::Timeout), "{model} {fault}");
-            // The virtual cloud took it all the same, as a real one might.
-            house.stands(Some(LockState::Unlocked)).await;
-            assert_eq!((house.unlocks(), house.account.cloud.requests_to(path)), (1, 1), "{model} {fault}");
-        }
-    }
+    let lose = async |model, path, fault| {
+        let house = House::with(model).await;
+        house.trouble(Some(fault), path);
+        assert_eq!(house.work(LockAction::Unlock).await, Err(ActionError::Timeout), "{model} {fault}");
+        // The virtual cloud took it all the same, as a real one might.
+        house.stands(Some(LockState::Unlocked)).await;
+        assert_eq!((house.unlocks(), house.account.cloud.requests_to(path)), (1, 1), "{model} {fault}");
+    };
+    let faults = [Fault::Reset, Fault::Truncated, Fault::Stall];
+    let interfaces = [("YD.LO1", CONTROL), ("DX_LB2", ACTION)];
+    join_all(interfaces.iter().flat_map(|(model, path)| faults.map(|fault| lose(model, path, fault)))).await;
 }
 
 #[tokio::test]

@@ -194,7 +194,8 @@ impl Wyze {
         mut port: DevicePort,
         stop: CancellationToken,
     ) -> Result<(), VendorError> {
-        if !device.listed {
+        // With an account it may be listed any moment.
+        if self.account.is_none() {
             return Err(left_to_owner(format!("`{}` cannot be reached. {why}", device.info.model)));
         }
         let rings = device.info.capabilities.contains(&Capability::Ring);

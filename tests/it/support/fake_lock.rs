@@ -1,99 +1,135 @@
-//! A lock that does as a test tells it and counts what was done to it, and a door in front of it.
+//! A lock in memory that does what it is told and remembers it.
 
 use std::sync::{Arc, Mutex};
 
-use doorstep::doorbell::audit::Audit;
+use doorstep::doorbell::guard::Permit;
 use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{
-    AccountPort, ActionError, DevicePort, Door, Doorbell, Options, Registry, Request, Vendor, VendorError, door,
+    AccountPort, ActionError, DevicePort, Doorbell, Options, Registry, Request, Vendor, VendorError,
 };
-use doorstep::model::{self, DeviceId, DeviceInfo, Found, Link, LockAction, LockState};
-use doorstep::store::Store;
-use tempfile::TempDir;
-use tokio::sync::watch;
+use doorstep::model::{DeviceId, DeviceInfo, Door, Found, Link, LockAction, LockState, State};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// The lock `lock_1`.
+use super::house::PATIENCE;
+
 pub(crate) struct FakeLock {
-    answer: Mutex<Result<LockState, ActionError>>,
-    /// How it says that it stands.
-    stands: watch::Sender<model::Door>,
+    info: DeviceInfo,
     acts: watch::Sender<Vec<LockAction>>,
-    /// While it is false, the lock takes its time.
-    quick: watch::Sender<bool>,
-    /// The guard's records.
-    folder: TempDir,
+    /// How often it was asked.
+    asked: watch::Sender<usize>,
+    /// Why it does nothing of what it is asked.
+    failure: Mutex<Option<ActionError>>,
+    /// Whether it leaves what it is asked lying.
+    hangs: Mutex<bool>,
+    unanswered: Mutex<Vec<(Permit, Reply)>>,
+    /// Of the present life.
+    state: Mutex<Option<watch::Sender<State>>>,
 }
 
+type Reply = oneshot::Sender<Result<LockState, ActionError>>;
+
 impl FakeLock {
-    /// Opens when it is asked to.
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(id: &str) -> Arc<Self> {
+        let info = DeviceInfo {
+            id: DeviceId::parse(id).unwrap(),
+            name: "Lock".to_owned(),
+            vendor: "fake",
+            model: "LOCK1".to_owned(),
+            firmware: None,
+            capabilities: [].into(),
+        };
         Arc::new(Self {
-            answer: Mutex::new(Ok(LockState::Unlocked)),
-            stands: watch::Sender::new(model::Door { lock: Some(LockState::Locked), blocked: None }),
+            info,
             acts: watch::Sender::default(),
-            quick: watch::Sender::new(true),
-            folder: tempfile::tempdir().unwrap(),
+            asked: watch::Sender::default(),
+            failure: Mutex::default(),
+            hangs: Mutex::default(),
+            unanswered: Mutex::default(),
+            state: Mutex::default(),
         })
     }
 
-    pub(crate) fn stands(&self, lock: Option<LockState>, blocked: Option<&str>) {
-        self.stands.send_replace(model::Door { lock, blocked: blocked.map(str::to_owned) });
+    pub(crate) fn id(&self) -> DeviceId {
+        self.info.id.clone()
     }
 
-    pub(crate) fn answers(&self, answer: Result<LockState, ActionError>) {
-        *self.answer.lock().unwrap() = answer;
+    /// Puts it among `locks`, alive until `stop` is cancelled.
+    pub(crate) async fn live(self: &Arc<Self>, locks: &Registry, stop: &CancellationToken) {
+        let lock = Doorbell::spawn(self.clone(), self.info.clone(), Options::default(), stop.clone());
+        lock.state().wait_for(|state| state.link == Link::Ready).await.unwrap();
+        locks.insert(lock);
     }
 
-    pub(crate) fn takes_its_time(&self, slow: bool) {
-        self.quick.send_replace(!slow);
+    pub(crate) fn hang(&self) {
+        *self.hangs.lock().unwrap() = true;
     }
 
+    /// How often it was asked while it hung.
+    pub(crate) fn waiting(&self) -> usize {
+        self.unanswered.lock().unwrap().len()
+    }
+
+    /// Does what it has left lying, and hangs no more.
+    pub(crate) fn go_on(&self) {
+        *self.hangs.lock().unwrap() = false;
+        for (permit, reply) in std::mem::take(&mut *self.unanswered.lock().unwrap()) {
+            self.act(&permit, reply);
+        }
+    }
+
+    /// Does nothing from now on, and says why.
+    pub(crate) fn fail(&self, why: &str) {
+        *self.failure.lock().unwrap() = Some(ActionError::Offline { why: why.to_owned() });
+    }
+
+    /// Waits until it was asked `n` times.
+    pub(crate) async fn until_asked(&self, n: usize) {
+        let mut asked = self.asked.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, asked.wait_for(|asked| *asked >= n)).await;
+        assert!(waited.is_ok_and(|asked| asked.is_ok()), "the lock was only asked {} times", *self.asked.borrow());
+    }
+
+    /// Tells that it cannot be worked, and why.
+    pub(crate) fn block(&self, why: &str) {
+        self.stand(Some(LockState::Jammed), Some(why));
+    }
+
+    /// Tells how it stands, and why it cannot be worked.
+    pub(crate) fn stand(&self, lock: Option<LockState>, blocked: Option<&str>) {
+        self.tell(Door { lock, blocked: blocked.map(str::to_owned) });
+    }
+
+    fn tell(&self, door: Door) {
+        let state = self.state.lock().unwrap();
+        state.as_ref().expect("it lives").send_modify(|state| state.door = Some(door));
+    }
+
+    /// What it has done.
     pub(crate) fn acts(&self) -> Vec<LockAction> {
         self.acts.borrow().clone()
     }
 
-    /// Waits until it was worked `n` times.
-    pub(crate) async fn until_worked(&self, n: usize) {
-        let mut acts = self.acts.subscribe();
-        let waited = tokio::time::timeout(super::house::PATIENCE, acts.wait_for(|acts| acts.len() >= n)).await;
-        assert!(waited.is_ok_and(|acts| acts.is_ok()), "the lock was only worked {:?}", self.acts());
-    }
-
-    /// What enables the door of doorbell `fake_1` with this lock.
-    pub(crate) async fn enabled(self: &Arc<Self>, stop: &CancellationToken) -> Options {
-        let locks = Registry::default();
-        let id = DeviceId::parse("lock_1").unwrap();
-        let info = DeviceInfo {
-            id: id.clone(),
-            name: "Bolt".to_owned(),
-            vendor: "fake",
-            model: "BOLT1".to_owned(),
-            firmware: None,
-            capabilities: [].into(),
-        };
-        let bolt = Doorbell::spawn(self.clone(), info, Options::default(), stop.clone());
-        bolt.state().wait_for(|state| state.link == Link::Ready && state.door.is_some()).await.unwrap();
-        locks.insert(bolt);
-        let doorbell = DeviceId::parse("fake_1").unwrap();
-        let settings = door::Settings { doorbell, lock: id, secret: None };
-        let (audit, store) = (Audit::open(self.folder.path()), Store::open(self.folder.path()).unwrap());
-        Options { door: Some(Door::new(settings, locks, Arc::new(audit), store)), ..Options::default() }
-    }
-
-    async fn work(self: &Arc<Self>, request: Request) {
-        match request {
-            Request::WorkLock { permit, reply } => {
-                self.acts.send_modify(|acts| acts.push(permit.action()));
-                let _ = self.quick.subscribe().wait_for(|quick| *quick).await;
-                let answer = self.answer.lock().unwrap().clone();
-                if let Ok(state) = answer {
-                    self.stands(Some(state), None);
-                }
-                let _asker_left = reply.send(answer);
-            }
-            other => other.refuse(ActionError::Unsupported("it is a lock")),
+    fn answer(&self, permit: Permit, reply: Reply) {
+        self.asked.send_modify(|asked| *asked += 1);
+        if *self.hangs.lock().unwrap() {
+            self.unanswered.lock().unwrap().push((permit, reply));
+        } else {
+            self.act(&permit, reply);
         }
+    }
+
+    fn act(&self, permit: &Permit, reply: Reply) {
+        if let Some(why) = self.failure.lock().unwrap().clone() {
+            return drop(reply.send(Err(why)));
+        }
+        self.acts.send_modify(|acts| acts.push(permit.action()));
+        let state = match permit.action() {
+            LockAction::Lock => LockState::Locked,
+            LockAction::Unlock => LockState::Unlocked,
+        };
+        self.tell(Door { lock: Some(state), blocked: None });
+        let _asker_left = reply.send(Ok(state));
     }
 }
 
@@ -109,12 +145,9 @@ impl Vendor for FakeLock {
     fn run_account(
         self: Arc<Self>,
         _: AccountPort,
-        stop: CancellationToken,
+        _: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
-        Box::pin(async move {
-            stop.cancelled().await;
-            Ok(())
-        })
+        Box::pin(async { Ok(()) })
     }
 
     fn run_device(
@@ -123,14 +156,16 @@ impl Vendor for FakeLock {
         stop: CancellationToken,
     ) -> BoxFuture<'static, Result<(), VendorError>> {
         Box::pin(async move {
-            let mut stands = self.stands.subscribe();
+            *self.state.lock().unwrap() = Some(port.state.clone());
+            self.tell(Door { lock: Some(LockState::Locked), blocked: None });
+            port.state.send_modify(|state| state.link = Link::Ready);
             loop {
-                let door = stands.borrow_and_update().clone();
-                port.state.send_modify(|state| (state.link, state.door) = (Link::Ready, Some(door)));
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    _ = stands.changed() => {}
-                    Some(request) = port.requests.recv() => self.work(request).await,
+                    Some(request) = port.requests.recv() => match request {
+                        Request::WorkLock { permit, reply } => self.answer(permit, reply),
+                        other => other.refuse(ActionError::Unsupported("it is a lock")),
+                    },
                 }
             }
         })

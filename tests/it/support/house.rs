@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use axum::Router;
 use doorstep::doorbell::accounts::Wishes;
-use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
+use doorstep::doorbell::audit::Audit;
+use doorstep::doorbell::{Accounts, Door, Doorbell, Options, Registry, door};
 use doorstep::http::{Face, router, serve};
-use doorstep::model::Capability;
+use doorstep::model::{Capability, DeviceId};
 use doorstep::secret::Token;
+use doorstep::store::Store;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,6 +40,8 @@ pub(crate) struct House {
     pub(crate) mqtt: watch::Sender<Option<bool>>,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
+    /// Where a door's records are.
+    data: Option<TempDir>,
 }
 
 impl House {
@@ -52,10 +57,16 @@ impl House {
         Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
     }
 
-    /// Without a picture, with the door that this lock bolts.
+    /// Without a picture, with a door that this lock bolts.
     pub(crate) async fn with_door(lock: &Arc<FakeLock>, token: Option<Token>) -> Self {
-        let stop = CancellationToken::new();
-        Self::build(lock.enabled(&stop).await, FakeVendor::with([Capability::Ring]), token, Router::new(), stop).await
+        let (stop, locks, data) = (CancellationToken::new(), Registry::default(), tempfile::tempdir().unwrap());
+        lock.live(&locks, &stop).await;
+        let settings = door::Settings { doorbell: DeviceId::parse("fake_1").unwrap(), lock: lock.id(), secret: None };
+        let (audit, store) = (Audit::open(data.path()), Store::open(data.path()).unwrap());
+        let options = Options { door: Some(Door::new(settings, locks, Arc::new(audit), store)), ..Options::default() };
+        let mut house = Self::build(options, FakeVendor::with([Capability::Ring]), token, Router::new(), stop).await;
+        house.data = Some(data);
+        house
     }
 
     async fn build(
@@ -89,7 +100,7 @@ impl House {
         let face = router(face, address).unwrap();
         let both = Router::new().nest_service(PREFIX, face.clone()).fallback_service(face);
         let serving = tokio::spawn(serve(listener, both, stop.clone()));
-        Self { address, vendor, account, doorbell, doorbells, mqtt, stop, serving }
+        Self { address, vendor, account, doorbell, doorbells, mqtt, stop, serving, data: None }
     }
 
     pub(crate) fn url(&self) -> String {

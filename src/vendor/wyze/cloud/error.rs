@@ -76,10 +76,10 @@ pub enum CodeBy {
 impl CodeBy {
     fn request(self) -> &'static str {
         match self {
-            Self::Sms => "Wyze has sent a code by SMS. Enter it on Doorstep's page or over MQTT.",
+            Self::Sms => "Wyze has sent a code by SMS. Enter it on Doorstep's page.",
             Self::App => {
-                "Wyze asks for the code of the authenticator app. Enter it on Doorstep's page or over MQTT, or put \
-                 the app's secret into `totp_secret` so that it is never asked again."
+                "Wyze asks for the code of the authenticator app. Enter it on Doorstep's page, or put the app's \
+                 secret into `totp_secret` so that it is never asked again."
             }
         }
     }

@@ -64,7 +64,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-pub(super) async fn kvs(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Call>, Refusal> {
+pub(super) async fn call(State(house): State<Arc<House>>, Path(id): Path<String>) -> Result<Json<Call>, Refusal> {
     let doorbell = find(&house, &id).map_err(Refusal)?;
     let arranged = timeout(ARRANGED_WITHIN, doorbell.arrange_call()).await.unwrap_or(Err(ActionError::Timeout));
     let signalling = arranged.map_err(|why| Refusal(refused(&doorbell, why)))?;

@@ -56,6 +56,8 @@ struct Inner {
     read_only: bool,
     /// Whether the last write failed, so that a full disk is reported once and not at every write.
     failing: bool,
+    /// The folder, locked: no process that looks in writes here. `None` where another one came first.
+    _home: Option<File>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +76,18 @@ impl Store {
     /// When the file is of a newer version, or the folder cannot be one of Doorstep's own.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         own_folder(folder)?;
+        Self::open_at(folder, at_home(folder))
+    }
+
+    /// For a process that only looks in: the store itself while nobody else is at home, so that its login is not
+    /// lost and a refused one is remembered; beside the service, [`Store::read_only`].
+    pub fn visit(folder: &Path) -> Self {
+        let home = own_folder(folder).is_ok().then(|| at_home(folder)).flatten().filter(|_| belongs_to_us(folder));
+        let opened = home.and_then(|home| Self::open_at(folder, Some(home)).ok());
+        opened.unwrap_or_else(|| Self::read_only(folder))
+    }
+
+    fn open_at(folder: &Path, home: Option<File>) -> Result<Self, StoreError> {
         let file = folder.join(FILE);
         let entries = match fs::read(&file) {
             Ok(bytes) => read(&bytes, &file)?.unwrap_or_else(|| set_aside(folder, "it is not a state of Doorstep")),
@@ -82,7 +96,7 @@ impl Store {
         };
         tighten(&file, 0o600);
         let store =
-            Self(Arc::new(Mutex::new(Inner { entries, folder: folder.to_owned(), read_only: false, failing: false })));
+            Self::of(Inner { entries, folder: folder.to_owned(), read_only: false, failing: false, _home: home });
         // Tried at once, so that an owner hears of a read-only folder at the start and not a week later.
         store.lock().save();
         Ok(store)
@@ -92,7 +106,11 @@ impl Store {
     pub fn read_only(folder: &Path) -> Self {
         let file = folder.join(FILE);
         let entries = fs::read(&file).ok().and_then(|bytes| read(&bytes, &file).ok().flatten()).unwrap_or_default();
-        Self(Arc::new(Mutex::new(Inner { entries, folder: folder.to_owned(), read_only: true, failing: false })))
+        Self::of(Inner { entries, folder: folder.to_owned(), read_only: true, failing: false, _home: None })
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     /// Whether what is put here is lost at the end of the process, by intention.
@@ -242,6 +260,18 @@ fn own_folder(folder: &Path) -> Result<(), StoreError> {
         _ => tighten(folder, 0o700),
     }
     Ok(())
+}
+
+/// Locks `folder` for as long as the file is open; `None` when another process has done so.
+fn at_home(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
+    folder.try_lock().is_ok().then_some(folder)
+}
+
+/// Whether what we write there can be read by whoever lives there: root may look in, and leaves nothing.
+fn belongs_to_us(folder: &Path) -> bool {
+    let owner = |path: &Path| fs::metadata(path).map(|found| found.uid()).ok();
+    owner(folder).is_some() && owner(folder) == owner(Path::new("/proc/self"))
 }
 
 /// Takes rights beyond `mode` away, with a warning.

@@ -22,7 +22,7 @@ use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{Found, Link};
+use crate::model::{Found, Link, Role};
 use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
@@ -38,6 +38,8 @@ const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
 const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// How long `check` waits for one doorbell.
 const CHECK_WITHIN: Duration = Duration::from_secs(15);
+/// How long `check` waits for a door's lock, once the accounts have answered.
+const LOCKS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where in the store things are.
 mod key {
@@ -339,7 +341,7 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
 pub async fn check(config: &Config, data: &Path) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
-    let accounts = start_accounts(config, &Store::read_only(data), data, &doorbells, &stop);
+    let accounts = start_accounts(config, &Store::visit(data), data, &doorbells, &stop);
     let mut all_well = true;
     if tokio::time::timeout(CHECK_WITHIN, accounts.settled()).await.is_err() {
         all_well = false;
@@ -356,6 +358,10 @@ pub async fn check(config: &Config, data: &Path) -> bool {
         all_well &= outcome.is_ok();
         let said = outcome.map_or_else(|why| why, |()| "reached".to_owned());
         report(&format!("{}: {said}", doorbell.info().name));
+        if let Some(why) = blocked(&doorbell).await {
+            all_well = false;
+            report(&format!("{}, its door: {why}", doorbell.info().name));
+        }
     }
     stop.cancel();
     ended(&accounts, &doorbells).await;
@@ -371,10 +377,17 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
     }
 }
 
+/// Why the enabled door of this doorbell cannot be worked.
+async fn blocked(doorbell: &Doorbell) -> Option<String> {
+    let mut door = doorbell.door()?.state();
+    let ready = tokio::time::timeout(LOCKS_WITHIN, door.wait_for(|door| door.blocked.is_none())).await.is_ok();
+    if ready { None } else { door.borrow().blocked.clone() }
+}
+
 /// `doorstep devices`: what the accounts hold.
 pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
     let mut found = Vec::new();
-    for vendor in vendor::all(config, &Store::read_only(data)) {
+    for vendor in vendor::all(config, &Store::visit(data)) {
         found.extend(vendor.discover().await?);
     }
     if json {
@@ -387,8 +400,11 @@ pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result
 
 /// A device on one line, with what stands in its way on the next.
 fn line(found: &Found) -> String {
-    let Found { info, address, transport, obstacle, .. } = found;
-    let can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
+    let Found { info, role, address, transport, obstacle } = found;
+    let mut can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
+    if *role == Role::Lock {
+        can.push("lock");
+    }
     let address = address.map_or("-".to_owned(), |address| address.to_string());
     let transport = transport.unwrap_or("-");
     let mut line = format!(

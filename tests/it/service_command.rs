@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use doorstep::model::DeviceId;
+use doorstep::sim::wyze_cloud::{self, Device, RunningCloud, Settings};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::mosquitto::free_port;
 use crate::support::program::{Ended, Program};
@@ -17,9 +21,82 @@ fn written(text: &str) -> (TempDir, PathBuf) {
 }
 
 async fn check(text: &str, options: &[&str]) -> Ended {
-    let (_folder, file) = written(text);
-    let arguments = ["check", "--config", file.to_str().unwrap()];
+    let (folder, _) = written(text);
+    command("check", &folder, options).await
+}
+
+/// With the configuration and the data in `folder`.
+async fn command(command: &str, folder: &TempDir, options: &[&str]) -> Ended {
+    let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
+    let arguments = [command, "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
     Program::start(arguments.iter().chain(options)).ends().await
+}
+
+/// A Wyze account with a doorbell that nobody has to reach, and two locks.
+async fn cloud() -> (RunningCloud, DropGuard) {
+    let devices = ["GW_BE1", "YD.LO1", "YD_BT1"].iter().zip(1..);
+    let devices = devices.map(|(model, seed)| Device::generate(model, model, seed)).collect();
+    let stop = CancellationToken::new();
+    let cloud = wyze_cloud::start(Settings { devices, ..Settings::generate(1) }, stop.clone()).await.unwrap();
+    (cloud, stop.drop_guard())
+}
+
+fn account(cloud: &RunningCloud, password: &str, more: &str) -> String {
+    let Settings { email, key_id, api_key, .. } = &cloud.settings;
+    let (email, key_id, api_key, url) = (email.expose(), key_id.expose(), api_key.expose(), cloud.url());
+    format!(
+        "wyze:\n  - {{email: \"{email}\", password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
+         endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}}}\n{more}"
+    )
+}
+
+#[tokio::test]
+async fn the_first_steps_with_an_account_make_one_login_and_forget_forgets_it() {
+    let (cloud, _stop) = cloud().await;
+    let (folder, _) = written(&account(&cloud, cloud.settings.password.expose(), ""));
+    for _step in 0..2 {
+        let devices = command("devices", &folder, &[]).await;
+        assert_eq!(devices.status.code(), Some(0), "{devices:?}");
+        assert!(devices.said.contains("It is worked over Bluetooth from beside it"), "{devices:?}");
+        let check = command("check", &folder, &[]).await;
+        assert_eq!((check.status.code(), check.said.as_str()), (Some(0), "GW_BE1: reached"), "{check:?}");
+    }
+    assert_eq!(cloud.counts().logins, 1);
+
+    let forget = command("forget", &folder, &[]).await;
+    assert_eq!((forget.status.code(), forget.said.as_str()), (Some(0), "stored data deleted"), "{forget:?}");
+    let left = std::fs::read_to_string(folder.path().join("data/state.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&left).unwrap()["entries"], json!({}));
+}
+
+#[tokio::test]
+async fn a_refused_password_is_tried_once_however_often_somebody_looks() {
+    let (cloud, _stop) = cloud().await;
+    let (folder, _) = written(&account(&cloud, "not this one", ""));
+    for (name, code) in [("devices", 1), ("check", 2), ("devices", 1)] {
+        let ended = command(name, &folder, &[]).await;
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        assert!(format!("{ended:?}").contains("Wyze refused the login: e-mail, password"), "{ended:?}");
+    }
+    assert_eq!(cloud.requests_to("/api/user/login"), 1);
+}
+
+#[tokio::test]
+async fn check_names_the_door_whose_lock_there_is_not_and_the_one_that_cannot_be_worked() {
+    let (cloud, _stop) = cloud().await;
+    let id = |model: &str| {
+        let devices = cloud.devices();
+        let device = devices.iter().find(|device| device.model == model).unwrap();
+        DeviceId::from_hardware("wyze", &device.mac)
+    };
+    for (lock, well) in [(id("YD.LO1"), true), (id("YD_BT1"), false), (DeviceId::from_hardware("wyze", "none"), false)]
+    {
+        let doors = format!("doorbells:\n  - {{id: {}, unlock: {lock}}}\n", id("GW_BE1"));
+        let ended = check(&account(&cloud, cloud.settings.password.expose(), &doors), &[]).await;
+        assert_eq!(ended.status.code(), Some(if well { 0 } else { 2 }), "{ended:?}");
+        let said = format!("GW_BE1, its door: No account has listed the lock `{lock}`");
+        assert_eq!(ended.said.contains(&said), !well, "{ended:?}");
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,23 @@ fn values_survive_a_restart() {
 
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.get::<Vec<String>>("topics").unwrap(), ["doorstep/a", "doorstep/b"]);
+    assert_eq!(store.get::<u8>("never"), None);
     assert_eq!(store.get::<u8>("topics"), None, "a value of another type is none");
+}
+
+#[test]
+fn who_only_looks_in_writes_while_nobody_is_at_home_and_never_beside_the_service() {
+    let folder = own_folder();
+    Store::visit(folder.path()).put("first", &1).unwrap();
+    let service = Store::open(folder.path()).unwrap();
+    assert_eq!(service.get("first"), Some(1));
+
+    let visitor = Store::visit(folder.path());
+    assert!(visitor.is_read_only());
+    visitor.put("second", &2).unwrap();
+    drop((visitor, service));
+    let visitor = Store::visit(folder.path());
+    assert_eq!((visitor.is_read_only(), visitor.get("first"), visitor.get::<u8>("second")), (false, Some(1), None));
 }
 
 #[test]

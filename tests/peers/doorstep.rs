@@ -141,6 +141,11 @@ impl Demo {
         format!("http://{}/whep/{}", self.page, self.doorbell)
     }
 
+    /// go2rtc's name of the call that our service arranges.
+    pub(crate) fn go2rtc_source(&self) -> String {
+        format!("webrtc:http://{}/api/wyze/{}/kvs#format=wyze", self.page, self.doorbell)
+    }
+
     /// The doorbell as the API tells of it.
     pub(crate) async fn doorbell(&self) -> Value {
         let (status, body) = request(self.page, "GET", &format!("/api/doorbells/{}", self.doorbell)).await;

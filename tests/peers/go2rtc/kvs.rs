@@ -13,12 +13,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Go2rtc;
+use crate::doorstep::Demo;
 use crate::ffmpeg::{self, LONG_ENOUGH};
 use crate::promise;
 use crate::wait::PATIENCE;
 
 pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = vec![
+        promise("go2rtc_calls_a_doorbell_of_the_demo_through_our_service", calls_a_doorbell_of_the_demo),
         promise("go2rtc_shows_a_kvs_camera", || shows(Gathering::Complete, None)),
         promise("go2rtc_shows_a_kvs_camera_that_trickles", || shows(Gathering::Trickle, None)),
     ];
@@ -48,6 +50,17 @@ async fn shows(gathering: Gathering, fault: Option<Fault>) {
     assert!(medias.iter().any(|media| media.starts_with("video, recvonly, H264")), "{medias:?}");
     assert!(medias.iter().any(|media| media.starts_with("audio, recvonly, PCMU/8000")), "{medias:?}");
     stop.cancel();
+}
+
+/// The whole way: our service asks the virtual Wyze cloud, and go2rtc calls the doorbell by itself. The doorbell is on
+/// loopback alone; go2rtc offers no such address, and is found by the one that its packets come from.
+async fn calls_a_doorbell_of_the_demo() {
+    let demo = Demo::start("wyze-webrtc").await;
+    let go2rtc = Go2rtc::start(&[("door", &demo.go2rtc_source())]).await;
+    ffmpeg::watch(&go2rtc.rtsp_url("door"), LONG_ENOUGH).await.assert_alive_from_a_keyframe_on();
+    // It is not our viewer.
+    assert_eq!(demo.doorbell().await["viewers"], 0);
+    demo.leave().await;
 }
 
 /// What a bridge to Wyze's cloud tells go2rtc: a fresh address for each call.

@@ -158,11 +158,22 @@ impl Store {
         if inner.save() { Ok(()) } else { Err(StoreError::NotWritten(inner.folder.join(FILE))) }
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
+    /// Forgets everything, and deletes what was kept of a file that could not be read.
+    ///
+    /// # Errors
+    /// `NotWritten` when the disk refuses or the store is read-only; then it may all be there still.
+    pub fn clear(&self) -> Result<(), StoreError> {
         let mut inner = self.lock();
         inner.entries.clear();
-        inner.save();
+        if !inner.save() {
+            return Err(StoreError::NotWritten(inner.folder.join(FILE)));
+        }
+        match fs::remove_file(inner.folder.join(DAMAGED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::NotWritten(inner.folder.join(DAMAGED)))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "without its means there is nothing to measure")]
 
+mod account;
 mod audience;
 mod figures;
 mod house;
@@ -48,6 +49,8 @@ enum Section {
     Size,
     /// A pressed button to MQTT, and how soon the demo is ready
     Ring,
+    /// A start with an account of eight doorbells, and its rings
+    Account,
     /// Processor, memory and the wait for the picture, with 1, 10 and 100 viewers
     Watch,
     /// A pressed microphone to the camera's speaker
@@ -67,6 +70,9 @@ async fn main() {
     }
     if chosen(Section::Ring) {
         ring::measure(&mut figures).await;
+    }
+    if chosen(Section::Account) {
+        account::measure(&mut figures).await;
     }
     if chosen(Section::Watch) {
         watch::measure(&mut figures).await;

@@ -429,7 +429,7 @@ pub async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
         let cleared = mqtt::forget(broker, &topics).await.context("clearing retained topics")?;
         report(&format!("{cleared} retained topics cleared"));
     }
-    store.clear();
+    store.clear().context("deleting what is stored")?;
     report("stored data deleted");
     Ok(())
 }

@@ -190,7 +190,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 
 fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let mut macs = HashSet::new();
-    let mut ids = HashSet::new();
+    let mut named = Named::default();
     let mqtt = file.section("mqtt", read_mqtt);
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     Some(Config {
@@ -198,7 +198,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
         http: file.section("http", read_http).unwrap_or_default(),
         media: file.section("media", read_media).unwrap_or_default(),
         wyze: file.sections("wyze", |account| wyze::read(account, &mut macs)),
-        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut ids, &own_topics)),
+        doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut named, &own_topics)),
     })
 }
 
@@ -234,17 +234,24 @@ fn read_media(media: &mut Section<'_>) -> Option<Media> {
     Some(Media { port, addresses: media.texts("addresses", &values::ADDRESS) })
 }
 
+/// What the entries of `doorbells` so far have named.
+#[derive(Default)]
+struct Named {
+    ids: HashSet<DeviceId>,
+    locks: HashSet<DeviceId>,
+}
+
 /// `own_topics` is how every topic of ours begins.
-fn read_doorbell(
-    doorbell: &mut Section<'_>,
-    ids: &mut HashSet<DeviceId>,
-    own_topics: &str,
-) -> Option<DoorbellOverride> {
+fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str) -> Option<DoorbellOverride> {
     let id = doorbell.required("id", &values::DEVICE_ID);
-    if id.as_ref().is_some_and(|id| !ids.insert(id.clone())) {
+    if id.as_ref().is_some_and(|id| !named.ids.insert(id.clone())) {
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
     }
     let unlock = doorbell.optional("unlock", &values::LOCK_ID);
+    if unlock.as_ref().is_some_and(|lock| !named.locks.insert(lock.clone())) {
+        // The one door's limits and secret would not hold for the other.
+        doorbell.report_value("unlock", "an entry before this one opens the same lock; expected each lock once");
+    }
     let unlock_secret = doorbell.optional("unlock_secret", &values::UNLOCK_SECRET);
     if unlock_secret.is_some() && !doorbell.has("unlock") {
         doorbell.report_value("unlock_secret", "there is no `unlock` beside it; expected the lock that it guards");

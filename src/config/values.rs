@@ -346,7 +346,8 @@ fn endpoint(text: &str) -> Result<Url, Reason> {
         Some(url::Host::Domain(name)) => name == "localhost",
         None => return Err("it names no host"),
     };
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || url.password().is_some() {
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || has_login {
         return Err("more than a host and a port");
     }
     match url.scheme() {

@@ -356,5 +356,16 @@ pub fn said(why: &ActionError) -> String {
 }
 
 #[cfg(test)]
+impl Door {
+    /// For tests of what comes before it: its lock is on no account.
+    pub(crate) fn pretended(folder: &std::path::Path) -> Arc<Self> {
+        let id = |id| DeviceId::parse(id).unwrap();
+        let settings = Settings { doorbell: id("fake_1"), lock: id("lock_1"), secret: None };
+        let (audit, store) = (Arc::new(Audit::open(folder)), Store::open(folder).unwrap());
+        Self::new(settings, Registry::default(), audit, store)
+    }
+}
+
+#[cfg(test)]
 #[path = "door_tests.rs"]
 mod tests;

@@ -665,15 +665,15 @@ async fn a_machine_that_stops_between_remembering_and_the_act_does_not_act_after
 async fn doors_remember_each_for_itself() {
     let house = House::new();
     house.list_lock();
-    let command = stamped("unlock", "same");
+    let commands = ["a", "b"].map(|id| stamped("unlock", id));
     for start in 0..2 {
         let store = Store::open(house.folder.path()).unwrap();
         let doors = ["fake_1", "fake_2"].map(|doorbell| house.door_of(doorbell, None, store.clone()));
         doors.iter().for_each(|door| door.subscribed());
         sleep(Duration::from_secs(2)).await;
-        for door in doors {
-            shows(&door, Some(if house.lock.moves().is_empty() { Locked } else { Unlocked }), None).await;
-            let answer = door.work(mqtt(&command)).await;
+        for (door, command) in doors.iter().zip(&commands) {
+            shows(door, Some(if house.lock.moves().is_empty() { Locked } else { Unlocked }), None).await;
+            let answer = door.work(mqtt(command)).await;
             assert_eq!(answer.outcome.is_ok(), start == 0, "start {start}: {answer:?}");
         }
     }

@@ -70,6 +70,11 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+    /// A broker drops us after one and a half keep-alives without a word; we hold it to the same.
+    fn patience(&self) -> Duration {
+        self.keep_alive.mul_f64(1.5)
+    }
+
     fn options(&self, max_packet: usize) -> MqttOptions {
         let url = &self.broker.url;
         let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
@@ -219,6 +224,8 @@ impl Connections {
             instance_topic,
             subscriptions: self.plan.subscriptions.clone(),
             unconfirmed: 0,
+            patience: self.plan.patience(),
+            polled: clock::now(),
         };
         let poll_task = tokio::spawn(poller.run(event_loop));
         let mut live = Live {
@@ -252,8 +259,7 @@ struct Live {
 
 impl Live {
     async fn run(&mut self, shared: &mut Connections, complaint: &mut Complaint) -> End {
-        // A broker drops us after one and a half keep-alives without a word; we hold it to the same.
-        let patience = shared.plan.keep_alive.mul_f64(1.5);
+        let patience = shared.plan.patience();
         loop {
             let deadline = self.farewell.unwrap_or(self.heard + patience);
             tokio::select! {
@@ -416,6 +422,10 @@ struct Poller {
     subscriptions: Subscriptions,
     /// Subscriptions that the broker has not confirmed yet.
     unconfirmed: usize,
+    /// A connection on which nothing has happened for longer was not looked at.
+    patience: Duration,
+    /// When something last happened on it.
+    polled: Instant,
 }
 
 impl Poller {
@@ -434,6 +444,12 @@ impl Poller {
     }
 
     fn report(&mut self, event: Event) -> Option<Progress> {
+        // Each keep-alive there is a ping at least. Without, this process was stopped (`docker pause`, a debugger), and
+        // what has waited for it in the socket may be hours old.
+        let now = clock::now();
+        if now.saturating_duration_since(std::mem::replace(&mut self.polled, now)) > self.patience {
+            self.subscriptions.tell_doors();
+        }
         match event {
             Event::Incoming(Packet::ConnAck(_)) => Some(Progress::Connected),
             Event::Outgoing(Outgoing::Subscribe(_)) => {
@@ -519,6 +535,8 @@ pub(super) fn random() -> f64 {
 mod tests {
     use super::*;
     use crate::config::MqttUrl;
+    use crate::doorbell::Door;
+    use crate::doorbell::guard::{Attempt, Via};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -583,6 +601,38 @@ mod tests {
         let closed = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "took {nonsense:?} for MQTT");
         accept(&listener).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_waited_in_the_socket_while_this_process_was_stopped_opens_no_door() {
+        const TOPIC: &str = "doorstep/fake_1/lock/set";
+        let folder = tempfile::tempdir().unwrap();
+        let (door, subscriptions) = (Door::pretended(folder.path()), Subscriptions::default());
+        subscriptions.add_door(TOPIC.to_owned(), door.clone());
+        let (incoming, mut messages) = mpsc::channel(1);
+        let mut poller = Poller {
+            reports: mpsc::channel(1).0,
+            incoming,
+            publisher: Publisher::default(),
+            instance_topic: None,
+            subscriptions,
+            unconfirmed: 0,
+            patience: Duration::from_secs(22),
+            polled: clock::now(),
+        };
+        for (stopped_for, expected) in
+            [(15, "No account has listed the lock"), (3_600, "the doorbell refused: old commands may arrive")]
+        {
+            tokio::time::advance(Duration::from_secs(stopped_for)).await;
+            // The ping that was due comes first, or not.
+            poller.report(Event::Outgoing(Outgoing::PingReq));
+            let unlock = mqttbytes::v4::Publish::new(TOPIC, QoS::AtLeastOnce, "UNLOCK");
+            poller.report(Event::Incoming(Packet::Publish(unlock)));
+            let Message { payload, retained, dup, received, .. } = messages.try_recv().unwrap();
+            let attempt = Attempt { via: Via::Mqtt { payload, retained, dup }, received };
+            let refused = door.work(attempt).await.outcome.unwrap_err().to_string();
+            assert!(refused.starts_with(expected), "after {stopped_for} s: {refused}");
+        }
     }
 
     #[test]

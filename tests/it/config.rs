@@ -163,7 +163,7 @@ const CASES: &[Case] = &[
             "    totp_secret: hunter2+\n",
             "    ring_events: [10, ten]\n",
             "    poll_s: 0\n",
-            "    endpoints: {api: \"http://hunter2.example\", auth: \"https://h/path\", lokc: x}\n",
+            "    endpoints: {api: \"http://hunter2.example\", auth: \"https://h/path\", core: \"https://hunter2@h\", lokc: x}\n",
         ),
         &[
             "2:12: wyze[0].email: not an e-mail address; expected the account's e-mail address",
@@ -172,7 +172,8 @@ const CASES: &[Case] = &[
             "8:13: wyze[0].poll_s: out of range; expected a number of seconds from 1 to 60",
             "9:22: wyze[0].endpoints.api: passwords would go there unencrypted; expected an address, `https://host` (`http://` on this machine only)",
             "9:54: wyze[0].endpoints.auth: more than a host and a port; expected an address, `https://host` (`http://` on this machine only)",
-            "9:72: wyze[0].endpoints.lokc: unknown key; did you mean `lock`?",
+            "9:78: wyze[0].endpoints.core: more than a host and a port; expected an address, `https://host` (`http://` on this machine only)",
+            "9:99: wyze[0].endpoints.lokc: unknown key; did you mean `lock`?",
         ],
     ),
     Case(
@@ -453,6 +454,11 @@ const CASES: &[Case] = &[
             "4:19: doorbells[0].talk_limit_s: out of range; expected a number of seconds from 10 to 3600",
             "5:13: doorbells[0].unlock: no doorbell of this version opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
         ],
+    ),
+    Case(
+        "the same lock at two doorbells",
+        "doorbells: [{id: wyze_a, unlock: wyze_l}, {id: wyze_b, unlock: wyze_l}]\n",
+        &["1:64: doorbells[1].unlock: an entry before this one opens the same lock; expected each lock once"],
     ),
     Case(
         "the same doorbell twice",

@@ -1,18 +1,27 @@
 //! No secret leaves Doorstep: not into a log at trace level, not into an answer, not to the broker.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use doorstep::model::DeviceId;
 use doorstep::proto::tutk::keys::{AuthKey, Psk};
+use doorstep::proto::wyze::password_hash;
+use doorstep::sim::kvs_camera;
+use doorstep::sim::wyze_cloud::{self, CloudCommand, Device, Fault, IceServer, RunningCloud, SecondFactor, Stream};
 use futures_util::StreamExt;
 use serde_json::Value;
+use tokio::net::UdpSocket;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::program::Program;
-use crate::support::service::Page;
+use crate::support::service::{PATIENCE, Page};
 use crate::support::viewer::{Manners, Viewer};
 
 const USER: &str = "doorkeeper";
@@ -167,6 +176,203 @@ async fn no_secret_is_in_any_log_answer_or_message() {
     for (name, secret) in secrets {
         outside.assert_without(name, &secret);
     }
+}
+
+const UNLOCK_SECRET: &str = "q7Yw2LmZ8xTn4RbK6vHs3JdF9pGc5XaE";
+const TURN_USER: &str = "1763712000:djE6YXJuOmF3czp";
+const TURN_PASSWORD: &str = "Zt4uWq9rVb2nLk7y";
+
+/// A virtual cloud with a doorbell that is called, one that is not there, and a lock.
+struct Account {
+    cloud: RunningCloud,
+    called: Device,
+    away: Device,
+    lock: Device,
+    /// Every signed address that was given out.
+    urls: Arc<Mutex<Vec<String>>>,
+    _stop: DropGuard,
+}
+
+impl Account {
+    async fn open() -> Self {
+        let stop = CancellationToken::new();
+        let camera = kvs_camera::start(kvs_camera::Settings::default(), stop.clone()).await.unwrap();
+        let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("turn:{}?transport=udp", relay.local_addr().unwrap());
+        let urls = Arc::new(Mutex::new(Vec::new()));
+        let given_out = urls.clone();
+        let streams = move |_: &str| {
+            // As long as it is here, it takes what it is sent and says nothing.
+            let _relay = &relay;
+            let signaling_url = camera.url_for("viewer").expose().to_owned();
+            given_out.lock().unwrap().push(signaling_url.clone());
+            let server =
+                IceServer { url: server.clone(), username: TURN_USER.to_owned(), credential: TURN_PASSWORD.to_owned() };
+            Some(Stream { signaling_url, ice_servers: vec![server] })
+        };
+        let generated = wyze_cloud::Settings::generate(15);
+        let [called, away, lock, gateway] = ["GW_BE1", "HL_DB2", "YD.LO1", "YD.GW1"]
+            .map(|model| generated.devices.iter().find(|device| device.model == model).unwrap().clone());
+        let settings = wyze_cloud::Settings {
+            second_factor: SecondFactor::totp(15),
+            devices: vec![called.clone(), away.clone(), lock.clone(), gateway],
+            lock_travel: Duration::ZERO,
+            streams: Arc::new(streams),
+            ..generated
+        };
+        let cloud = wyze_cloud::start(settings, stop.clone()).await.unwrap();
+        Self { cloud, called, away, lock, urls, _stop: stop.drop_guard() }
+    }
+
+    fn totp(&self) -> &str {
+        let SecondFactor::Totp(secret) = &self.cloud.settings.second_factor else { panic!("a code is asked for") };
+        secret.expose()
+    }
+
+    fn configuration(&self, broker: u16) -> String {
+        let wyze_cloud::Settings { email, password, key_id, api_key, .. } = &self.cloud.settings;
+        let (email, password, key_id, api_key) = (email.expose(), password.expose(), key_id.expose(), api_key.expose());
+        let (port, totp, url) = (free_port(), self.totp(), self.cloud.url());
+        let (doorbell, lock) = (id(&self.called), id(&self.lock));
+        format!(
+            "mqtt: {{url: \"mqtt://{USER}:{PASSWORD}@127.0.0.1:{broker}\"}}\n\
+             http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\nmedia: {{port: {port}}}\n\
+             wyze:\n  - {{email: {email}, password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
+             totp_secret: \"{totp}\", poll_s: 1, \
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}}}\n\
+             doorbells:\n  - {{id: {doorbell}, unlock: {lock}, unlock_secret: {UNLOCK_SECRET}}}\n"
+        )
+    }
+
+    /// Everything of it that only its owner should know.
+    fn secrets(&self) -> Vec<(&'static str, String)> {
+        let wyze_cloud::Settings { email, password, key_id, api_key, .. } = &self.cloud.settings;
+        let mut secrets = vec![
+            ("e-mail address", email.expose().to_owned()),
+            ("password", password.expose().to_owned()),
+            ("password's hash", password_hash(password.expose())),
+            ("key id", key_id.expose().to_owned()),
+            ("API key", api_key.expose().to_owned()),
+            ("authenticator's secret", self.totp().to_owned()),
+            ("secret of the door", UNLOCK_SECRET.to_owned()),
+            ("name at the relay", TURN_USER.to_owned()),
+            ("password at the relay", TURN_PASSWORD.to_owned()),
+            ("lock's id", self.lock.mac.clone()),
+            ("lock's UUID", self.lock.mac.rsplit('.').next().unwrap().to_owned()),
+            ("camera's MAC", self.called.mac.rsplit('_').next().unwrap().to_owned()),
+            ("camera's MAC", self.away.mac.clone()),
+            ("camera's UID", self.away.uid.clone()),
+            ("camera's ENR", self.away.enr.expose().to_owned()),
+        ];
+        for url in self.urls.lock().unwrap().iter() {
+            let (_, query) = url.split_once('?').unwrap();
+            secrets.extend(query.split('&').filter_map(|parameter| {
+                let (name, value) = parameter.split_once('=')?;
+                ["X-Amz-Credential", "X-Amz-Security-Token", "X-Amz-Signature"]
+                    .contains(&name)
+                    .then(|| ("signed address", value.to_owned()))
+            }));
+        }
+        secrets
+    }
+}
+
+fn id(device: &Device) -> String {
+    DeviceId::from_hardware("wyze", &device.mac).to_string()
+}
+
+/// What the service has stored of its login: tokens, and the name of this installation.
+fn stored(data: &Path) -> Vec<(&'static str, String)> {
+    let state: Value = serde_json::from_slice(&std::fs::read(data.join("state.json")).unwrap()).unwrap();
+    let entries = state["entries"].as_object().unwrap();
+    let account = entries.iter().find(|(key, _)| key.starts_with("wyze_account_")).unwrap().1;
+    let texts = [&account["tokens"]["access"], &account["tokens"]["refresh"], &entries["wyze_phone_id"]];
+    texts.map(|text| ("stored token", text.as_str().unwrap().to_owned())).into()
+}
+
+/// What one command of the program says and logs.
+async fn output(command: &[&str], file: &Path, data: &Path) -> String {
+    let places = ["--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let program = Program::start_with(command.iter().chain(&places), |command| {
+        command.env("DOORSTEP_LOG", "trace");
+    });
+    let ended = program.ends().await;
+    format!("{}\n{}", ended.said, ended.log)
+}
+
+#[tokio::test]
+async fn no_secret_of_an_account_a_lock_or_a_call_is_in_any_log_answer_or_message() {
+    let broker = Mosquitto::start().await;
+    let mut messages = broker.listen("#").await;
+    let account = Account::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
+    std::fs::write(&file, account.configuration(broker.port)).unwrap();
+    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let mut program = Program::start_with(arguments, |command| {
+        command.env("DOORSTEP_LOG", "trace,tungstenite::protocol=trace");
+    });
+    let page = Page::locked(program.page().await, TOKEN);
+    let mut answers = String::new();
+    let mut note = |what: &dyn std::fmt::Debug| writeln!(answers, "{what:?}").unwrap();
+
+    let doorbell = id(&account.called);
+    until("the doorbell is there", async || page.get(&format!("/api/doorbells/{doorbell}")).await.status == 200).await;
+    let mut secrets = stored(&data);
+    let viewer = page.watch(&doorbell, Manners { speaks: true, ..Manners::default() }).await;
+    note(&page.is(&doorbell, "streaming").await);
+    // Tells a secret, since that is what it is for: in its answer, and nowhere else.
+    assert!(page.get(&format!("/api/wyze/{doorbell}/kvs")).await.body.contains(TURN_PASSWORD));
+    page.until(&doorbell, "the lock says how it stands", |doorbell| doorbell["door"]["lock"] == "LOCKED").await;
+    let unlocked = page.post(&format!("/api/doorbells/{doorbell}/unlock"), "{}").await;
+    assert!(unlocked.body.contains(r#""ok":true"#), "{unlocked:?}");
+    note(&unlocked);
+    for payload in ["LOCK", r#"{"cmd":"unlock","id":"a","ts":1,"mac":"b"}"#, "nonsense"] {
+        broker.publish(&format!("doorstep/{doorbell}/lock/set"), payload, &[]);
+    }
+    for fault in [Fault::Expired, Fault::Html, Fault::Reset, Fault::RefreshRevoked] {
+        account.cloud.obey(CloudCommand::Trouble(Some(fault.into()))).unwrap();
+        note(&page.post("/api/accounts/rediscover", "").await);
+        note(&page.get(&format!("/api/wyze/{doorbell}/kvs")).await.status);
+        note(&page.post(&format!("/api/doorbells/{doorbell}/lock"), "{}").await);
+        secrets.extend(stored(&data));
+    }
+    account.cloud.obey(CloudCommand::Trouble(None)).unwrap();
+    for path in ["/api/doorbells", "/api/accounts", "/metrics", "/health"] {
+        note(&page.get(path).await);
+    }
+    viewer.leave();
+    program.terminate();
+    let ended = program.ends().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("TRACE") && ended.log.contains("the lock has moved"), "{}", ended.log);
+    secrets.extend(stored(&data));
+    let commands = [&["devices"][..], &["devices", "--json"], &["check"]];
+    let mut outside = vec![("the log", ended.log), ("standard output", ended.said), ("HTTP", answers)];
+    for command in commands {
+        outside.push(("a command", output(command, &file, &data).await));
+    }
+    outside.push(("MQTT", messages.until_fence().await.iter().map(|heard| format!("{heard}\n")).collect()));
+    outside.push(("the audit log", std::fs::read_to_string(data.join("audit.jsonl")).unwrap()));
+    // By design an id holds what the cloud calls the device.
+    for id in [&account.called, &account.away, &account.lock].map(id) {
+        outside.iter_mut().for_each(|(_, text)| *text = text.replace(&id, "wyze_*"));
+    }
+    secrets.extend(account.secrets());
+    assert!(secrets.iter().any(|(name, _)| *name == "signed address"), "nobody was called");
+    let outside = Outside(outside);
+    for (name, secret) in secrets {
+        outside.assert_without(name, &secret);
+    }
+}
+
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "it never came to this: {what}");
 }
 
 fn configuration(broker: u16, cameras: &[Sim]) -> String {

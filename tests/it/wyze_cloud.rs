@@ -298,6 +298,41 @@ async fn an_sms_is_sent_once_and_its_code_logs_in() {
     assert_eq!(account.cloud.counts().logins, 1);
 }
 
+#[tokio::test]
+async fn no_code_is_sent_into_a_lock_out() {
+    let account = Account::at(Settings { second_factor: SecondFactor::Sms, ..Settings::generate(4) }).await;
+    let client = account.client();
+    assert_eq!(list(&client).await, Err(CloudError::CodeWanted(CodeBy::Sms)));
+    account.trouble(Fault::LockedOut);
+    for _ in 0..3 {
+        let refused = client.enter_code(Password::new("000000")).await;
+        assert!(matches!(refused, Err(CloudError::LockedOut(_))), "{refused:?}");
+    }
+    let of_second_step = account.cloud.requests_to("/user/login");
+    assert_eq!(of_second_step - account.cloud.requests_to("/user/login/sendSmsCode"), 1, "one code was tried");
+    // Nor does anybody log in meanwhile, after a restart neither.
+    assert!(matches!(list(&client).await, Err(CloudError::LockedOut(_))));
+    assert!(matches!(list(&account.client()).await, Err(CloudError::NotYet(_))));
+    assert_eq!(account.cloud.requests_to(LOGIN), 1);
+}
+
+#[tokio::test]
+async fn nothing_of_an_account_is_left_once_it_is_forgotten() {
+    let account = Account::new().await;
+    list(&account.client()).await.unwrap();
+    let secrets = tokens(&account);
+    assert_eq!(secrets.len(), 2);
+    // What an earlier run could not read has them, too.
+    let damaged = account.folder.path().join("state.json.damaged");
+    fs::copy(account.state_file(), &damaged).unwrap();
+
+    doorstep::app::forget(&doorstep::config::Config::default(), account.folder.path().to_owned()).await.unwrap();
+
+    let left = fs::read_to_string(account.state_file()).unwrap();
+    assert!(secrets.iter().all(|secret| !left.contains(secret)) && !left.contains("wyze"), "{left}");
+    assert!(!damaged.exists());
+}
+
 /// What a fault leads to.
 struct Case {
     fault: Fault,

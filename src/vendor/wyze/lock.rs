@@ -157,7 +157,8 @@ impl<B: Bolt> Life<B> {
                 break;
             }
             match tokio::time::timeout_at(deadline, self.bolt.read()).await {
-                Ok(Ok(Reading { bolt, .. })) => last = bolt,
+                // Of a lock that is offline the cloud only knows how it stood.
+                Ok(Ok(Reading { online, bolt })) => last = bolt.filter(|_| online),
                 // The next step may fare better.
                 Ok(Err(error)) => tracing::debug!(%error, "the lock could not be asked"),
                 Err(_) => break,

@@ -226,6 +226,12 @@ impl Inner {
                 renewal.code.take_if(|pending| pending.tries >= TRIES);
                 Err(CloudError::CodeRefused)
             }
+            Err(CloudError::LockedOut(wait)) => {
+                // It has ended the login that waits for the code; another code would only prolong it.
+                renewal.code = None;
+                renewal.kept.hold_logins(wait);
+                Err(renewal.fail(CloudError::LockedOut(wait), wait))
+            }
             Err(error) => {
                 error.wait().into_iter().for_each(|wait| renewal.kept.hold_logins(wait));
                 Err(error)

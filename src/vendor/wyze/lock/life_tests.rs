@@ -214,6 +214,16 @@ async fn nothing_is_sent_for_somebody_who_has_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_cloud_remembers_of_a_lock_that_is_offline_proves_nothing() {
+    let bolt = Scripted::default();
+    bolt.script().readings = [Ok(Reading { online: false, bolt: Some(Unlocked) })].into();
+    let mut lock = life(&bolt);
+    let (outcome, seen, _) = lock.unlock(false).await;
+    assert_eq!((outcome, seen), (Err(ActionError::Timeout), vec![Unlocking]));
+    assert_eq!(lock.lock(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn errors_on_the_way_do_not_end_the_watch_on_a_moving_lock() {
     let bolt = Scripted::says(&[Locked]);
     bolt.script().readings.push_back(Err(CloudError::Trouble("HTTP 500".to_owned())));

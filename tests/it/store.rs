@@ -52,6 +52,14 @@ fn what_is_forgotten_is_gone_from_the_disk() {
     assert_eq!(store.get::<String>("token"), None);
     let file = fs::read_to_string(folder.path().join(FILE)).unwrap();
     assert!(!file.contains("canary"), "{file}");
+
+    // A file that was moved aside may hold the same; one that cannot be deleted is not passed over.
+    let aside = folder.path().join("state.json.damaged");
+    fs::write(&aside, "lvtx.canary").unwrap();
+    store.clear().unwrap();
+    assert!(!aside.exists());
+    fs::create_dir(&aside).unwrap();
+    assert!(matches!(store.clear(), Err(StoreError::NotWritten(file)) if file == aside));
 }
 
 #[test]

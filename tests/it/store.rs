@@ -54,7 +54,7 @@ fn what_is_forgotten_is_gone_from_the_disk() {
     assert!(!file.contains("canary"), "{file}");
 
     // A file that was moved aside may hold the same; one that cannot be deleted is not passed over.
-    let aside = folder.path().join("state.json.damaged");
+    let aside = folder.path().join(DAMAGED);
     fs::write(&aside, "lvtx.canary").unwrap();
     store.clear().unwrap();
     assert!(!aside.exists());

@@ -270,8 +270,8 @@ fn at_home(folder: &Path) -> Option<File> {
 
 /// Whether what we write there can be read by whoever lives there: root may look in, and leaves nothing.
 fn belongs_to_us(folder: &Path) -> bool {
-    let owner = |path: &Path| fs::metadata(path).map(|found| found.uid()).ok();
-    owner(folder).is_some() && owner(folder) == owner(Path::new("/proc/self"))
+    let owner = |path: &Path| fs::metadata(path).map(|found| found.uid());
+    matches!((owner(folder), owner(Path::new("/proc/self"))), (Ok(theirs), Ok(ours)) if theirs == ours)
 }
 
 /// Takes rights beyond `mode` away, with a warning.

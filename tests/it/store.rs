@@ -44,6 +44,18 @@ fn who_only_looks_in_writes_while_nobody_is_at_home_and_never_beside_the_service
 }
 
 #[test]
+fn root_leaves_no_file_in_the_folder_of_somebody_else() {
+    let folder = own_folder();
+    if let Err(error) = std::os::unix::fs::chown(folder.path(), Some(65_534), None) {
+        return println!("SKIPPED: only root can give a folder away ({error})");
+    }
+    let visitor = Store::visit(folder.path());
+    assert!(visitor.is_read_only());
+    visitor.put("a", &1).unwrap();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_is_forgotten_is_gone_from_the_disk() {
     let folder = own_folder();
     let store = Store::open(folder.path()).unwrap();

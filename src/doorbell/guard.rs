@@ -18,6 +18,7 @@ use super::ActionError;
 use super::audit::Synced;
 use crate::clock::Instant;
 use crate::model::{DeviceId, LockAction};
+use crate::proto::wire::hex;
 use crate::secret::Password;
 
 /// Somebody wants a door locked or opened.
@@ -356,7 +357,7 @@ fn mac_of(secret: &Password, doorbell: &DeviceId, action: LockAction, Stamp { id
     // HMAC takes keys of any length, so there always is one.
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
     mac.update(text.as_bytes());
-    Some(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(&mac.finalize().into_bytes()))
 }
 
 /// The ids of accepted commands, which must not be accepted again. On the disk between runs.

@@ -25,6 +25,7 @@ use super::publisher::Publisher;
 use super::subscriptions::{self, Subscriptions};
 use crate::clock::{self, Instant};
 use crate::config;
+use crate::net::supervise::jitter;
 
 /// The largest packet that is taken; a larger one ends the connection before it is read.
 const MAX_PACKET: usize = 256 * 1024;
@@ -202,7 +203,7 @@ impl Connections {
             }
             max_packet = next_limit(&end);
             let (failure, reason) = diagnose(&end, lived.is_some());
-            let wait = backoff.next(failure, lived, random());
+            let wait = backoff.next(failure, lived, jitter());
             complaint.about(failure, reason, wait);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -524,11 +525,6 @@ fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
         ConnectionError::NetworkTimeout if !was_connected => (Failure::Absent, "no answer".to_owned()),
         error => (Failure::Dropped, error.to_string()),
     }
-}
-
-/// A number in `0.0..1.0`. Where the system has no randomness, the middle will do for spreading work.
-pub(super) fn random() -> f64 {
-    getrandom::u32().map_or(0.5, |random| f64::from(random) / (f64::from(u32::MAX) + 1.0))
 }
 
 #[cfg(test)]

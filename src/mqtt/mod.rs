@@ -28,6 +28,7 @@ use crate::clock;
 use crate::config;
 use crate::doorbell::{Accounts, Doorbell, Registry};
 use crate::model::DeviceId;
+use crate::net::supervise::jitter;
 use announce::Announcer;
 use client::{Client, Message, Plan};
 use commands::{Commands, Inbox, Worker};
@@ -306,7 +307,7 @@ impl Face {
 
 /// Begins after 0.5 to 1 s and takes at most 2 s.
 async fn resend_spread(publisher: Publisher, topics: Vec<String>) {
-    tokio::time::sleep(Duration::from_secs_f64(0.5 + client::random() / 2.0)).await;
+    tokio::time::sleep(Duration::from_secs_f64(0.5 + jitter() / 2.0)).await;
     let gap = Duration::from_secs(2) / u32::try_from(topics.len().max(1)).unwrap_or(u32::MAX);
     for topic in topics {
         publisher.resend(&topic);

@@ -2,12 +2,13 @@
 //! (wyze-cloud reference §1, §6, §8).
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::Sha1;
+
+use super::wire::hex;
 
 /// Whose secret signs a request (§6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,13 +107,6 @@ fn base32(text: &str) -> Option<Vec<u8>> {
 
 fn hex_md5(bytes: &[u8]) -> String {
     hex(&Md5::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sha2::{Digest, Sha256};
 
 use crate::clock::{self, Instant};
+use crate::proto::wire::hex;
 use crate::secret::SignedUrl;
 
 /// How long Amazon's are good for.
@@ -97,7 +98,7 @@ impl Urls {
     /// 64 hexadecimal digits that nobody can foresee.
     fn signature(&self, client_id: &str, date: &str) -> String {
         let digest = Sha256::new().chain_update(self.key).chain_update(client_id).chain_update(date).finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest)
     }
 }
 

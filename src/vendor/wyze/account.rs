@@ -4,7 +4,6 @@
 //! devices stay while the cloud is away.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::doorbell::vendor::Retry;
 use crate::doorbell::{AccountPort, VendorError};
 use crate::model::{self, AccountLink, Capability, DeviceId, Event, Found};
 use crate::net::supervise::{Backoff, jitter};
+use crate::proto::wire::hex;
 use crate::secret::Password;
 use crate::store::Store;
 
@@ -102,10 +102,7 @@ impl Account {
 fn key(login: &WyzeLogin) -> String {
     let at = login.endpoints.api.as_str();
     let digest = Sha256::digest(format!("{}\n{at}", login.email.expose().to_lowercase()));
-    digest.iter().take(8).fold("wyze_devices_".to_owned(), |mut key, byte| {
-        let _infallible = write!(key, "{byte:02x}");
-        key
-    })
+    format!("wyze_devices_{}", hex(digest.get(..8).unwrap_or_default()))
 }
 
 /// # Errors

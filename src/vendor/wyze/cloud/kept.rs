@@ -2,7 +2,6 @@
 //!
 //! One entry in the store for each account, under a name that says nothing about it.
 
-use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, Mac};
@@ -11,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::{self, Instant};
 use crate::config::WyzeLogin;
+use crate::proto::wire::hex;
 use crate::secret::Token;
 use crate::store::Store;
 
@@ -215,13 +215,6 @@ pub(super) fn random_hex<const BYTES: usize>() -> String {
     // Without randomness all installations are alike, which harms nobody.
     let _alike = getrandom::fill(&mut bytes);
     hex(&bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn unix_seconds() -> u64 {

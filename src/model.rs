@@ -84,6 +84,8 @@ pub enum Capability {
     Talk,
     /// A door that the owner has enabled (`doorbells[].unlock`).
     Unlock,
+    /// A still picture when it is asked for one.
+    Snapshot,
 }
 
 impl Capability {
@@ -95,6 +97,7 @@ impl Capability {
             Self::Stream => "stream",
             Self::Talk => "talk",
             Self::Unlock => "unlock",
+            Self::Snapshot => "snapshot",
         }
     }
 }
@@ -161,6 +164,8 @@ pub struct State {
     pub last_ring: Option<Ring>,
     /// `None` when no door is enabled for this doorbell.
     pub door: Option<Door>,
+    /// Why nobody can talk at present although it has a speaker, in whole sentences for the owner.
+    pub talk_obstacle: Option<String>,
 }
 
 /// How the door beside a doorbell stands.
@@ -223,6 +228,7 @@ pub enum Role {
     Doorbell,
     Camera,
     Lock,
+    Garage,
     Other,
 }
 

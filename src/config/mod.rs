@@ -7,6 +7,7 @@ mod mistake;
 mod section;
 mod tree;
 mod values;
+mod vivint;
 mod wyze;
 
 use std::collections::HashSet;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
+pub use vivint::{Vivint, VivintEndpoints};
 pub use wyze::{Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
 
 use crate::model::DeviceId;
@@ -28,6 +30,7 @@ pub struct Config {
     pub http: Http,
     pub media: Media,
     pub wyze: Vec<Wyze>,
+    pub vivint: Vec<Vivint>,
     pub doorbells: Vec<DoorbellOverride>,
 }
 
@@ -190,6 +193,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 
 fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let mut macs = HashSet::new();
+    let mut usernames = HashSet::new();
     let mut named = Named::default();
     let mqtt = file.section("mqtt", read_mqtt);
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
@@ -198,6 +202,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
         http: file.section("http", read_http).unwrap_or_default(),
         media: file.section("media", read_media).unwrap_or_default(),
         wyze: file.sections("wyze", |account| wyze::read(account, &mut macs)),
+        vivint: file.sections("vivint", |account| vivint::read(account, &mut usernames)),
         doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut named, &own_topics)),
     })
 }

@@ -91,6 +91,26 @@ pub(super) const EVENT_VALUE: Kind<u32> = Kind {
 pub(super) const POLL_S: Kind<u64> =
     Kind { expected: "a number of seconds from 1 to 60", parse: |text| number(text, 1..=60) };
 
+pub(super) const USERNAME: Kind<Email> =
+    Kind { expected: "the name or e-mail address of the account's login", parse: |text| filled(text).map(Email::new) };
+
+pub(super) const FIREBASE_API_KEY: Kind<Token> = Kind {
+    expected: "the web API key of Vivint's app, 39 characters that begin with `AIza`",
+    parse: |text| filled(text).map(Token::new),
+};
+
+pub(super) const SUBSCRIBE_KEY: Kind<String> =
+    Kind { expected: "a PubNub subscribe key, `sub-c-…`", parse: |text| filled(text).map(str::to_owned) };
+
+pub(super) const RING_QUIET_S: Kind<u64> =
+    Kind { expected: "a number of seconds from 0 to 60", parse: |text| number(text, 0..=60) };
+
+pub(super) const ICE_SERVER: Kind<String> =
+    Kind { expected: "`stun:host:port` or `turn:host:port`", parse: ice_server };
+
+pub(super) const TURN_USERNAME: Kind<String> =
+    Kind { expected: "the user name at the TURN server", parse: |text| filled(text).map(str::to_owned) };
+
 pub(super) const ENDPOINT: Kind<Url> =
     Kind { expected: "an address, `https://host` (`http://` on this machine only)", parse: endpoint };
 
@@ -320,6 +340,21 @@ fn email(text: &str) -> Result<Email, Reason> {
 
 fn filled(text: &str) -> Result<&str, Reason> {
     if text.trim().is_empty() { Err("there is nothing in it") } else { Ok(text) }
+}
+
+/// TURN over UDP is all that the WebRTC engine speaks.
+fn ice_server(text: &str) -> Result<String, Reason> {
+    let (scheme, place) = text.split_once(':').ok_or("no `stun:` or `turn:` in front")?;
+    if !matches!(scheme, "stun" | "turn") {
+        return Err("neither `stun:` nor `turn:`, which are the ones it can use");
+    }
+    let (host, port) = place.rsplit_once(':').ok_or("there is no port")?;
+    let fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-[]:".contains(c));
+    match (fits, port.parse::<NonZeroU16>()) {
+        (true, Ok(_)) => Ok(text.to_owned()),
+        (true, Err(_)) => Err("not a port from 1 to 65535"),
+        (false, _) => Err("that is no host"),
+    }
 }
 
 fn totp_secret(text: &str) -> Result<Password, Reason> {

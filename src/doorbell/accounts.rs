@@ -263,8 +263,10 @@ impl House {
         let registry = match found.role {
             Role::Doorbell => &self.doorbells,
             Role::Camera if found.obstacle.is_none() => &self.doorbells,
-            Role::Lock if found.obstacle.is_none() && self.wishes.locks.contains(&found.info.id) => &self.locks,
-            Role::Camera | Role::Lock | Role::Other => return,
+            Role::Lock | Role::Garage if found.obstacle.is_none() && self.wishes.locks.contains(&found.info.id) => {
+                &self.locks
+            }
+            Role::Camera | Role::Lock | Role::Garage | Role::Other => return,
         };
         let id = found.info.id.clone();
         if let Some(ours) = self.ours.get_mut(&id) {

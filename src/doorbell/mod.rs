@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,7 @@ use ring_log::RingLog;
 pub use accounts::Accounts;
 pub use door::Door;
 pub use registry::Registry;
-pub use vendor::{AccountPort, DevicePort, Request, TalkLine, Vendor, VendorError};
+pub use vendor::{AccountPort, DevicePort, Question, Request, TalkLine, Vendor, VendorError};
 
 /// Why an action did not happen, in words for the owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -221,6 +222,25 @@ impl Doorbell {
     /// `Unsupported` when the camera is not called that way, otherwise why the vendor's cloud did not arrange it.
     pub async fn arrange_call(&self) -> Result<Signalling, ActionError> {
         self.ask(|reply| Command::Device(Request::ArrangeCall { reply })).await
+    }
+
+    /// A still picture, taken now: a JPEG.
+    ///
+    /// # Errors
+    /// `Unsupported` where none can be taken, otherwise why the camera or its cloud did not take one.
+    pub async fn take_snapshot(&self) -> Result<Bytes, ActionError> {
+        if !self.info().capabilities.contains(&Capability::Snapshot) {
+            return Err(ActionError::Unsupported("it takes no still pictures"));
+        }
+        self.ask(|reply| Command::Device(Request::TakeSnapshot { reply })).await
+    }
+
+    /// What is known of the device, or what it answers. Nothing secret is in it.
+    ///
+    /// # Errors
+    /// `Unsupported` where that cannot be asked, otherwise why there is no answer.
+    pub async fn diagnose(&self, question: Question) -> Result<Value, ActionError> {
+        self.ask(|reply| Command::Device(Request::Diagnose { question, reply })).await
     }
 
     /// Works the lock that this is. Only the guard makes permits.

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +80,23 @@ pub enum Request {
     /// Work the lock, once. The permit says what to do, and that the guard has allowed it. The answer is how the
     /// lock stands afterwards.
     WorkLock { permit: Permit, reply: oneshot::Sender<Result<LockState, ActionError>> },
+    /// Take a still picture: a JPEG, and no older than the asking.
+    TakeSnapshot { reply: oneshot::Sender<Result<Bytes, ActionError>> },
+    /// Tell what is known of the device, or what it answers when asked, for whoever looks for a fault. Nothing
+    /// secret is in the answer.
+    Diagnose { question: Question, reply: oneshot::Sender<Result<Value, ActionError>> },
+}
+
+/// What can be asked for a diagnosis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// How the account lists it.
+    Record,
+    /// When its oldest recording was made. Asked of the device itself.
+    OldestTimestamp,
+    /// What it tells of itself. Asked of the device itself.
+    Metadata,
 }
 
 impl Request {
@@ -88,6 +107,8 @@ impl Request {
             Self::StartTalk { reply } => drop(reply.send(Err(why))),
             Self::ArrangeCall { reply } => drop(reply.send(Err(why))),
             Self::WorkLock { reply, .. } => drop(reply.send(Err(why))),
+            Self::TakeSnapshot { reply } => drop(reply.send(Err(why))),
+            Self::Diagnose { reply, .. } => drop(reply.send(Err(why))),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod kvs;
 pub mod tutk;
+pub mod vivint;
 pub mod wire;
 pub mod wyze;
 

@@ -1,5 +1,6 @@
 //! The vendors. Reading [`all`] is reading the product.
 
+pub mod vivint;
 pub mod wyze;
 
 use std::sync::Arc;

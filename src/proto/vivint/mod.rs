@@ -1,0 +1,1 @@
+//! What Vivint's cloud, its signalling database and its cameras say (docs/protocol/vivint.md).

@@ -1,6 +1,7 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
 pub mod devices;
+pub mod models;
 
 use crate::doorbell::VendorError;
 use crate::doorbell::vendor::BoxFuture;

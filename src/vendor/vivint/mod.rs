@@ -1,5 +1,6 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
+pub mod cloud;
 pub mod devices;
 pub mod models;
 

@@ -55,11 +55,11 @@ fn offer_of_the_camera() -> Value {
 }
 
 fn candidates(heard: &[Heard]) -> Vec<&str> {
-    let candidate = |heard| match heard {
-        &Heard::Candidate(ref candidate) => Some(candidate.as_str()),
+    let candidates = heard.iter().map(|heard| match heard {
+        Heard::Candidate(candidate) => Some(candidate.as_str()),
         _ => None,
-    };
-    heard.iter().filter_map(candidate).collect()
+    });
+    candidates.flatten().collect()
 }
 
 fn ignored(dialogue: &mut Dialogue, value: &Value) -> Ignored {

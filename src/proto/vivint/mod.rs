@@ -2,3 +2,5 @@
 
 pub mod login;
 pub mod realtime;
+pub mod channel;
+pub mod signaling;

@@ -12,4 +12,5 @@ pub mod options;
 pub mod sound;
 pub mod tone;
 pub mod tutk_camera;
+pub mod vivint;
 pub mod wyze_cloud;

@@ -1,1 +1,3 @@
 //! What Vivint's cloud, its signalling database and its cameras say (docs/protocol/vivint.md).
+
+pub mod database;

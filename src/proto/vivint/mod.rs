@@ -4,3 +4,4 @@ pub mod channel;
 pub mod login;
 pub mod realtime;
 pub mod signaling;
+pub mod database;

@@ -3,6 +3,9 @@
 pub mod cloud;
 pub mod devices;
 pub mod models;
+pub mod database;
+pub mod devices;
+pub mod firebase;
 
 use crate::doorbell::VendorError;
 use crate::doorbell::vendor::BoxFuture;

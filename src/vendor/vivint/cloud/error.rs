@@ -134,6 +134,25 @@ impl CloudError {
     pub fn leaves_unknown(&self) -> bool {
         matches!(self, Self::Http(_) | Self::Trouble(_)) && !self.was_not_sent()
     }
+
+    /// Whether it is of the whole account and not of what was asked for.
+    pub(in super::super) fn is_of_the_account(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Trouble(_) | Self::Misunderstood(_) => false,
+            Self::LoginRefused
+            | Self::TotpRefused
+            | Self::CodeWanted(_)
+            | Self::CodeRefused
+            | Self::NotACode
+            | Self::NoLogin
+            | Self::Borrowed
+            | Self::Blocked(_)
+            | Self::Limited(_)
+            | Self::NotYet(_)
+            | Self::TokenRefused
+            | Self::Renewing => true,
+        }
+    }
 }
 
 impl From<HttpError> for CloudError {

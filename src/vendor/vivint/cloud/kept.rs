@@ -181,7 +181,7 @@ impl Kept {
 
 /// Says whose something is and where it is good, and gives neither away: tokens of one cloud are never sent to
 /// another.
-fn key(of: &str, login: &Vivint) -> String {
+pub(in super::super) fn key(of: &str, login: &Vivint) -> String {
     let mut hash = Sha256::new();
     let at = &login.endpoints;
     for part in [login.username.expose().to_lowercase().as_str(), at.identity.as_str(), at.api.as_str()] {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub use error::{CloudError, CodeBy};
+pub(super) use kept::key;
 
 use super::IdTokens;
 use super::devices::Place;
@@ -133,8 +134,8 @@ impl Cloud {
     ///
     /// # Errors
     /// As `authuser`.
-    pub async fn once(&self) -> Result<Once<'_>, CloudError> {
-        Ok(Once { inner: &self.0, tokens: self.0.tokens().await? })
+    pub async fn once(&self) -> Result<Once, CloudError> {
+        Ok(Once { inner: self.0.clone(), tokens: self.0.tokens().await? })
     }
 
     /// Gives Vivint the code that a call has failed for with `CodeWanted`.
@@ -164,12 +165,12 @@ impl IdTokens for Cloud {
 
 /// Leave to give one command with a login that is fresh. What a refused token or a time-out leaves is for the caller
 /// to find out: it is never given again.
-pub struct Once<'a> {
-    inner: &'a Inner,
+pub struct Once {
+    inner: Arc<Inner>,
     tokens: Arc<Tokens>,
 }
 
-impl Once<'_> {
+impl Once {
     /// Locks, or unlocks.
     ///
     /// # Errors

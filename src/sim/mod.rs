@@ -9,6 +9,7 @@ mod ear;
 pub mod kvs_camera;
 pub mod lossy_link;
 pub mod options;
+pub mod rtsp;
 pub mod sound;
 pub mod tone;
 pub mod tutk_camera;

@@ -2,12 +2,11 @@
 
 mod account;
 pub mod cloud;
-pub mod devices;
-pub mod models;
 pub mod database;
 pub mod devices;
 pub mod firebase;
 mod lock;
+pub mod models;
 mod realtime;
 mod systems;
 

@@ -35,6 +35,9 @@ use webrtc::peer_connection::{
     SettingEngine, SettingEngineBuilder, configure_nack, configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
+pub(crate) use depacketize::{Depacketizer, Piece};
+pub(crate) use rtp_clock::RtpClock;
+
 use super::interfaces;
 use super::kvs_call::IceServer;
 use crate::clock::{self, Instant};

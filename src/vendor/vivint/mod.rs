@@ -1,6 +1,9 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
+pub mod camera;
 pub mod devices;
+pub mod rtsp;
+mod snapshot;
 
 use crate::doorbell::VendorError;
 use crate::doorbell::vendor::BoxFuture;

@@ -1,13 +1,17 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
 mod account;
+pub mod camera;
 pub mod cloud;
 pub mod database;
+pub mod devices;
 pub mod devices;
 pub mod firebase;
 mod lock;
 pub mod models;
 mod realtime;
+pub mod rtsp;
+mod snapshot;
 mod systems;
 
 use std::collections::BTreeMap;

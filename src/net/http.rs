@@ -186,6 +186,13 @@ impl Request {
         request
     }
 
+    /// A POST of `fields`, as a page's form is sent.
+    pub fn post_form(url: Url, fields: &[(&str, &str)]) -> Self {
+        let mut request = Self::new(Method::POST, url).header("content-type", "application/x-www-form-urlencoded");
+        request.body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish().into();
+        request
+    }
+
     /// `name` in lower case. A value that cannot be sent makes the call fail.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {

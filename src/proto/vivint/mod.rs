@@ -1,4 +1,5 @@
 //! What Vivint's cloud, its signalling database and its cameras say (docs/protocol/vivint.md).
 
 pub mod channel;
+pub mod database;
 pub mod signaling;

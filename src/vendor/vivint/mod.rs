@@ -1,6 +1,8 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
+pub mod database;
 pub mod devices;
+pub mod firebase;
 
 use crate::doorbell::VendorError;
 use crate::doorbell::vendor::BoxFuture;

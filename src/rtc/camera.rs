@@ -194,8 +194,16 @@ impl CameraPeer {
         Ok((peer, channels))
     }
 
+    /// Opens the data channel as soon as there is a connection.
     fn carry(&mut self, origin: Origin) {
-        let (control, channel) = Control::start(origin, ending::over(self.state.clone()));
+        let (connection, connected, state) = (self.connection.clone(), self.connected(), self.state.clone());
+        let connection_over = async move {
+            if connected.await.is_ok() {
+                engine::hurry(&*connection).await;
+            }
+            ending::over(state).await;
+        };
+        let (control, channel) = Control::start(origin, connection_over);
         self.control = Some(control);
         self.channel = Some(channel);
     }
@@ -221,9 +229,6 @@ impl CameraPeer {
 
     async fn take_offer(&mut self, offer: Description) -> Result<(), Error> {
         self.connection.set_remote_description(RTCSessionDescription::offer(offer.sdp)?).await?;
-        for candidate in offer.candidates {
-            self.add(candidate).await;
-        }
         let answer = self.connection.create_answer(None).await?;
         self.sdp.clone_from(&answer.sdp);
         self.connection.set_local_description(answer).await
@@ -265,26 +270,18 @@ impl CameraPeer {
             self.speech = Some(microphone.negotiated(format, &self.sound).await.map_err(PeerError::Setup)?);
         }
         let description = RTCSessionDescription::answer(answer.sdp).map_err(|_| PeerError::BadAnswer)?;
-        self.connection.set_remote_description(description).await.map_err(|_| PeerError::BadAnswer)?;
-        for candidate in answer.candidates {
-            self.add(candidate).await;
-        }
-        Ok(())
+        self.connection.set_remote_description(description).await.map_err(|_| PeerError::BadAnswer)
     }
 
     /// Takes an address of the camera. To be called after the answer has been taken.
     pub async fn add_candidate(&mut self, candidate: &str) {
-        if let Some(candidate) = candidates::cleaned(candidate) {
-            self.add(candidate).await;
-        }
-    }
-
-    async fn add(&mut self, candidate: String) {
+        let Some(candidate) = candidates::cleaned(candidate) else { return };
         if self.remote_candidates < engine::MOST_CANDIDATES {
             self.remote_candidates += 1;
             // One that the engine refuses is one that leads nowhere.
             let candidate = RTCIceCandidateInit { candidate, ..Default::default() };
             let _refused = self.connection.add_ice_candidate(candidate).await;
+            engine::wake(&*self.connection).await;
         }
     }
 

@@ -2,4 +2,6 @@
 
 pub mod channel;
 pub mod database;
+pub mod login;
+pub mod realtime;
 pub mod signaling;

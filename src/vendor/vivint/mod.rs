@@ -5,7 +5,6 @@ pub mod camera;
 pub mod cloud;
 pub mod database;
 pub mod devices;
-pub mod devices;
 pub mod firebase;
 mod lock;
 pub mod models;

@@ -11,6 +11,7 @@ mod listener;
 pub mod lossy_link;
 mod made_up;
 pub mod options;
+pub mod rtsp;
 pub mod sound;
 pub mod tone;
 pub mod tutk_camera;

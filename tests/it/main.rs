@@ -30,6 +30,7 @@ mod page;
 mod page_account;
 mod page_door;
 mod readme;
+mod rtsp_server;
 mod secrets;
 mod service;
 mod service_command;

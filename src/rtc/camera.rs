@@ -239,7 +239,8 @@ impl CameraPeer {
     /// Waits until every candidate of ours is known, or the time is up. From then on [`Self::sdp`] holds those that
     /// are known, for cameras that want them there.
     pub async fn gathered(&mut self, within: Duration) {
-        let complete = self.gathering.wait_for(|state| *state == RTCIceGatheringState::Complete);
+        let gathering = &mut self.gathering;
+        let complete = async { gathering.wait_for(|state| *state == RTCIceGatheringState::Complete).await.is_ok() };
         let _known_so_far = tokio::time::timeout(within, complete).await;
         if let Some(description) = self.connection.local_description().await {
             self.sdp = description.sdp;

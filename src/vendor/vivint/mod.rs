@@ -1,6 +1,8 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
 mod account;
+mod call;
+pub mod caller;
 pub mod cloud;
 pub mod database;
 pub mod devices;
@@ -9,6 +11,7 @@ mod lock;
 pub mod models;
 mod realtime;
 mod systems;
+pub mod talk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -37,10 +37,12 @@ use crate::secret::Password;
 pub use channel::Channel;
 use channel::{Control, Origin};
 use codecs::SoundCodecs;
+pub(crate) use depacketize::{Depacketizer, Piece};
 use description::Description;
 pub use ending::Ending;
 use engine::News;
 use receive::Receiver;
+pub(crate) use rtp_clock::RtpClock;
 use speech::{Microphone, Speech};
 
 /// What a connection is for.

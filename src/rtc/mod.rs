@@ -19,6 +19,7 @@ mod timeline;
 mod udp;
 mod viewers;
 
+pub(crate) use camera::{Depacketizer, Piece, RtpClock};
 pub use certificate::{Certificate, CertificateError};
 pub use sdp::{AnswerError, Offer};
 pub use viewers::{Answered, Counters, MicPacket, Settings, Viewers};

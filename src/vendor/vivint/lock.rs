@@ -169,8 +169,6 @@ impl<'a, B: Bolt> Life<'a, B> {
 
     async fn run(mut self, mut requests: mpsc::Receiver<Request>, stop: &CancellationToken) {
         loop {
-            let told = self.look();
-            let step = self.moving.as_ref().and_then(Moving::next_step);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -183,10 +181,19 @@ impl<'a, B: Bolt> Life<'a, B> {
                     },
                     Some(other) => self.vivint.answer(&self.id, other, "it is a lock"),
                 },
-                Ok(()) = self.known.changed() => {}
-                () = at(step) => self.step(),
-                () = at(told.until) => {}
+                () = self.turn() => {}
             }
+        }
+    }
+
+    /// Shows what is known, and waits until there is something new to show or to do.
+    async fn turn(&mut self) {
+        let told = self.look();
+        let step = self.moving.as_ref().and_then(Moving::next_step);
+        tokio::select! {
+            Ok(()) = self.known.changed() => {}
+            () = at(step) => self.step(),
+            () = at(told.until) => {}
         }
     }
 
@@ -232,7 +239,7 @@ impl<'a, B: Bolt> Life<'a, B> {
             self.show(told.lock.filter(|_| told.online));
             return told;
         };
-        let news = told.lock.filter(|_| told.online && told.at.is_some_and(|at| at >= moving.since));
+        let news = told.lock.filter(|_| told.online && told.at.is_some_and(|at| at > moving.since));
         match news {
             Some(state) if state == reached(moving.action) || state == LockState::Jammed => {
                 tracing::info!(
@@ -245,7 +252,10 @@ impl<'a, B: Bolt> Life<'a, B> {
                 self.show(Some(state));
             }
             // The cloud may not have heard from the lock since.
-            _ => self.show(Some(self::moving(self.moving.as_ref().map_or(LockAction::Lock, |moving| moving.action)))),
+            _ => {
+                let shown = self::moving(moving.action);
+                self.show(Some(shown));
+            }
         }
         told
     }
@@ -258,7 +268,7 @@ impl<'a, B: Bolt> Life<'a, B> {
             Some((_, Step::Answer)) => {
                 // A garage door takes longer than anybody waits, and says that it is on its way.
                 let on_its_way =
-                    told.at.is_some_and(|at| at >= moving.since) && told.lock == Some(self::moving(moving.action));
+                    told.at.is_some_and(|at| at > moving.since) && told.lock == Some(self::moving(moving.action));
                 let outcome = if on_its_way { Ok(self::moving(moving.action)) } else { Err(ActionError::Timeout) };
                 moving.answer(outcome);
             }

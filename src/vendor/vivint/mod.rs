@@ -3,6 +3,7 @@
 mod account;
 mod call;
 pub mod caller;
+pub mod camera;
 pub mod cloud;
 pub mod database;
 pub mod devices;
@@ -10,6 +11,8 @@ pub mod firebase;
 mod lock;
 pub mod models;
 mod realtime;
+pub mod rtsp;
+mod snapshot;
 mod systems;
 pub mod talk;
 

@@ -53,6 +53,17 @@ enum PollError {
     Garbled,
 }
 
+impl PollError {
+    /// Whether it may be what stands at this place of the channel, rather than the way there.
+    fn is_of_its_place(&self) -> bool {
+        use HttpError::{NotJson, TooDeep, TooLarge};
+        matches!(
+            self,
+            Self::Garbled | Self::Status(400..500) | Self::Http(TooLarge { .. } | TooDeep { .. } | NotJson { .. })
+        )
+    }
+}
+
 /// Listens as long as the account lives.
 pub(super) struct Listener<'a> {
     vivint: &'a Vivint,
@@ -189,9 +200,7 @@ impl<'a> Listener<'a> {
         } else if reading.failures >= Self::TELL_AFTER {
             self.desk.push_is(Some(cannot_ask(error))).await;
         }
-        let is_unreadable =
-            !matches!(error, PollError::Http(HttpError::TimedOut { .. } | HttpError::Unreachable { .. }));
-        if is_unreadable && reading.failures % Self::UNREADABLE_AFTER == 0 {
+        if error.is_of_its_place() && reading.failures.is_multiple_of(Self::UNREADABLE_AFTER) {
             reading.cursor = Reading::BEGINNING;
         }
         tokio::time::sleep(reading.backoff.next(Duration::ZERO, jitter())).await;

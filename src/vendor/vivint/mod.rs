@@ -1,6 +1,8 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
 mod account;
+mod call;
+pub mod caller;
 pub mod camera;
 pub mod cloud;
 pub mod database;
@@ -12,6 +14,7 @@ mod realtime;
 pub mod rtsp;
 mod snapshot;
 mod systems;
+pub mod talk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ pub mod framing;
 mod interfaces;
 mod keyframe_request;
 pub mod kvs_call;
-mod packetize;
+pub(crate) mod packetize;
 mod peer;
 mod playout;
 mod sdp;

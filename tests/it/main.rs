@@ -42,6 +42,7 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint_doorbell;
 mod whep;
 mod wyze;
 mod wyze_account;

@@ -3,4 +3,5 @@
 //!
 //! Written from the reference and not from our client. What the reference does not know is said where it is made up.
 
+pub mod doorbell;
 pub mod tree;

@@ -43,6 +43,7 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint_call;
 mod vivint_doorbell;
 mod vivint_sim;
 mod vivint_sim_database;

@@ -42,6 +42,8 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint_account;
+mod vivint_lock;
 mod vivint_sim;
 mod vivint_sim_database;
 mod whep;

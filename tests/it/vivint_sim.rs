@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use doorstep::clock;
-use doorstep::proto::wyze::totp;
+use doorstep::proto::totp::totp;
 use doorstep::secret::Password;
 use doorstep::sim::vivint::{Command, Event, Fault, SecondFactor, Settings};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! WebRTC: the only place that names `rtc` and `webrtc`. Every viewer sits on one UDP port; each camera has a
 //! connection of its own.
 
-mod camera;
+pub mod camera;
 mod certificate;
 pub mod demux;
 mod feed;
@@ -19,6 +19,7 @@ mod timeline;
 mod udp;
 mod viewers;
 
+pub(crate) use camera::{Depacketizer, Piece, RtpClock};
 pub use certificate::{Certificate, CertificateError};
 pub use sdp::{AnswerError, Offer};
 pub use viewers::{Answered, Counters, MicPacket, Settings, Viewers};

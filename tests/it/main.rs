@@ -6,6 +6,7 @@
 mod accounts;
 mod broker;
 mod browser_whep;
+mod camera_peer;
 mod config;
 mod corpus;
 mod demo;

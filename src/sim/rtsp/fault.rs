@@ -18,7 +18,7 @@ pub enum Fault {
     HugeFrame,
     /// Bytes without form between the frames.
     Garbage,
-    /// Every tenth packet is left out, as by a camera that cannot keep up.
+    /// Some packets of the picture are left out, as by a camera that cannot keep up.
     Skips,
     /// The description says that it has 4 GiB.
     HugeReply,

@@ -16,6 +16,8 @@ use crate::sim::sound::Sound;
 
 /// RFC 3550 §6.2.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Often enough to be noticed within seconds, and not so often that no keyframe is whole.
+const SKIPPED: u64 = 60;
 
 pub(super) struct Film {
     pub(super) clip: Clip,
@@ -106,7 +108,7 @@ impl Film {
         let last = payloads.len().saturating_sub(1);
         for (n, payload) in payloads.iter().enumerate() {
             self.packets += 1;
-            let skipped = fault == Some(Fault::Skips) && self.packets.is_multiple_of(10);
+            let skipped = fault == Some(Fault::Skips) && self.packets.is_multiple_of(SKIPPED);
             track.packet(unit.pts, n == last, payload, Some(&mut *out).filter(|_| !skipped));
         }
     }

@@ -17,7 +17,7 @@ use super::tokens::Purpose;
 use super::world::World;
 use super::{Event, Fault};
 use crate::clock::{self, Instant};
-use crate::proto::totp::totp;
+use crate::proto::totp;
 use crate::sim::made_up::random_hex;
 
 pub(super) const CLIENT: &str = "ios";

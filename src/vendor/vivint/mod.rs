@@ -1,11 +1,20 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
 mod account;
+mod call;
+pub mod caller;
+pub mod camera;
 pub mod cloud;
+pub mod database;
 pub mod devices;
+pub mod firebase;
 mod lock;
+pub mod models;
 mod realtime;
+pub mod rtsp;
+mod snapshot;
 mod systems;
+pub mod talk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

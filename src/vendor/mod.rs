@@ -11,9 +11,8 @@ use crate::store::Store;
 
 /// Every account the configuration names. Tokens are kept in `store`.
 pub fn all(config: &Config, store: &Store) -> Vec<Arc<dyn Vendor>> {
-    config
-        .wyze
-        .iter()
-        .map(|account| Arc::new(wyze::Wyze::new(account, &config.doorbells, store)) as Arc<dyn Vendor>)
-        .collect()
+    let wishes = &config.doorbells;
+    let wyze = config.wyze.iter().map(|account| Arc::new(wyze::Wyze::new(account, wishes, store)) as Arc<dyn Vendor>);
+    let vivint = config.vivint.iter().map(|account| Arc::new(vivint::Vivint::new(account, wishes, store)) as _);
+    wyze.chain(vivint).collect()
 }

@@ -42,6 +42,8 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint_camera;
+mod vivint_stream;
 mod whep;
 mod wyze;
 mod wyze_account;

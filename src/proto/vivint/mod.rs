@@ -1,1 +1,4 @@
 //! What Vivint's cloud, its signalling database and its cameras say (docs/protocol/vivint.md).
+
+pub mod login;
+pub mod realtime;

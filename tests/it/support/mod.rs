@@ -17,3 +17,4 @@ pub(crate) mod service;
 pub(crate) mod tcp_proxy;
 pub(crate) mod tutk_hand;
 pub(crate) mod viewer;
+pub(crate) mod vivint_camera;

@@ -11,6 +11,7 @@ mod doorstep;
 mod ffmpeg;
 mod go2rtc;
 mod http;
+mod turn;
 mod wait;
 mod wav;
 mod wyze;
@@ -21,8 +22,12 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers =
-        [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing()), (wyze::tests(), wyze::missing())];
+    let peers = [
+        (go2rtc::tests(), go2rtc::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (turn::tests(), turn::missing()),
+        (wyze::tests(), wyze::missing()),
+    ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));
         tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))

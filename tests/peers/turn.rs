@@ -9,8 +9,12 @@ use doorstep::clock;
 use doorstep::media::{AudioFormat, MediaHub};
 use doorstep::rtc::camera::{CameraPeer, IceServer, Sound, Wanted};
 use doorstep::secret::Password;
+use doorstep::sim::vivint::doorbell::{self, Codec};
+use doorstep::sim::vivint::tree::Tree;
 use libtest_mimic::Trial;
+use serde_json::json;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::promise;
 use crate::wait::{PATIENCE, until};
@@ -18,6 +22,7 @@ use crate::wait::{PATIENCE, until};
 pub(crate) fn tests() -> Vec<Trial> {
     vec![
         promise("turn::a_call_that_may_only_be_relayed_goes_through_the_server", is_relayed),
+        promise("turn::a_virtual_doorbell_behind_a_relay_is_reached_through_it", a_doorbell_is_relayed),
         promise("turn::a_server_that_is_not_there_costs_no_more_than_the_time_that_is_given", is_not_there),
     ]
 }
@@ -119,6 +124,36 @@ async fn is_relayed() {
     assert_eq!(timeout(PATIENCE, theirs.next()).await.expect("the call goes on"), None);
     // ICE alone would tell it after 10 s.
     assert!(begun.elapsed() < Duration::from_secs(2), "noticed after {:?}", begun.elapsed());
+}
+
+async fn a_doorbell_is_relayed() {
+    let (server, tree, stop) = (Server::start().await, Tree::default(), CancellationToken::new());
+    let _stops = stop.clone().drop_guard();
+    let settings = doorbell::Settings {
+        uuid: "doorbell".to_owned(),
+        system: 7,
+        tree: tree.clone(),
+        codec: Codec::Opus,
+        relay: Some(server.as_ice()),
+        fault: None,
+    };
+    let _doorbell = doorbell::start(settings, stop);
+    let mut node = tree.watch("groups/7/devices/app/msg");
+    assert!(node.recv().await.unwrap().is_null());
+    // The app itself may take any way, and there is but the one.
+    let servers = [server.as_ice()];
+    let mut app = CameraPeer::offer(Wanted { relay_only: false, ..wanted(&servers) }).await.unwrap();
+    app.gathered(PATIENCE).await;
+    let offer = json!({"type": "sdp", "sdpType": "offer", "sdp": app.sdp(), "from": "app", "transactionUuid": "1"});
+    tree.put("groups/7/devices/doorbell/msg", offer);
+    let answer = timeout(PATIENCE, node.recv()).await.expect("no answer").unwrap();
+    let answer = answer["sdp"].as_str().expect("the first message is not the answer");
+    assert_relayed(answer);
+    app.answer(answer).await.unwrap();
+    let mut channel = app.take_channel().unwrap();
+    timeout(PATIENCE, channel.opened()).await.expect("no channel").unwrap();
+    channel.send(Bytes::from_static(b"\x0a\x00")).await.unwrap();
+    assert_eq!(timeout(PATIENCE, channel.next()).await.expect("no Pong").unwrap()[..], *b"\x12\x00");
 }
 
 async fn is_not_there() {

@@ -1,6 +1,7 @@
 //! A camera from the doorbell's side: streamed while somebody watches, and beside that it talks, takes still pictures
 //! and answers questions.
 
+mod services;
 mod stream;
 
 use std::pin::Pin;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::devices::Camera;
@@ -22,6 +23,7 @@ use crate::clock::{self, Instant};
 use crate::doorbell::vendor::BoxFuture;
 use crate::doorbell::{ActionError, DevicePort, Question, Request, TalkLine, VendorError};
 use crate::model::Link;
+pub(super) use services::{OfAccount, Ways};
 use stream::Attempt;
 
 /// Pictures and answers on their way to whoever asked; one more is refused.
@@ -31,7 +33,7 @@ const MOST_ERRANDS: usize = 4;
 pub type TalkReply = oneshot::Sender<Result<TalkLine, ActionError>>;
 
 /// What a camera's life asks of its account and of the clouds behind it.
-pub trait Account: Sync {
+pub trait Services: Sync {
     /// As the account lists it now.
     fn camera(&self) -> Result<Camera, VendorError>;
     /// The same, listed anew: its own login may have changed.
@@ -42,10 +44,12 @@ pub trait Account: Sync {
     /// Which way to its picture worked last.
     fn worked(&self) -> &Worked;
 
-    /// Has the camera take a still picture; when it has, `thumbnails` says so.
+    /// Has the camera take a still picture.
     fn request_thumbnail(&self) -> BoxFuture<'_, Result<(), VendorError>>;
     /// When the newest still picture was taken.
-    fn thumbnails(&self) -> watch::Receiver<Option<SystemTime>>;
+    fn newest_thumbnail(&self) -> Option<SystemTime>;
+    /// Waits for one that is newer than this.
+    fn newer_thumbnail(&self, than: Option<SystemTime>) -> BoxFuture<'_, SystemTime>;
     fn thumbnail(&self, taken_at: SystemTime) -> BoxFuture<'_, Result<Bytes, VendorError>>;
 
     /// Its record in the account, without what is secret.
@@ -92,15 +96,15 @@ impl Worked {
 ///
 /// # Errors
 /// Why there is no picture.
-pub async fn live(account: &impl Account, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+pub async fn live(services: &impl Services, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
     port.state.send_modify(|state| {
         // As far as is known: nothing is asked of a camera that nobody wants.
         state.link = Link::Ready;
-        state.talk_obstacle = account.talk_obstacle();
+        state.talk_obstacle = services.talk_obstacle();
     });
     let leave = CancellationToken::new();
     let life = Life {
-        account,
+        services,
         port,
         leave,
         streaming: None,
@@ -114,8 +118,8 @@ pub async fn live(account: &impl Account, port: DevicePort, stop: CancellationTo
 
 type Running<'a, T> = Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
-struct Life<'a, A> {
-    account: &'a A,
+struct Life<'a, S> {
+    services: &'a S,
     port: DevicePort,
     /// Cancelled when this life ends, for what has to say farewell.
     leave: CancellationToken,
@@ -129,11 +133,11 @@ struct Life<'a, A> {
     failure: Option<VendorError>,
 }
 
-impl<'a, A: Account> Life<'a, A> {
+impl<'a, S: Services> Life<'a, S> {
     async fn run(mut self, stop: CancellationToken) -> Result<(), VendorError> {
         let media = self.port.media.clone();
         if self.port.state.borrow().talk_obstacle.is_none() {
-            self.errands.push(self.account.warm());
+            self.errands.push(self.services.warm());
         }
         loop {
             if self.talk.is_none()
@@ -160,7 +164,7 @@ impl<'a, A: Account> Life<'a, A> {
     fn stream(&mut self) {
         self.port.state.send_modify(|state| state.link = Link::Connecting);
         let (media, state) = (self.port.media.clone(), self.port.state.clone());
-        self.streaming = Some(Box::pin(Attempt::new(self.account, media, state, self.leave.clone()).run()));
+        self.streaming = Some(Box::pin(Attempt::new(self.services, media, state, self.leave.clone()).run()));
     }
 
     fn streamed(&mut self, outcome: Result<(), VendorError>) {
@@ -177,13 +181,13 @@ impl<'a, A: Account> Life<'a, A> {
     fn request(&mut self, request: Request) {
         match request {
             Request::StartTalk { reply } => self.start_talk(reply),
-            Request::TakeSnapshot { reply } => self.send(reply, snapshot::take(self.account)),
+            Request::TakeSnapshot { reply } => self.send(reply, snapshot::take(self.services)),
             Request::Diagnose { question: Question::Record, reply } => {
-                let record = self.account.record();
+                let record = self.services.record();
                 let why = || "Its account has not been read yet. Try again in a minute.".to_owned();
                 let _gave_up = reply.send(record.ok_or_else(|| ActionError::Offline { why: why() }));
             }
-            Request::Diagnose { question, reply } => self.send(reply, self.account.ask(question)),
+            Request::Diagnose { question, reply } => self.send(reply, self.services.ask(question)),
             other @ (Request::ArrangeCall { .. } | Request::WorkLock { .. }) => {
                 other.refuse(ActionError::Unsupported("it is a camera of Vivint"));
             }
@@ -211,7 +215,7 @@ impl<'a, A: Account> Life<'a, A> {
 
     fn start_talk(&mut self, reply: TalkReply) {
         if self.talk.is_none() {
-            self.talk = Some(self.account.talk(reply, self.leave.clone()));
+            self.talk = Some(self.services.talk(reply, self.leave.clone()));
         } else if let Some(third) = self.next_talk.replace(reply) {
             let _gave_up = third.send(Err(ActionError::Busy));
         }
@@ -223,7 +227,7 @@ impl<'a, A: Account> Life<'a, A> {
         if let Err(error) = outcome {
             tracing::warn!(error = %error.what, "the talk broke off");
         }
-        let obstacle = self.account.talk_obstacle();
+        let obstacle = self.services.talk_obstacle();
         self.port.state.send_if_modified(|state| {
             let news = state.talk_obstacle != obstacle;
             state.talk_obstacle = obstacle;

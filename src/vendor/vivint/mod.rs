@@ -28,7 +28,7 @@ use crate::clock::Instant;
 use crate::config::{self, DoorbellOverride};
 use crate::doorbell::vendor::{BoxFuture, Question, Request, Retry};
 use crate::doorbell::{AccountPort, ActionError, DevicePort, Vendor, VendorError};
-use crate::model::{Capability, DeviceId, Found, Link};
+use crate::model::{Capability, DeviceId, Found};
 use crate::proto::vivint::realtime::Delta;
 use crate::secret::Token;
 use crate::store::Store;
@@ -55,6 +55,7 @@ pub struct Vivint {
     thumbnails: watch::Sender<Thumbnails>,
     /// Notified when somebody must know how things stand now.
     relist: Notify,
+    ways: camera::Ways,
 }
 
 /// When the newest still picture of each camera was taken.
@@ -69,6 +70,7 @@ impl Vivint {
             known: watch::Sender::default(),
             thumbnails: watch::Sender::default(),
             relist: Notify::new(),
+            ways: camera::Ways::default(),
         }
     }
 
@@ -93,12 +95,7 @@ impl Vivint {
 
     fn device(&self, id: &DeviceId) -> Result<Device, VendorError> {
         let known = self.known.borrow();
-        known.get(id).map(|record| record.device.clone()).ok_or_else(|| VendorError {
-            vendor: VENDOR,
-            what: "It is not on the account any more. If it should be, look for it in Vivint's app.".to_owned(),
-            retry: Retry::Backoff,
-            source: None,
-        })
+        known.get(id).map(|record| record.device.clone()).ok_or_else(gone)
     }
 
     fn found(&self) -> Vec<Found> {
@@ -144,7 +141,7 @@ impl Vivint {
     async fn live(&self, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
         let device = self.device(&port.info.id)?;
         match device.kind {
-            Kind::Camera(_) => self.live_of_camera(port, stop).await,
+            Kind::Camera(_) => camera::live(&camera::OfAccount::new(self, &device), port, stop).await,
             Kind::Lock(_) | Kind::Garage(_) => lock::live(self, &device, port, stop).await,
             Kind::Other => Err(VendorError {
                 vendor: VENDOR,
@@ -152,21 +149,6 @@ impl Vivint {
                 retry: Retry::WaitForUser,
                 source: None,
             }),
-        }
-    }
-
-    /// A life of a camera whose pictures nobody asks for. Its rings come all the same, through the account.
-    async fn live_of_camera(&self, mut port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
-        port.state.send_modify(|state| state.link = Link::Ready);
-        loop {
-            let request = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                request = port.requests.recv() => request,
-            };
-            match request {
-                None => return Ok(()),
-                Some(request) => self.answer(&port.info.id, request, "its pictures are not connected"),
-            }
         }
     }
 
@@ -179,6 +161,15 @@ impl Vivint {
             }
             other => other.refuse(ActionError::Unsupported(why)),
         }
+    }
+}
+
+fn gone() -> VendorError {
+    VendorError {
+        vendor: VENDOR,
+        what: "It is not on the account any more. If it should be, look for it in Vivint's app.".to_owned(),
+        retry: Retry::Backoff,
+        source: None,
     }
 }
 

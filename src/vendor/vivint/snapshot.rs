@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::camera::Account;
+use super::camera::Services;
 use crate::clock;
 use crate::doorbell::{ActionError, VendorError};
 
@@ -16,13 +16,11 @@ const LARGEST: usize = 4 << 20;
 const JPEG: [u8; 3] = [0xff, 0xd8, 0xff];
 
 /// A JPEG, taken now; of a camera that takes none in time the last one that there is.
-pub(super) async fn take(account: &impl Account) -> Result<Bytes, ActionError> {
-    let mut thumbnails = account.thumbnails();
-    let last = *thumbnails.borrow_and_update();
-    account.request_thumbnail().await.map_err(offline)?;
+pub(super) async fn take(services: &impl Services) -> Result<Bytes, ActionError> {
+    let last = services.newest_thumbnail();
+    services.request_thumbnail().await.map_err(offline)?;
     // The cloud's clock and ours may differ: newer than the last one is what counts.
-    let newer = thumbnails.wait_for(|at| at.is_some() && *at > last);
-    let fresh = timeout(WITHIN, newer).await.ok().and_then(Result::ok).and_then(|at| *at);
+    let fresh = timeout(WITHIN, services.newer_thumbnail(last)).await.ok();
     let Some(at) = fresh.or(last) else {
         let why = "It has taken no still picture yet. Check that it is online in Vivint's app.".to_owned();
         return Err(ActionError::Offline { why });
@@ -30,7 +28,7 @@ pub(super) async fn take(account: &impl Account) -> Result<Bytes, ActionError> {
     if fresh.is_none() {
         tracing::warn!(age_s = age(at).as_secs(), "the camera has taken no new still picture; an older one is shown");
     }
-    checked(account.thumbnail(at).await.map_err(offline)?)
+    checked(services.thumbnail(at).await.map_err(offline)?)
 }
 
 fn age(at: SystemTime) -> Duration {

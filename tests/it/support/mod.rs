@@ -18,5 +18,6 @@ pub(crate) mod service;
 pub(crate) mod tcp_proxy;
 pub(crate) mod tutk_hand;
 pub(crate) mod viewer;
+pub(crate) mod vivint_camera;
 pub(crate) mod vivint_camera_hand;
 pub(crate) mod vivint_hand;

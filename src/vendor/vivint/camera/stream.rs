@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Account;
+use super::Services;
 use crate::doorbell::VendorError;
 use crate::doorbell::vendor::Retry;
 use crate::media::MediaHub;
@@ -14,8 +14,8 @@ use crate::vendor::vivint::VENDOR;
 use crate::vendor::vivint::devices::Camera;
 use crate::vendor::vivint::rtsp::{self, LINGER, Login, Playing, RtspError, Way};
 
-pub(super) struct Attempt<'a, A> {
-    account: &'a A,
+pub(super) struct Attempt<'a, S> {
+    services: &'a S,
     media: MediaHub,
     state: watch::Sender<State>,
     /// Resolves when nobody wants the picture any more.
@@ -54,8 +54,8 @@ enum Outcome {
     },
 }
 
-impl<'a, A: Account> Attempt<'a, A> {
-    pub(super) fn new(account: &'a A, media: MediaHub, state: watch::Sender<State>, leave: CancellationToken) -> Self {
+impl<'a, S: Services> Attempt<'a, S> {
+    pub(super) fn new(services: &'a S, media: MediaHub, state: watch::Sender<State>, leave: CancellationToken) -> Self {
         let hub = media.clone();
         let unwanted = Box::pin(async move {
             tokio::select! {
@@ -63,7 +63,7 @@ impl<'a, A: Account> Attempt<'a, A> {
                 () = hub.unwatched_for(LINGER) => {}
             }
         });
-        Self { account, media, state, unwanted, relisted: false, renewed: false }
+        Self { services, media, state, unwanted, relisted: false, renewed: false }
     }
 
     /// # Errors
@@ -77,7 +77,7 @@ impl<'a, A: Account> Attempt<'a, A> {
                 Outcome::Failed { failure, .. } => {
                     tracing::info!(way = way.word(), why = %words(&failure), "this way leads to no picture");
                     failures.push((way, failure));
-                    self.account.worked().forget();
+                    self.services.worked().forget();
                     self.media.reset();
                 }
             }
@@ -87,17 +87,17 @@ impl<'a, A: Account> Attempt<'a, A> {
 
     /// What worked last, and then the best.
     fn ways(&self) -> Result<Vec<Way>, VendorError> {
-        let (camera, wish) = (self.account.camera()?, self.account.wish());
+        let (camera, wish) = (self.services.camera()?, self.services.wish());
         let mut ways = Way::ALL.to_vec();
         ways.retain(|way| way.url(&camera, wish).is_some());
-        let worked = self.account.worked().way();
+        let worked = self.services.worked().way();
         ways.sort_by_key(|way| Some(*way) != worked);
         Ok(ways)
     }
 
     async fn follow(&mut self, way: Way) -> Outcome {
         let playing = tokio::select! {
-            playing = open(self.account, way, &mut self.relisted, &mut self.renewed) => playing,
+            playing = open(self.services, way, &mut self.relisted, &mut self.renewed) => playing,
             () = &mut self.unwanted => return Outcome::Left,
         };
         match playing {
@@ -125,7 +125,7 @@ impl<'a, A: Account> Attempt<'a, A> {
 
     fn is_live(&self, way: Way) {
         tracing::info!(transport = way.word(), "picture is live");
-        self.account.worked().remember(way);
+        self.services.worked().remember(way);
         self.state.send_modify(|state| {
             state.link = Link::Streaming;
             state.transport = Some(way.word());
@@ -135,36 +135,36 @@ impl<'a, A: Account> Attempt<'a, A> {
 }
 
 /// Opens the stream; when its login is refused, once more with a fresh one, if there is another.
-async fn open(account: &impl Account, way: Way, relisted: &mut bool, renewed: &mut bool) -> Result<Playing, Failure> {
-    let camera = account.camera()?;
-    let login = login(account, way, &camera, false).await?;
+async fn open(services: &impl Services, way: Way, relisted: &mut bool, renewed: &mut bool) -> Result<Playing, Failure> {
+    let camera = services.camera()?;
+    let login = login(services, way, &camera, false).await?;
     let fetched = match way {
         Way::Lan => relisted,
         Way::Panel | Way::External => renewed,
     };
-    match play(account, way, &camera, login.clone()).await {
+    match play(services, way, &camera, login.clone()).await {
         Err(Failure::Rtsp(RtspError::LoginRefused)) if !std::mem::replace(fetched, true) => {
-            let camera = if way == Way::Lan { account.relisted().await? } else { camera };
-            let fresh = self::login(account, way, &camera, true).await?;
+            let camera = if way == Way::Lan { services.relisted().await? } else { camera };
+            let fresh = self::login(services, way, &camera, true).await?;
             match fresh.is(&login) {
                 true => Err(RtspError::LoginRefused.into()),
-                false => play(account, way, &camera, fresh).await,
+                false => play(services, way, &camera, fresh).await,
             }
         }
         outcome => outcome,
     }
 }
 
-async fn play(account: &impl Account, way: Way, camera: &Camera, login: Login) -> Result<Playing, Failure> {
-    let url = way.url(camera, account.wish()).ok_or(RtspError::NotFound)?;
+async fn play(services: &impl Services, way: Way, camera: &Camera, login: Login) -> Result<Playing, Failure> {
+    let url = way.url(camera, services.wish()).ok_or(RtspError::NotFound)?;
     Ok(rtsp::open(url, login, way.patience()).await?)
 }
 
-async fn login(account: &impl Account, way: Way, camera: &Camera, renew: bool) -> Result<Login, Failure> {
+async fn login(services: &impl Services, way: Way, camera: &Camera, renew: bool) -> Result<Login, Failure> {
     match (way, &camera.lan) {
         (Way::Lan, Some(lan)) => Ok(Login { user: lan.user.clone(), password: lan.password.clone() }),
         (Way::Lan, None) => Err(RtspError::NotFound.into()),
-        (Way::Panel | Way::External, _) => Ok(account.panel_login(renew).await?),
+        (Way::Panel | Way::External, _) => Ok(services.panel_login(renew).await?),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as BlockingCommand, Stdio};
 
 use doorstep::clock;
-use doorstep::proto::wyze::totp;
+use doorstep::proto::totp::totp;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;

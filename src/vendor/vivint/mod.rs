@@ -22,7 +22,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Instant;
 use crate::config::{self, DoorbellOverride};
@@ -33,8 +33,10 @@ use crate::proto::vivint::realtime::Delta;
 use crate::secret::Token;
 use crate::store::Store;
 use account::Account;
+use caller::Callers;
 use cloud::Cloud;
 use devices::{Camera, Device, Kind};
+use firebase::Firebase;
 use systems::{Record, Systems};
 
 /// Its name in ids, topics and logs.
@@ -50,6 +52,9 @@ pub trait IdTokens: Send + Sync {
 pub struct Vivint {
     cloud: Cloud,
     account: Account,
+    callers: Callers,
+    /// Ends the connections of `callers` with the account itself: they outlast its lives.
+    _callers_stop: DropGuard,
     wishes: Vec<DoorbellOverride>,
     known: watch::Sender<Systems>,
     thumbnails: watch::Sender<Thumbnails>,
@@ -63,9 +68,17 @@ pub type Thumbnails = BTreeMap<DeviceId, SystemTime>;
 
 impl Vivint {
     pub fn new(account: &config::Vivint, overrides: &[DoorbellOverride], store: &Store) -> Self {
+        let cloud = Cloud::new(account, store);
+        let firebase = account
+            .firebase_api_key
+            .clone()
+            .map(|key| Firebase::new(key, account.endpoints.clone(), Arc::new(cloud.clone())));
+        let stop = CancellationToken::new();
         Self {
-            cloud: Cloud::new(account, store),
+            cloud,
             account: Account::new(account, store),
+            callers: Callers::new(firebase, &account.endpoints, stop.clone()),
+            _callers_stop: stop.drop_guard(),
             wishes: overrides.to_vec(),
             known: watch::Sender::default(),
             thumbnails: watch::Sender::default(),

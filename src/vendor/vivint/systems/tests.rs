@@ -55,7 +55,7 @@ async fn every_device_of_the_vector_is_understood() {
     let text = str::to_owned;
     let number = |device: i64| format!("vivint_{PANEL}_{device}");
     assert_eq!(told(27), (number(27), text("Front Doorbell"), text("DBC350"), Role::Doorbell, false));
-    assert_eq!(told(28), (number(28), text("Side Doorbell"), text("Vivotek DB8332S1"), Role::Doorbell, false));
+    assert_eq!(told(28), (number(28), text("Side Doorbell"), text("DB8332S1"), Role::Doorbell, false));
     assert_eq!(told(40), (number(40), text("Front Door"), text("Kwikset 988"), Role::Lock, false));
     assert_eq!(told(61), (number(61), text("Garage"), text("Garage door"), Role::Garage, false));
     assert_eq!(told(14), (number(14), text("Panel"), text("Primary touch link"), Role::Other, true));

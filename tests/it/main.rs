@@ -6,6 +6,7 @@
 mod accounts;
 mod broker;
 mod browser_whep;
+mod camera_peer;
 mod config;
 mod corpus;
 mod demo;
@@ -42,6 +43,7 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint_doorbell;
 mod vivint_sim;
 mod vivint_sim_database;
 mod whep;

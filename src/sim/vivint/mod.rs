@@ -8,6 +8,7 @@ mod call;
 mod command;
 mod database;
 mod devices;
+pub mod doorbell;
 mod event;
 mod fault;
 mod firebase;

@@ -1,7 +1,7 @@
 //! WebRTC: the only place that names `rtc` and `webrtc`. Every viewer sits on one UDP port; each camera has a
 //! connection of its own.
 
-mod camera;
+pub mod camera;
 mod certificate;
 pub mod demux;
 mod feed;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::made_up;
 use super::options::{Kind, TutkCameraOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
@@ -65,7 +66,7 @@ async fn run_tutk_camera(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let stop = stop.child_token();
-    let camera = tutk_camera::start(options.settings(wyze_cloud::random_seed()?), stop.clone()).await?;
+    let camera = tutk_camera::start(options.settings(made_up::random_seed()?), stop.clone()).await?;
     let outcome = attend(&camera, lines, output, &stop).await;
     stop.cancel();
     camera.stopped().await;
@@ -219,7 +220,7 @@ async fn run_wyze_cloud(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let stop = stop.child_token();
-    let cloud = wyze_cloud::start(options.settings(wyze_cloud::random_seed()?), stop.clone()).await?;
+    let cloud = wyze_cloud::start(options.settings(made_up::random_seed()?), stop.clone()).await?;
     let outcome = attend_cloud(&cloud, lines, output, &stop).await;
     stop.cancel();
     cloud.stopped().await;

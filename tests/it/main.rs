@@ -6,6 +6,7 @@
 mod accounts;
 mod broker;
 mod browser_whep;
+mod camera_peer;
 mod config;
 mod corpus;
 mod demo;
@@ -43,6 +44,8 @@ mod tutk_session;
 mod tutk_vectors;
 mod viewers;
 mod vivint_camera;
+mod vivint_sim;
+mod vivint_sim_database;
 mod vivint_stream;
 mod whep;
 mod wyze;

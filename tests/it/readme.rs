@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use doorstep::config;
-use doorstep::vendor::wyze::models::support_table;
+use doorstep::vendor::support_table;
 
 const README: &str = include_str!("../../README.md");
 

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::reply::Refusal;
-use super::settings::{SecondFactor, Settings, random_hex};
+use super::settings::{SecondFactor, Settings};
 use super::world::World;
 use super::{CloudEvent, Fault};
 use crate::clock::{self, Instant};
 use crate::proto::totp::totp;
 use crate::proto::wyze;
 use crate::secret::Password;
+use crate::sim::made_up::random_hex;
 
 /// After so many failures in a row every login is refused.
 const FAILURES: u32 = 5;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Vivint;
 use super::cloud::{self, CloudError};
-use super::realtime::{Channel, Listener};
+use super::realtime::{Channel, Listener, PubNub};
 use super::systems::{AuthUser, Listing, Record, Systems};
 use crate::clock;
 use crate::config;
@@ -113,9 +113,9 @@ impl Vivint {
 /// When only its owner can help.
 pub(super) async fn live(vivint: &Vivint, port: AccountPort, stop: CancellationToken) -> Result<(), VendorError> {
     let AccountPort { status, listings, events, rediscover, codes } = port;
-    let desk = Desk { status: tokio::sync::Mutex::new(status), listings, ails: Mutex::default() };
+    let desk = Desk::new(status, listings);
     let mut lister = Lister { vivint, desk: &desk, rediscover, codes, failure: None };
-    let mut listener = Listener::new(vivint, &desk, events);
+    let mut listener = Listener::new(vivint, &desk, events, PubNub::new(&vivint.account.config.endpoints));
     let end = tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = lister.run() => Err(error.into()),
@@ -143,6 +143,10 @@ struct Ails {
 }
 
 impl Desk {
+    pub(super) fn new(status: watch::Sender<model::Account>, listings: mpsc::Sender<Vec<Found>>) -> Self {
+        Self { status: tokio::sync::Mutex::new(status), listings, ails: Mutex::default() }
+    }
+
     /// Hands a listing over and waits until it is taken.
     async fn bring(&self, found: Vec<Found>) {
         let status = self.status.lock().await;
@@ -152,7 +156,7 @@ impl Desk {
         }
     }
 
-    async fn listing_is(&self, link: AccountLink) {
+    pub(super) async fn listing_is(&self, link: AccountLink) {
         self.ails().listing = link;
         self.show().await;
     }

@@ -1,14 +1,20 @@
 //! Vivint: the doorbells, cameras, locks and garage doors of an account.
 
 mod account;
+mod call;
+pub mod caller;
 pub mod camera;
 pub mod cloud;
+pub mod database;
 pub mod devices;
+pub mod firebase;
 mod lock;
+pub mod models;
 mod realtime;
 pub mod rtsp;
 mod snapshot;
 mod systems;
+pub mod talk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +22,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Instant;
 use crate::config::{self, DoorbellOverride};
@@ -27,8 +33,10 @@ use crate::proto::vivint::realtime::Delta;
 use crate::secret::Token;
 use crate::store::Store;
 use account::Account;
+use caller::Callers;
 use cloud::Cloud;
 use devices::{Camera, Device, Kind};
+use firebase::Firebase;
 use systems::{Record, Systems};
 
 /// Its name in ids, topics and logs.
@@ -49,7 +57,9 @@ pub struct Vivint {
     thumbnails: watch::Sender<Thumbnails>,
     /// Notified when somebody must know how things stand now.
     relist: Notify,
+    callers: Callers,
     ways: camera::Ways,
+    _databases_end_with_us: DropGuard,
 }
 
 /// When the newest still picture of each camera was taken.
@@ -57,14 +67,20 @@ pub type Thumbnails = BTreeMap<DeviceId, SystemTime>;
 
 impl Vivint {
     pub fn new(account: &config::Vivint, overrides: &[DoorbellOverride], store: &Store) -> Self {
+        let cloud = Cloud::new(account, store);
+        let key = account.firebase_api_key.clone();
+        let firebase = key.map(|key| Firebase::new(key, account.endpoints.clone(), Arc::new(cloud.clone())));
+        let stop = CancellationToken::new();
         Self {
-            cloud: Cloud::new(account, store),
+            cloud,
             account: Account::new(account, store),
             wishes: overrides.to_vec(),
             known: watch::Sender::default(),
             thumbnails: watch::Sender::default(),
             relist: Notify::new(),
+            callers: Callers::new(firebase, &account.endpoints, stop.clone()),
             ways: camera::Ways::default(),
+            _databases_end_with_us: stop.drop_guard(),
         }
     }
 

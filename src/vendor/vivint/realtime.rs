@@ -1,10 +1,13 @@
 //! Hears what happens at an account's devices: a long poll at PubNub (vivint reference §4).
 
+#[cfg(test)]
+mod listener_tests;
+mod pubnub;
+
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use url::Url;
 
 use super::Vivint;
 use super::account::Desk;
@@ -12,9 +15,10 @@ use super::devices::Device;
 use super::systems::AuthUser;
 use crate::clock::{self, Instant};
 use crate::model::{Capability, DeviceId, Event, Motion, MotionKind, Ring};
-use crate::net::http::{Client, HttpError, Method, Request};
 use crate::net::supervise::{Backoff, jitter};
 use crate::proto::vivint::realtime::{CameraEvent, Change, Cursor, Delta, Message, Reply, Timetoken, Update};
+pub(super) use pubnub::PubNub;
+use pubnub::{PollError, Wire};
 
 /// Where the account's messages are published.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,53 +28,33 @@ pub(super) enum Channel {
     Unknown,
     /// Vivint names none.
     None,
-    Named {
-        channel: String,
-        subscriber: String,
-    },
+    Named(Subscription),
 }
 
 impl Channel {
     pub(super) fn of(user: &AuthUser) -> Self {
-        match &user.channel {
-            Some(mbc) => Self::Named {
-                channel: format!("PlatformChannel#{mbc}"),
-                subscriber: format!("pn-{}", user.user.to_uppercase()),
-            },
-            None => Self::None,
-        }
+        let named = |mbc| Subscription {
+            channel: format!("PlatformChannel#{mbc}"),
+            subscriber: format!("pn-{}", user.user.to_uppercase()),
+        };
+        user.channel.as_ref().map_or(Self::None, |mbc| Self::Named(named(mbc)))
     }
 }
 
-/// Why a poll brought nothing.
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    #[error("it answered HTTP {0}")]
-    Status(u16),
-    #[error("it sent something that cannot be read")]
-    Garbled,
-}
-
-impl PollError {
-    /// Whether it may be what stands at this place of the channel, rather than the way there.
-    fn is_of_its_place(&self) -> bool {
-        use HttpError::{NotJson, TooDeep, TooLarge};
-        matches!(
-            self,
-            Self::Garbled | Self::Status(400..500) | Self::Http(TooLarge { .. } | TooDeep { .. } | NotJson { .. })
-        )
-    }
+/// Who listens to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subscription {
+    channel: String,
+    subscriber: String,
 }
 
 /// Listens as long as the account lives.
-pub(super) struct Listener<'a> {
+pub(super) struct Listener<'a, W> {
     vivint: &'a Vivint,
     desk: &'a Desk,
     /// Full: whoever listens waits, since rings must not be lost.
     events: mpsc::Sender<(DeviceId, Event)>,
-    client: Client,
+    wire: W,
     /// When each camera rang last.
     rang: HashMap<DeviceId, SystemTime>,
 }
@@ -95,9 +79,7 @@ impl Reading {
     }
 }
 
-impl<'a> Listener<'a> {
-    /// The server answers every 5 min or so, also when there is nothing to say.
-    const POLL: Duration = Duration::from_secs(320);
+impl<'a, W: Wire> Listener<'a, W> {
     /// A channel without an answer for so long has gone silent, whatever its connection looks like.
     const SILENT: Duration = Duration::from_secs(6 * 60);
     /// What was told in a longer gap may be lost.
@@ -106,11 +88,9 @@ impl<'a> Listener<'a> {
     const TELL_AFTER: u32 = 2;
     /// A place from which so many answers could not be read is given up.
     const UNREADABLE_AFTER: u32 = 5;
-    /// How long the farewell may take: the account has a second.
-    const FAREWELL: Duration = Duration::from_millis(700);
 
-    pub(super) fn new(vivint: &'a Vivint, desk: &'a Desk, events: mpsc::Sender<(DeviceId, Event)>) -> Self {
-        Self { vivint, desk, events, client: Client::new(), rang: HashMap::new() }
+    pub(super) fn new(vivint: &'a Vivint, desk: &'a Desk, events: mpsc::Sender<(DeviceId, Event)>, wire: W) -> Self {
+        Self { vivint, desk, events, wire, rang: HashMap::new() }
     }
 
     pub(super) async fn run(&mut self) {
@@ -135,46 +115,32 @@ impl<'a> Listener<'a> {
         match channel {
             Channel::Unknown => {}
             Channel::None => self.desk.push_is(Some(NO_CHANNEL.to_owned())).await,
-            Channel::Named { channel, subscriber } => self.subscribe(channel, subscriber).await,
+            Channel::Named(subscription) => self.subscribe(subscription).await,
         }
         std::future::pending().await
     }
 
-    async fn subscribe(&mut self, channel: &str, subscriber: &str) {
+    async fn subscribe(&mut self, subscription: &Subscription) {
         let mut reading = Reading::new();
         loop {
             let begun = clock::now();
-            match self.poll_or_complain(channel, subscriber, &reading).await {
+            match self.poll_or_complain(subscription, &reading).await {
                 Ok(reply) => self.take(reply, &mut reading).await,
                 Err(error) => self.fail(&error, begun, &mut reading).await,
             }
         }
     }
 
-    async fn poll_or_complain(&self, channel: &str, subscriber: &str, reading: &Reading) -> Result<Reply, PollError> {
+    async fn poll_or_complain(&self, subscription: &Subscription, reading: &Reading) -> Result<Reply, PollError> {
         let silent = async {
             tokio::time::sleep_until(reading.heard + Self::SILENT).await;
             self.desk.push_is(Some(SILENT.to_owned())).await;
             std::future::pending().await
         };
         tokio::select! {
-            reply = self.poll(channel, subscriber, &reading.cursor) => reply,
+            reply = self.wire.poll(subscription, &reading.cursor) => reply,
             never = silent => never,
         }
-    }
-
-    async fn poll(&self, channel: &str, subscriber: &str, cursor: &Cursor) -> Result<Reply, PollError> {
-        let mut url = self.url(&["v2", "subscribe", &self.vivint.account.config.endpoints.pubnub_key, channel, "0"]);
-        url.query_pairs_mut()
-            .append_pair("tt", &cursor.timetoken.to_string())
-            .append_pair("tr", &cursor.region.to_string())
-            .append_pair("uuid", subscriber)
-            .append_pair("pnsdk", concat!("doorstep/", env!("CARGO_PKG_VERSION")));
-        let answer = self.client.send(Request::new(Method::GET, url).long_poll(Self::POLL)).await?;
-        if !answer.is_success() {
-            return Err(PollError::Status(answer.status()));
-        }
-        Reply::read(&answer.json()?).ok_or(PollError::Garbled)
     }
 
     async fn take(&mut self, reply: Reply, reading: &mut Reading) {
@@ -253,24 +219,12 @@ impl<'a> Listener<'a> {
         Some(Event::Ring(Ring { at, event_id: event_id(&id, at), source: "push", latency }))
     }
 
-    /// Says goodbye to PubNub, where anybody was said to listen.
+    /// Says goodbye where anybody was said to listen.
     pub(super) async fn leave(&self) {
         let channel = self.vivint.account.channel.borrow().clone();
-        let Channel::Named { channel, subscriber } = channel else { return };
-        let key = &self.vivint.account.config.endpoints.pubnub_key;
-        let mut url = self.url(&["v2", "presence", "sub-key", key, "channel", &channel, "leave"]);
-        url.query_pairs_mut().append_pair("uuid", &subscriber);
-        if let Err(error) = self.client.send(Request::new(Method::GET, url).within(Self::FAREWELL)).await {
-            tracing::debug!(%error, "the push channel was left without a farewell");
+        if let Channel::Named(subscription) = channel {
+            self.wire.leave(&subscription).await;
         }
-    }
-
-    fn url(&self, path: &[&str]) -> Url {
-        let mut url = self.vivint.account.config.endpoints.pubnub.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        url
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::DeviceId;
 use crate::vendor::vivint::cloud::PanelLogin;
 use crate::vendor::vivint::devices::{Camera, Device, Place};
 use crate::vendor::vivint::rtsp::{Login, Wish};
-use crate::vendor::vivint::{Vivint, gone};
+use crate::vendor::vivint::{Vivint, gone, talk};
 
 /// The ways that worked, of all cameras of an account.
 #[derive(Debug, Default)]
@@ -102,20 +102,36 @@ impl Services for OfAccount<'_> {
         self.vivint.raw(&self.id)
     }
 
-    fn ask(&self, _question: Question) -> BoxFuture<'_, Result<Value, ActionError>> {
-        Box::pin(async { Err(ActionError::Unsupported("nobody calls it")) })
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Value, ActionError>> {
+        Box::pin(async move {
+            let camera = self.camera().map_err(|error| ActionError::Offline { why: error.what })?;
+            talk::ask(&self.vivint.callers, &camera, question).await
+        })
     }
 
     fn talk_obstacle(&self) -> Option<String> {
-        None
+        // A camera without a speaker has no talk of which anything could be said.
+        let camera = self.vivint.camera(&self.id).filter(|camera| camera.speaks)?;
+        self.vivint.callers.obstacle(&camera)
     }
 
     fn warm(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+        Box::pin(async {
+            if let Some(camera) = self.vivint.camera(&self.id) {
+                self.vivint.callers.warm(&camera).await;
+            }
+        })
     }
 
-    fn talk(&self, reply: TalkReply, _stop: CancellationToken) -> BoxFuture<'_, Result<(), VendorError>> {
-        let _gave_up = reply.send(Err(ActionError::Unsupported("nobody calls it")));
-        Box::pin(async { Ok(()) })
+    fn talk(&self, reply: TalkReply, stop: CancellationToken) -> BoxFuture<'_, Result<(), VendorError>> {
+        Box::pin(async move {
+            match self.camera() {
+                Ok(camera) => talk::talk(&self.vivint.callers, &camera, reply, stop).await,
+                Err(error) => {
+                    let _gave_up = reply.send(Err(ActionError::Offline { why: error.what }));
+                    Ok(())
+                }
+            }
+        })
     }
 }

@@ -58,6 +58,9 @@ pub(super) const DEVICE_ID: Kind<DeviceId> =
 pub(super) const LOCK_ID: Kind<DeviceId> =
     Kind { expected: "the id of a lock, as `doorstep devices` shows it", parse: lock_id };
 
+pub(super) const GARAGE_ID: Kind<DeviceId> =
+    Kind { expected: "the id of a garage door, as `doorstep devices` shows it", parse: lock_id };
+
 pub(super) const TRANSPORT: Kind<Transport> =
     Kind { expected: "`auto`, `tutk`, `old`, `new` or `webrtc`", parse: transport };
 

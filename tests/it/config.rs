@@ -54,6 +54,7 @@ doorbells:
     quality: sd
     talk_limit_s: 60
     unlock: wyze_yd_lo1_a
+    garage: vivint_7001000200030004_61
     unlock_secret: 5a6b0c7d9e2a815346fb7cd02e918a5d
     ring_topic: zigbee2mqtt/button
     ring_payload: '{"action":"single"}'
@@ -108,6 +109,7 @@ fn everything_that_can_be_said_is_understood() {
     let [doorbell, pro] = &config.doorbells[..] else { panic!("not two doorbells") };
     assert_eq!(pro.transport, Transport::Webrtc);
     assert_eq!(doorbell.unlock.as_ref().map(DeviceId::as_str), Some("wyze_yd_lo1_a"));
+    assert_eq!(doorbell.garage.as_ref().map(DeviceId::as_str), Some("vivint_7001000200030004_61"));
     assert_eq!(doorbell.unlock_secret.as_ref().unwrap().expose(), "5a6b0c7d9e2a815346fb7cd02e918a5d");
     assert_eq!(doorbell.name, None, "a key without a value is left out");
     assert_eq!((doorbell.transport, doorbell.quality), (Transport::Tutk(TutkProtocol::New), Quality::Sd));
@@ -239,7 +241,7 @@ const CASES: &[Case] = &[
             "  - {id: wyze_b, unlock: wyze_l, unlock_secret: hunter2}\n"
         ),
         &[
-            "2:33: doorbells[0].unlock_secret: there is no `unlock` beside it; expected the lock that it guards",
+            "2:33: doorbells[0].unlock_secret: there is no `unlock` or `garage` beside it; expected the door that it guards",
             "3:49: doorbells[1].unlock_secret: too short; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
         ],
     ),
@@ -509,6 +511,21 @@ const CASES: &[Case] = &[
         "the same lock at two doorbells",
         "doorbells: [{id: wyze_a, unlock: wyze_l}, {id: wyze_b, unlock: wyze_l}]\n",
         &["1:64: doorbells[1].unlock: an entry before this one opens the same lock; expected each lock once"],
+    ),
+    Case(
+        "the same garage door twice, and one as a lock",
+        concat!(
+            "doorbells:\n",
+            "  - {id: a, unlock: l, garage: g}\n",
+            "  - {id: b, garage: g}\n",
+            "  - {id: c, garage: l}\n",
+            "  - {id: d, garage: Nonsense}\n",
+        ),
+        &[
+            "3:21: doorbells[1].garage: another `garage` or `unlock` opens the same door; expected each garage door once",
+            "4:21: doorbells[2].garage: another `garage` or `unlock` opens the same door; expected each garage door once",
+            "5:21: doorbells[3].garage: not an id; expected the id of a garage door, as `doorstep devices` shows it",
+        ],
     ),
     Case(
         "the same doorbell twice",

@@ -9,9 +9,12 @@
 mod aiortc;
 mod doorstep;
 mod ffmpeg;
+#[path = "firebase-sdk/mod.rs"]
+mod firebase_sdk;
 mod go2rtc;
 mod http;
 mod rtsp;
+mod vivint;
 mod wait;
 mod wav;
 mod wyze;
@@ -27,6 +30,8 @@ fn main() -> ExitCode {
         (rtsp::tests(), rtsp::missing()),
         (aiortc::tests(), aiortc::missing()),
         (wyze::tests(), wyze::missing()),
+        (vivint::tests(), vivint::missing()),
+        (firebase_sdk::tests(), firebase_sdk::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fault::Trouble;
 use crate::secret::Password;
+use crate::sim::rtsp::RtspCommand;
 
 /// Where no device is named, the first of its kind is meant.
 #[derive(Debug, Clone)]
@@ -45,17 +46,22 @@ pub enum Command {
     },
     /// The account's password was changed; tokens stay good.
     Password(Password),
-    /// The panel's login is another one from now on.
+    /// The panel's password is another one from now on.
     Rotate,
     /// Every token of Vivint's given out so far has expired; refresh tokens stay good.
     Expire,
-    /// Misbehaves from now on; `None` for no more.
+    /// Misbehaves from now on; `None` for no more, of anything.
     Trouble(Option<Trouble>),
+    /// The RTSP servers of this camera, or of all.
+    Pictures {
+        device: Option<i64>,
+        command: RtspCommand,
+    },
 }
 
 const COMMANDS: &str = "commands: `ring [ID]`, `motion [ID]`, `picture [ID]`, `lock [ID]`, `unlock [ID]`, \
     `open [ID]`, `close [ID]`, `offline [ID]`, `online [ID]`, `push JSON`, `rename ID NAME`, `remove ID`, \
-    `password NEW`, `rotate`, `expire`, `fault NAME [/PATH]`, `fault none`, `quit`";
+    `password NEW`, `rotate`, `expire`, `fault NAME [/PATH]`, `fault rtsp NAME`, `fault none`, `quit`";
 
 /// One command; `None` for an empty line.
 ///
@@ -83,6 +89,10 @@ pub fn parse(line: &str) -> Result<Option<Command>, String> {
         "rotate" if rest.is_empty() => Command::Rotate,
         "expire" if rest.is_empty() => Command::Expire,
         "fault" if rest == "none" => Command::Trouble(None),
+        "fault" if first == "rtsp" => {
+            let fault = second.trim().parse().map_err(|error| format!("{error}"))?;
+            Command::Pictures { device: None, command: RtspCommand::Fault(Some(fault)) }
+        }
         "fault" => Command::Trouble(Some(rest.parse().map_err(|error| format!("{error}"))?)),
         _ => return Err(wrong()),
     }))
@@ -110,7 +120,10 @@ mod tests {
         let trouble = Trouble { fault: Fault::Stall, at: "/api".into() };
         assert!(heard("fault stall /api").contains(&format!("{trouble:?}")));
         assert!(parse("").unwrap().is_none());
-        for mistake in ["jump", "remove", "rename 27", "ring bell", "push {", "fault", "password", "expire now"] {
+        assert!(heard("fault rtsp deaf").contains("Fault(Some(Deaf))"));
+        for mistake in
+            ["fault rtsp dead", "jump", "remove", "rename 27", "ring bell", "push {", "fault", "password", "expire now"]
+        {
             assert!(parse(mistake).is_err(), "`{mistake}` was understood");
         }
     }

@@ -1,7 +1,7 @@
 //! The devices of a system and their records (§3.2 to §3.5). What a field is worth comes from the golden system of
 //! the reference.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -38,9 +38,9 @@ pub struct Camera {
     /// Of its own RTSP server.
     pub user: String,
     pub password: Password,
-    /// Its own RTSP server; `None` where the LAN cannot reach it (`cda` false).
+    /// Its own RTSP server, port 0 for any free one; `None` where the LAN cannot reach it (`cda` false).
     pub lan: Option<SocketAddrV4>,
-    /// Where the panel passes its pictures on.
+    /// Where the panel passes its pictures on, and the relay outside too; `None` for a panel that does not.
     pub panel: Option<SocketAddrV4>,
     /// Category 1 lists capability 5.
     pub speaks: bool,
@@ -63,7 +63,8 @@ impl Device {
 
     /// Takes calls and is reached on the LAN.
     pub(super) fn pro_doorbell(id: i64, name: &str, dice: &mut Dice) -> Self {
-        let camera = Camera { speaks: true, signalled: true, ..Camera::made_up("vivint_dbc350_camera_device", dice) };
+        let camera = Camera::made_up("vivint_dbc350_camera_device", dice);
+        let camera = Camera { speaks: true, signalled: true, lan: camera.panel, ..camera };
         Self { id, name: name.to_owned(), kind: Kind::Camera(Box::new(camera)) }
     }
 
@@ -71,6 +72,15 @@ impl Device {
     pub(super) fn older_doorbell(id: i64, name: &str, dice: &mut Dice) -> Self {
         let camera = Camera::made_up("vivotek_db8332s1_camera_device", dice);
         Self { id, name: name.to_owned(), kind: Kind::Camera(Box::new(camera)) }
+    }
+
+    /// The same with its servers on this address of the machine.
+    pub(in crate::sim) fn at(mut self, address: Ipv4Addr) -> Self {
+        if let Kind::Camera(camera) = &mut self.kind {
+            let servers = [&mut camera.lan, &mut camera.panel].into_iter().flatten();
+            servers.for_each(|server| server.set_ip(address));
+        }
+        self
     }
 
     pub fn camera(&self) -> Option<&Camera> {
@@ -117,7 +127,7 @@ impl Camera {
             user: "viewer".to_owned(),
             password: Password::new(text(dice, 14, LETTERS_AND_DIGITS)),
             lan: None,
-            panel: None,
+            panel: Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)),
             speaks: false,
             signalled: false,
         }
@@ -134,6 +144,18 @@ impl Camera {
     /// The same at the panel and at the relay.
     pub(super) fn relayed_paths(id: i64) -> [String; 2] {
         [format!("Video-{id}"), format!("Video-{id}_SD")]
+    }
+
+    /// Its HD picture on the LAN, with its login.
+    pub fn own_url(&self, id: i64) -> Option<String> {
+        let ([path, _], address) = (self.paths(id), self.lan?);
+        Some(format!("rtsp://{}:{}@{address}/{path}", self.user, self.password.expose()))
+    }
+
+    /// Its HD picture at the panel, without the panel's login.
+    pub fn panel_url(&self, id: i64) -> Option<String> {
+        let ([path, _], address) = (Self::relayed_paths(id), self.panel?);
+        Some(format!("rtsp://{address}/{path}"))
     }
 
     pub(super) fn is_pro(&self) -> bool {

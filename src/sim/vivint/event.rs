@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use super::pictures::Place;
+use crate::sim::rtsp::RtspEvent;
+
 /// What happened. Devices are named by their ids.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -109,6 +112,14 @@ pub enum Event {
     Online,
     Fault {
         name: &'static str,
+    },
+    /// Something happened at an RTSP server of a camera.
+    #[serde(untagged)]
+    Pictures {
+        device: i64,
+        place: Place,
+        #[serde(flatten)]
+        event: RtspEvent,
     },
 }
 

@@ -8,11 +8,13 @@ mod call;
 mod command;
 mod database;
 mod devices;
+pub mod doorbell;
 mod event;
 mod fault;
 mod firebase;
 mod images;
 mod login;
+mod pictures;
 mod pubnub;
 mod reply;
 mod server;
@@ -34,17 +36,22 @@ pub use command::{Command, parse};
 pub use devices::{Camera, Device, Kind};
 pub use event::{Counts, Event};
 pub use fault::{Fault, Trouble, UnknownFault};
+pub use pictures::Place;
 pub use settings::{PanelLogin, SecondFactor, Settings};
 
+use pictures::Pictures;
 use tree::Tree;
 use world::Cloud;
+
+use crate::sim::rtsp::{self, RtspCommand};
 
 /// An account that runs until its token is cancelled.
 pub struct RunningVivint {
     pub address: SocketAddr,
-    /// As it was started; with the addresses that its servers got.
+    /// As it was started, with the addresses that its cameras got.
     pub settings: Settings,
     cloud: Arc<Cloud>,
+    pictures: Pictures,
     task: JoinHandle<()>,
 }
 
@@ -89,30 +96,49 @@ impl RunningVivint {
     /// # Errors
     /// When it names a device that the account does not have.
     pub fn obey(&self, command: Command) -> Result<(), NoSuchDevice> {
-        self.cloud.obey(command)
+        self.cloud.obey(command.clone())?;
+        match command {
+            Command::Pictures { device, command } => self.pictures.obey(device, &command),
+            Command::Rotate => self.pictures.rotate(&self.panel_login().password),
+            Command::Online { device: Some(device), online } => {
+                self.pictures.obey(Some(device), &RtspCommand::HangUp);
+                let fault = if online { None } else { Some(rtsp::Fault::Deaf) };
+                self.pictures.obey(Some(device), &RtspCommand::Fault(fault));
+            }
+            Command::Trouble(None) => self.pictures.obey(None, &RtspCommand::Fault(None)),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Waits until an account that was told to stop has let go of its clients.
     pub async fn stopped(self) {
         // A panic has been reported where it happened.
         let _ = self.task.await;
+        self.pictures.stopped().await;
     }
 }
 
-/// Binds the listener and serves in a task of its own.
+/// Starts the cameras' servers, binds the listener, and serves in tasks of their own.
 ///
 /// # Errors
-/// When the address cannot be bound.
-pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<RunningVivint> {
+/// When an address cannot be bound, or the operating system has no randomness.
+pub async fn start(mut settings: Settings, stop: CancellationToken) -> io::Result<RunningVivint> {
+    let stop = stop.child_token();
+    // What has begun ends with what cannot begin.
+    let guard = stop.clone().drop_guard();
+    let pictures = Pictures::start(&mut settings, &stop).await?;
     let listener = TcpListener::bind(settings.listen).await?;
     let address = listener.local_addr()?;
     let cloud = Arc::new(Cloud::new(settings.clone(), format!("http://{address}")));
+    pictures.report(&cloud, &stop);
     let serving = server::serve(listener, Arc::clone(&cloud), stop.clone());
     let agenda = keep_agenda(Arc::clone(&cloud), stop);
     let task = tokio::spawn(async move {
         tokio::join!(serving, agenda);
     });
-    Ok(RunningVivint { address, settings, cloud, task })
+    guard.disarm();
+    Ok(RunningVivint { address, settings, cloud, pictures, task })
 }
 
 /// Lets bolts, doors and pictures arrive in their time.

@@ -106,7 +106,7 @@ impl Settings {
 }
 
 impl PanelLogin {
-    pub(super) fn generate(dice: &mut Dice) -> Self {
+    fn generate(dice: &mut Dice) -> Self {
         let password = Password::new(text(dice, 16, LETTERS_AND_DIGITS));
         Self { user: format!("panel-{}", text(dice, 4, LETTERS)), password }
     }

@@ -14,13 +14,13 @@ use super::fault::{Fault, Trouble};
 use super::login::Logins;
 use super::pubnub::Channel;
 use super::reply::{Refusal, Reply};
-use super::settings::{PanelLogin, Settings};
+use super::settings::Settings;
 use super::tokens::{Purpose, Tokens};
 use super::tree::Tree;
 use super::{Counts, Event, NoSuchDevice, api, firebase, images, login, pubnub};
 use crate::clock::{self, Instant};
-use crate::sim::lossy_link::Dice;
-use crate::sim::made_up::{random_hex, random_seed};
+use crate::secret::Password;
+use crate::sim::made_up::random_hex;
 
 pub(super) struct Cloud {
     world: Mutex<World>,
@@ -220,9 +220,7 @@ impl World {
             }
             Command::Password(password) => self.settings.password = password,
             Command::Rotate => {
-                // Without randomness the login repeats, which a virtual cloud survives.
-                let mut dice = Dice::new(random_seed().unwrap_or_default());
-                self.settings.panel_login = PanelLogin::generate(&mut dice);
+                self.settings.panel_login.password = Password::new(random_hex(16));
                 self.tell(Event::Rotated);
             }
             Command::Expire => {
@@ -230,6 +228,8 @@ impl World {
                 self.tell(Event::Expired);
             }
             Command::Trouble(trouble) => self.begin(trouble),
+            // The RTSP servers' business.
+            Command::Pictures { .. } => {}
         }
         Ok(())
     }

@@ -229,13 +229,13 @@ impl Lister<'_> {
                 }
                 Err(wanted @ CloudError::CodeWanted(_)) => self.wait_for_code(wanted).await,
                 Err(error) => {
-                    let retry = error.retry();
                     self.fail(error.clone()).await;
-                    match retry {
-                        Retry::WaitForUser => return error,
-                        // Not even for somebody who presses a button.
-                        Retry::After(wait) => tokio::time::sleep(wait).await,
-                        _ => self.rest_for(backoff.next(Duration::ZERO, jitter())).await,
+                    match (error.wait(), error.retry()) {
+                        (_, Retry::WaitForUser) => return error,
+                        // The cloud wants to be left alone, whoever presses a button here.
+                        (Some(wait), _) => tokio::time::sleep(wait).await,
+                        (None, Retry::After(wait)) => self.rest_for(wait.min(Self::EVERY)).await,
+                        (None, _) => self.rest_for(backoff.next(Duration::ZERO, jitter())).await,
                     }
                 }
             }

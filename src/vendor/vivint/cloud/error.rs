@@ -109,7 +109,7 @@ impl CloudError {
     }
 
     /// How long it wants to be left alone.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    pub(in super::super) fn wait(&self) -> Option<Duration> {
         match self {
             Self::Blocked(wait) | Self::Limited(wait) | Self::NotYet(wait) => Some(*wait),
             _ => None,

@@ -52,14 +52,15 @@ pub trait IdTokens: Send + Sync {
 pub struct Vivint {
     cloud: Cloud,
     account: Account,
+    callers: Callers,
+    /// Ends the connections of `callers` with the account itself: they outlast its lives.
+    _callers_stop: DropGuard,
     wishes: Vec<DoorbellOverride>,
     known: watch::Sender<Systems>,
     thumbnails: watch::Sender<Thumbnails>,
     /// Notified when somebody must know how things stand now.
     relist: Notify,
-    callers: Callers,
     ways: camera::Ways,
-    _databases_end_with_us: DropGuard,
 }
 
 /// When the newest still picture of each camera was taken.
@@ -68,19 +69,21 @@ pub type Thumbnails = BTreeMap<DeviceId, SystemTime>;
 impl Vivint {
     pub fn new(account: &config::Vivint, overrides: &[DoorbellOverride], store: &Store) -> Self {
         let cloud = Cloud::new(account, store);
-        let key = account.firebase_api_key.clone();
-        let firebase = key.map(|key| Firebase::new(key, account.endpoints.clone(), Arc::new(cloud.clone())));
+        let firebase = account
+            .firebase_api_key
+            .clone()
+            .map(|key| Firebase::new(key, account.endpoints.clone(), Arc::new(cloud.clone())));
         let stop = CancellationToken::new();
         Self {
             cloud,
             account: Account::new(account, store),
+            callers: Callers::new(firebase, &account.endpoints, stop.clone()),
+            _callers_stop: stop.drop_guard(),
             wishes: overrides.to_vec(),
             known: watch::Sender::default(),
             thumbnails: watch::Sender::default(),
             relist: Notify::new(),
-            callers: Callers::new(firebase, &account.endpoints, stop.clone()),
             ways: camera::Ways::default(),
-            _databases_end_with_us: stop.drop_guard(),
         }
     }
 

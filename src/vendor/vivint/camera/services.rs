@@ -104,13 +104,13 @@ impl Services for OfAccount<'_> {
 
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Value, ActionError>> {
         Box::pin(async move {
-            let camera = self.camera().map_err(|error| ActionError::Offline { why: error.what })?;
+            let camera = self.called()?;
             talk::ask(&self.vivint.callers, &camera, question).await
         })
     }
 
     fn talk_obstacle(&self) -> Option<String> {
-        // A camera without a speaker has no talk of which anything could be said.
+        // One without a speaker has nothing to be told about it.
         let camera = self.vivint.camera(&self.id).filter(|camera| camera.speaks)?;
         self.vivint.callers.obstacle(&camera)
     }
@@ -125,13 +125,19 @@ impl Services for OfAccount<'_> {
 
     fn talk(&self, reply: TalkReply, stop: CancellationToken) -> BoxFuture<'_, Result<(), VendorError>> {
         Box::pin(async move {
-            match self.camera() {
+            match self.called() {
                 Ok(camera) => talk::talk(&self.vivint.callers, &camera, reply, stop).await,
                 Err(error) => {
-                    let _gave_up = reply.send(Err(ActionError::Offline { why: error.what }));
+                    let _gave_up = reply.send(Err(error));
                     Ok(())
                 }
             }
         })
+    }
+}
+
+impl OfAccount<'_> {
+    fn called(&self) -> Result<Camera, ActionError> {
+        self.vivint.camera(&self.id).ok_or_else(|| ActionError::Offline { why: gone().what })
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 use super::section::{Kind, Reason};
 use super::{Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid};
 use crate::model::DeviceId;
-use crate::proto::wyze::totp;
+use crate::proto::totp::totp;
 use crate::secret::{Email, Enr, Password, Token};
 
 /// Where a Wyze camera listens on the LAN (wyze-tutk reference §2).

@@ -9,8 +9,12 @@
 mod aiortc;
 mod doorstep;
 mod ffmpeg;
+#[path = "firebase-sdk/mod.rs"]
+mod firebase_sdk;
 mod go2rtc;
 mod http;
+mod rtsp;
+mod vivint;
 mod wait;
 mod wav;
 mod wyze;
@@ -21,8 +25,14 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers =
-        [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing()), (wyze::tests(), wyze::missing())];
+    let peers = [
+        (go2rtc::tests(), go2rtc::missing()),
+        (rtsp::tests(), rtsp::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (wyze::tests(), wyze::missing()),
+        (vivint::tests(), vivint::missing()),
+        (firebase_sdk::tests(), firebase_sdk::missing()),
+    ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));
         tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))

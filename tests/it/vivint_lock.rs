@@ -9,7 +9,7 @@ use doorstep::doorbell::audit::Audit;
 use doorstep::doorbell::door;
 use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::{Accounts, ActionError, Door, Doorbell, Registry};
-use doorstep::model::{DeviceId, Link, LockAction, LockState};
+use doorstep::model::{DeviceId, DoorKind, Link, LockAction, LockState};
 use doorstep::sim::vivint::{Command, Fault, SecondFactor, Trouble};
 use doorstep::store::Store;
 use doorstep::vendor::vivint::Vivint;
@@ -53,7 +53,9 @@ impl House {
             }
         });
         let lock = lock.await.expect("the lock is not listed");
-        let settings = door::Settings { doorbell: DeviceId::parse("vivint_doorbell").unwrap(), lock: id, secret: None };
+        let doorbell = DeviceId::parse("vivint_doorbell").unwrap();
+        let kind = if device == GARAGE { DoorKind::Garage } else { DoorKind::Lock };
+        let settings = door::Settings { doorbell, kind, lock: id, secret: None };
         let folder = account.folder.path().join("door");
         let door = Door::new(settings, locks, Arc::new(Audit::open(&folder)), Store::open(&folder).unwrap());
         let house = Self { account, device, door, lock, _stop: stop.drop_guard() };

@@ -41,6 +41,7 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint_database;
 mod whep;
 mod wyze;
 mod wyze_account;

@@ -9,6 +9,7 @@
 mod aiortc;
 mod doorstep;
 mod ffmpeg;
+mod firebase;
 mod go2rtc;
 mod http;
 mod wait;
@@ -21,8 +22,12 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers =
-        [(go2rtc::tests(), go2rtc::missing()), (aiortc::tests(), aiortc::missing()), (wyze::tests(), wyze::missing())];
+    let peers = [
+        (go2rtc::tests(), go2rtc::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (firebase::tests(), firebase::missing()),
+        (wyze::tests(), wyze::missing()),
+    ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));
         tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))

@@ -45,6 +45,7 @@ mod tutk_vectors;
 mod viewers;
 mod vivint_doorbell;
 mod vivint_sim;
+mod vivint_sim_call;
 mod vivint_sim_database;
 mod whep;
 mod wyze;

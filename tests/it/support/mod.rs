@@ -18,3 +18,4 @@ pub(crate) mod tcp_proxy;
 pub(crate) mod tutk_hand;
 pub(crate) mod viewer;
 pub(crate) mod vivint_hand;
+pub(crate) mod vivint_wire;

@@ -54,6 +54,7 @@ mod vivint_database;
 mod vivint_doorbell;
 mod vivint_lock;
 mod vivint_sim;
+mod vivint_sim_call;
 mod vivint_sim_database;
 mod vivint_stream;
 mod whep;

@@ -198,17 +198,21 @@ impl Kept {
         }
         let ending = loop {
             let outcome = tokio::select! {
+                // Speech before words: what was spoken is heard before the talk is ended. Both before what the
+                // camera says, which may be without an end.
+                biased;
                 () = stop.cancelled() => break CallError::Ended(Ending::HungUp),
                 ending = &mut media => return CallError::Ended(ending.unwrap_or(Ending::HungUp)),
-                Some(body) = self.saying.recv() => self.say(&body).await,
-                message = self.channel.next() => match message {
-                    Some(message) => self.take(message).await,
-                    None => break CallError::Ended(Ending::HungUp),
-                },
                 Some(piece) = self.pieces.recv() => {
                     self.peer.speak(piece).await;
                     Ok(())
                 }
+                Some(body) = self.saying.recv() => self.say(&body).await,
+                _ = pings.tick() => self.ping().await,
+                message = self.channel.next() => match message {
+                    Some(message) => self.take(message).await,
+                    None => break CallError::Ended(Ending::HungUp),
+                },
                 candidate = self.signals.candidate() => {
                     self.peer.add_candidate(&candidate).await;
                     Ok(())
@@ -217,7 +221,6 @@ impl Kept {
                     self.signals.tell_candidate(&candidate);
                     Ok(())
                 }
-                _ = pings.tick() => self.ping().await,
             };
             if let Err(error) = outcome {
                 break error;

@@ -22,3 +22,4 @@ pub(crate) mod viewer;
 pub(crate) mod vivint_camera;
 pub(crate) mod vivint_camera_hand;
 pub(crate) mod vivint_hand;
+pub(crate) mod vivint_wire;

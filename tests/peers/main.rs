@@ -15,6 +15,7 @@ mod go2rtc;
 mod http;
 mod rtsp;
 mod vivint;
+mod turn;
 mod wait;
 mod wav;
 mod wyze;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         (wyze::tests(), wyze::missing()),
         (vivint::tests(), vivint::missing()),
         (firebase_sdk::tests(), firebase_sdk::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (turn::tests(), turn::missing()),
+        (wyze::tests(), wyze::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));

@@ -189,9 +189,13 @@ impl Kept {
 
     /// Until one side hangs up. The database may go: media that flow are not touched by that.
     async fn run(mut self, stop: CancellationToken) -> CallError {
-        let mut pings = interval_at(clock::now(), Self::PING_EVERY);
+        let mut pings = interval_at(clock::now() + Self::PING_EVERY, Self::PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut media = self.peer.flow();
+        // The first one comes before anything else is said (vivint reference §5).
+        if let Err(error) = self.ping().await {
+            return error;
+        }
         let ending = loop {
             let outcome = tokio::select! {
                 () = stop.cancelled() => break CallError::Ended(Ending::HungUp),

@@ -154,7 +154,8 @@ impl<'a, S: Services> Life<'a, S> {
                 () = media.watched(), if self.streaming.is_none() && self.failure.is_none() => self.stream(),
                 outcome = end_of(&mut self.streaming) => self.streamed(outcome),
                 outcome = end_of(&mut self.talk) => self.talked(outcome),
-                Some(()) = self.errands.next() => {}
+                // One of them has found out who may be called.
+                Some(()) = self.errands.next() => self.show_talk_obstacle(),
             }
         }
         self.leave().await;
@@ -227,15 +228,19 @@ impl<'a, S: Services> Life<'a, S> {
         if let Err(error) = outcome {
             tracing::warn!(error = %error.what, "the talk broke off");
         }
+        self.show_talk_obstacle();
+        if let Some(reply) = self.next_talk.take() {
+            self.start_talk(reply);
+        }
+    }
+
+    fn show_talk_obstacle(&self) {
         let obstacle = self.services.talk_obstacle();
         self.port.state.send_if_modified(|state| {
             let news = state.talk_obstacle != obstacle;
             state.talk_obstacle = obstacle;
             news
         });
-        if let Some(reply) = self.next_talk.take() {
-            self.start_talk(reply);
-        }
     }
 
     /// The camera hears that nobody watches or talks any more.

@@ -47,6 +47,7 @@ mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;
 mod viewers;
+mod vivint;
 mod vivint_account;
 mod vivint_call;
 mod vivint_camera;

@@ -1,6 +1,6 @@
 //! What every other module talks about: plain data, no behaviour beyond parsing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,8 +82,10 @@ pub enum Capability {
     Motion,
     Stream,
     Talk,
-    /// A door that the owner has enabled (`doorbells[].unlock`).
+    /// A lock that the owner has enabled (`doorbells[].unlock`).
     Unlock,
+    /// A garage door that the owner has enabled (`doorbells[].garage`).
+    Garage,
     /// A still picture when it is asked for one.
     Snapshot,
 }
@@ -97,6 +99,7 @@ impl Capability {
             Self::Stream => "stream",
             Self::Talk => "talk",
             Self::Unlock => "unlock",
+            Self::Garage => "garage",
             Self::Snapshot => "snapshot",
         }
     }
@@ -162,19 +165,88 @@ pub struct State {
     /// The last error of this doorbell in a sentence for its owner, until the next success.
     pub last_error: Option<String>,
     pub last_ring: Option<Ring>,
-    /// `None` when no door is enabled for this doorbell.
+    /// Of a lock or a garage door: how it stands. `None` for everything else.
     pub door: Option<Door>,
+    /// The doors beside a doorbell that its owner has enabled.
+    pub doors: BTreeMap<DoorKind, Door>,
     /// Why nobody can talk at present although it has a speaker, in whole sentences for the owner.
     pub talk_obstacle: Option<String>,
 }
 
-/// How the door beside a doorbell stands.
+/// How a door stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Door {
     /// `None` while it is not known.
     pub lock: Option<LockState>,
     /// Why no command is taken at present, in a sentence for the owner.
     pub blocked: Option<String>,
+}
+
+/// What opens a door. A doorbell may have one of each beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DoorKind {
+    /// A lock: to open the door is to unlock it.
+    Lock,
+    /// A garage door with its motor. Locked is closed, unlocked open, and jammed stopped on the way.
+    Garage,
+}
+
+impl DoorKind {
+    /// Its name in topics, in the audit log and in what signatures are made of.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Garage => "garage",
+        }
+    }
+
+    /// What people call it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Garage => "garage door",
+        }
+    }
+
+    /// The key of a doorbell's configuration that enables it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Lock => "unlock",
+            Self::Garage => "garage",
+        }
+    }
+
+    /// What its doorbell can do once it is enabled.
+    pub fn capability(self) -> Capability {
+        match self {
+            Self::Lock => Capability::Unlock,
+            Self::Garage => Capability::Garage,
+        }
+    }
+
+    /// What the action is called at such a door: in JSON commands, in answers and in the audit log. As a plain
+    /// command it stands in capitals.
+    pub fn command(self, action: LockAction) -> &'static str {
+        match (self, action) {
+            (Self::Lock, LockAction::Lock) => "lock",
+            (Self::Lock, LockAction::Unlock) => "unlock",
+            (Self::Garage, LockAction::Lock) => "close",
+            (Self::Garage, LockAction::Unlock) => "open",
+        }
+    }
+
+    /// How Home Assistant spells the state of such a door, a lock's and a cover's.
+    pub fn state_word(self, state: LockState) -> &'static str {
+        match (self, state) {
+            (Self::Lock, state) => state.word(),
+            (Self::Garage, LockState::Locked) => "closed",
+            (Self::Garage, LockState::Locking) => "closing",
+            (Self::Garage, LockState::Unlocked) => "open",
+            (Self::Garage, LockState::Unlocking) => "opening",
+            (Self::Garage, LockState::Jammed) => "stopped",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -188,7 +260,7 @@ pub enum LockState {
 }
 
 impl LockState {
-    /// As Home Assistant spells it.
+    /// As Home Assistant spells a lock's.
     pub fn word(self) -> &'static str {
         match self {
             Self::Locked => "LOCKED",

@@ -1,5 +1,6 @@
 //! Wiring: configuration → vendors → doorbells → faces; what starts first, and what stops first.
 
+mod check;
 pub mod demo;
 
 use std::collections::BTreeSet;
@@ -22,11 +23,13 @@ use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{Found, Link, Role};
+use crate::model::{DeviceId, DoorKind, Found, Role};
 use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
+
+pub use check::check;
 
 /// How long ending talks and camera sessions may take; then whoever has not ended is left.
 const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
@@ -36,10 +39,6 @@ const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
 const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
 /// How long the start waits for accounts; those that take longer bring their doorbells later.
 const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
-/// How long `check` waits for one doorbell.
-const CHECK_WITHIN: Duration = Duration::from_secs(15);
-/// How long `check` waits for a door's lock, once the accounts have answered.
-const LOCKS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where in the store things are.
 mod key {
@@ -240,19 +239,21 @@ fn start_accounts(
     let audit = Arc::new(Audit::open(data));
     let wanted = config.doorbells.iter();
     let options = wanted.map(|wanted| (wanted.id.clone(), options(wanted, &locks, &audit, store)));
-    let wishes = Wishes {
-        options: options.collect(),
-        locks: config.doorbells.iter().filter_map(|wanted| wanted.unlock.clone()).collect(),
-    };
+    let named = config.doorbells.iter().flat_map(|wanted| [&wanted.unlock, &wanted.garage]).flatten();
+    let wishes = Wishes { options: options.collect(), locks: named.cloned().collect() };
     Accounts::start(vendor::all(config, store), wishes, doorbells.clone(), locks, stop)
 }
 
 fn options(wanted: &DoorbellOverride, locks: &Registry, audit: &Arc<Audit>, store: &Store) -> doorbell::Options {
-    let door = wanted.unlock.clone().map(|lock| {
-        let settings = door::Settings { doorbell: wanted.id.clone(), lock, secret: wanted.unlock_secret.clone() };
-        Door::new(settings, locks.clone(), audit.clone(), store.clone())
-    });
-    let mut options = doorbell::Options { name: wanted.name.clone(), door, ..Default::default() };
+    let door = |kind, lock: &DeviceId| {
+        let (doorbell, secret) = (wanted.id.clone(), wanted.unlock_secret.clone());
+        let settings = door::Settings { doorbell, kind, lock: lock.clone(), secret };
+        (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
+    };
+    let lock = wanted.unlock.as_ref().map(|lock| door(DoorKind::Lock, lock));
+    let garage = wanted.garage.as_ref().map(|garage| door(DoorKind::Garage, garage));
+    let doors = lock.into_iter().chain(garage).collect();
+    let mut options = doorbell::Options { name: wanted.name.clone(), doors, ..Default::default() };
     if let Some(seconds) = wanted.talk_limit_s {
         options.talk_limit = Duration::from_secs(seconds);
     }
@@ -337,53 +338,6 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
     shown
 }
 
-/// `doorstep check`: tries each login and reaches for every doorbell once. Whether all went well.
-pub async fn check(config: &Config, data: &Path) -> bool {
-    let stop = CancellationToken::new();
-    let doorbells = Registry::default();
-    let accounts = start_accounts(config, &Store::visit(data), data, &doorbells, &stop);
-    let mut all_well = true;
-    if tokio::time::timeout(CHECK_WITHIN, accounts.settled()).await.is_err() {
-        all_well = false;
-        report("An account did not answer in time. Try again.");
-    }
-    for (vendor, status) in accounts.all() {
-        if let Some(why) = status.borrow().link.why() {
-            all_well = false;
-            report(&format!("{vendor} account: {why}"));
-        }
-    }
-    for doorbell in doorbells.all() {
-        let outcome = reached(&doorbell).await;
-        all_well &= outcome.is_ok();
-        let said = outcome.map_or_else(|why| why, |()| "reached".to_owned());
-        report(&format!("{}: {said}", doorbell.info().name));
-        if let Some(why) = blocked(&doorbell).await {
-            all_well = false;
-            report(&format!("{}, its door: {why}", doorbell.info().name));
-        }
-    }
-    stop.cancel();
-    ended(&accounts, &doorbells).await;
-    all_well
-}
-
-async fn reached(doorbell: &Doorbell) -> Result<(), String> {
-    let mut state = doorbell.state();
-    let settled = state.wait_for(|state| state.link == Link::Ready || state.last_error.is_some());
-    match tokio::time::timeout(CHECK_WITHIN, settled).await {
-        Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
-        _ => Err("The doorbell could not be reached in time. Try again.".to_owned()),
-    }
-}
-
-/// Why the enabled door of this doorbell cannot be worked.
-async fn blocked(doorbell: &Doorbell) -> Option<String> {
-    let mut door = doorbell.door()?.state();
-    let ready = tokio::time::timeout(LOCKS_WITHIN, door.wait_for(|door| door.blocked.is_none())).await.is_ok();
-    if ready { None } else { door.borrow().blocked.clone() }
-}
-
 /// `doorstep devices`: what the accounts hold.
 pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
     let mut found = Vec::new();
@@ -402,8 +356,10 @@ pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result
 fn line(found: &Found) -> String {
     let Found { info, role, address, transport, obstacle } = found;
     let mut can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
-    if *role == Role::Lock {
-        can.push("lock");
+    match role {
+        Role::Lock => can.push("lock"),
+        Role::Garage => can.push("garage door"),
+        Role::Doorbell | Role::Camera | Role::Other => {}
     }
     let address = address.map_or("-".to_owned(), |address| address.to_string());
     let transport = transport.unwrap_or("-");

@@ -111,7 +111,9 @@ pub struct DoorbellOverride {
     pub ring_payload: Option<String>,
     /// The lock of the door beside it, which may then be worked. Without it no unlock exists anywhere.
     pub unlock: Option<DeviceId>,
-    /// Signs commands to the lock over MQTT.
+    /// The garage door beside it, which may then be worked. Without it no garage door is, by anybody.
+    pub garage: Option<DeviceId>,
+    /// Signs commands to both over MQTT.
     pub unlock_secret: Option<Password>,
 }
 
@@ -243,7 +245,8 @@ fn read_media(media: &mut Section<'_>) -> Option<Media> {
 #[derive(Default)]
 struct Named {
     ids: HashSet<DeviceId>,
-    locks: HashSet<DeviceId>,
+    /// Locks and garage doors.
+    doors: HashSet<DeviceId>,
 }
 
 /// `own_topics` is how every topic of ours begins.
@@ -253,13 +256,21 @@ fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
     }
     let unlock = doorbell.optional("unlock", &values::LOCK_ID);
-    if unlock.as_ref().is_some_and(|lock| !named.locks.insert(lock.clone())) {
+    if unlock.as_ref().is_some_and(|lock| !named.doors.insert(lock.clone())) {
         // The one door's limits and secret would not hold for the other.
         doorbell.report_value("unlock", "an entry before this one opens the same lock; expected each lock once");
     }
+    let garage = doorbell.optional("garage", &values::GARAGE_ID);
+    if garage.as_ref().is_some_and(|garage| !named.doors.insert(garage.clone())) {
+        doorbell
+            .report_value("garage", "another `garage` or `unlock` opens the same door; expected each garage door once");
+    }
     let unlock_secret = doorbell.optional("unlock_secret", &values::UNLOCK_SECRET);
-    if unlock_secret.is_some() && !doorbell.has("unlock") {
-        doorbell.report_value("unlock_secret", "there is no `unlock` beside it; expected the lock that it guards");
+    if unlock_secret.is_some() && !doorbell.has("unlock") && !doorbell.has("garage") {
+        doorbell.report_value(
+            "unlock_secret",
+            "there is no `unlock` or `garage` beside it; expected the door that it guards",
+        );
     }
     Some(DoorbellOverride {
         name: doorbell.optional("name", &values::NAME),
@@ -270,6 +281,7 @@ fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str
         ring_topic: read_ring_topic(doorbell, own_topics),
         ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
         unlock,
+        garage,
         unlock_secret,
         // Last, so that the mistakes of an entry without an id are found as well.
         id: id?,

@@ -10,7 +10,7 @@ use url::Url;
 use super::section::{Kind, Reason};
 use super::{Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid};
 use crate::model::DeviceId;
-use crate::proto::wyze::totp;
+use crate::proto::totp::totp;
 use crate::secret::{Email, Enr, Password, Token};
 
 /// Where a Wyze camera listens on the LAN (wyze-tutk reference §2).
@@ -57,6 +57,9 @@ pub(super) const DEVICE_ID: Kind<DeviceId> =
 
 pub(super) const LOCK_ID: Kind<DeviceId> =
     Kind { expected: "the id of a lock, as `doorstep devices` shows it", parse: lock_id };
+
+pub(super) const GARAGE_ID: Kind<DeviceId> =
+    Kind { expected: "the id of a garage door, as `doorstep devices` shows it", parse: lock_id };
 
 pub(super) const TRANSPORT: Kind<Transport> =
     Kind { expected: "`auto`, `tutk`, `old`, `new` or `webrtc`", parse: transport };

@@ -13,15 +13,25 @@ use tracing::Instrument;
 use super::vendor::{AccountPort, Retry};
 use super::{Doorbell, Options, Registry, Vendor, VendorError};
 use crate::clock;
-use crate::model::{Account, AccountLink, DeviceId, Event, Found, Role};
+use crate::model::{Account, AccountLink, DeviceId, DoorKind, Event, Found, Role};
 use crate::net::supervise::{Backoff, jitter};
 use crate::secret::Password;
 
 /// What the owner wants otherwise, and which locks may be worked at all.
 pub struct Wishes {
     pub options: HashMap<DeviceId, Options>,
-    /// Locks that some door names. No other lock is ever connected to.
+    /// Locks and garage doors that some door names. No other is ever connected to.
     pub locks: BTreeSet<DeviceId>,
+}
+
+impl Wishes {
+    /// Whether the owner wants this device worked, and has named it for what it is.
+    fn want(&self, device: &DeviceId, kind: DoorKind) -> bool {
+        let doors = self.options.values().flat_map(|options| options.doors.values());
+        // Each of them is asked, so that whichever is mistaken says so.
+        let mistaken = doors.filter(|door| !door.puts_up_with(device, kind)).count();
+        mistaken == 0 && self.locks.contains(device)
+    }
 }
 
 /// The running accounts. Cheap to clone.
@@ -37,7 +47,7 @@ struct Running {
 }
 
 impl Accounts {
-    /// Starts every account; its doorbells go into `doorbells`, enabled locks into `locks`. Doorbells are told to
+    /// Starts every account; its doorbells go into `doorbells`, enabled locks and garage doors into `locks`. Doorbells are told to
     /// stop with `stop`, as are the accounts.
     pub fn start(
         vendors: Vec<Arc<dyn Vendor>>,
@@ -260,15 +270,14 @@ impl House {
     }
 
     fn welcome(&mut self, found: Found) {
+        let (id, works) = (found.info.id.clone(), found.obstacle.is_none());
         let registry = match found.role {
             Role::Doorbell => &self.doorbells,
-            Role::Camera if found.obstacle.is_none() => &self.doorbells,
-            Role::Lock | Role::Garage if found.obstacle.is_none() && self.wishes.locks.contains(&found.info.id) => {
-                &self.locks
-            }
+            Role::Camera if works => &self.doorbells,
+            Role::Lock if works && self.wishes.want(&id, DoorKind::Lock) => &self.locks,
+            Role::Garage if works && self.wishes.want(&id, DoorKind::Garage) => &self.locks,
             Role::Camera | Role::Lock | Role::Garage | Role::Other => return,
         };
-        let id = found.info.id.clone();
         if let Some(ours) = self.ours.get_mut(&id) {
             ours.missed = 0;
             if let Some(known) = ours.registry.get(&id) {

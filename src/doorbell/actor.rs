@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, SelectAll};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::talk::{Device, Talk};
 use super::{ActionError, Command, Request, Shared, Vendor, lives};
-use crate::model;
+use crate::model::{self, DoorKind};
 
 pub(super) fn spawn(
     vendor: Arc<dyn Vendor>,
@@ -55,11 +57,7 @@ async fn decide(
     stop: &CancellationToken,
 ) {
     let mut demand = shared.media.demand();
-    let mut door = shared.door.as_ref().map(|door| door.state());
-    if let Some(door) = &mut door {
-        // It may have changed since the doorbell was made.
-        door.mark_changed();
-    }
+    let mut doors: SelectAll<_> = shared.doors.iter().map(|(kind, door)| changes(*kind, door.state())).collect();
     loop {
         tokio::select! {
             biased;
@@ -75,18 +73,21 @@ async fn decide(
                 None => return,
             },
             Ok(()) = demand.changed() => shared.count_viewers(),
-            Some(door) = change_of(&mut door) => shared.show_door(&door),
+            Some((kind, door)) = doors.next() => shared.show_door(kind, &door),
             () = talk.progress() => {}
         }
     }
 }
 
-/// How the door stands, as soon as that is new. Never without a door.
-async fn change_of(door: &mut Option<watch::Receiver<model::Door>>) -> Option<model::Door> {
-    match door {
-        Some(door) => door.changed().await.ok().map(|()| door.borrow_and_update().clone()),
-        None => std::future::pending().await,
-    }
+/// How a door stands, at once since it may have changed before anybody listened, and whenever that is new.
+fn changes(kind: DoorKind, mut state: watch::Receiver<model::Door>) -> BoxStream<'static, (DoorKind, model::Door)> {
+    state.mark_changed();
+    stream::unfold((kind, state), async |(kind, mut state)| {
+        state.changed().await.ok()?;
+        let door = state.borrow_and_update().clone();
+        Some(((kind, door), (kind, state)))
+    })
+    .boxed()
 }
 
 /// Hands a request on. A device that leaves its requests lying has not answered them in time.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::clock::{self, Instant};
-use crate::model::{DeviceId, LockAction};
+use crate::model::{DeviceId, DoorKind};
 
 /// The log. Append only. Nothing is read, made or written before the first line.
 pub struct Audit(Arc<Mutex<Log>>);
@@ -33,8 +33,10 @@ pub(super) struct NotWritten;
 pub(super) struct Entry {
     /// The doorbell's id.
     pub(super) door: DeviceId,
-    /// `None` when the attempt could not be read.
-    pub(super) action: Option<LockAction>,
+    /// Which of its doors.
+    pub(super) kind: DoorKind,
+    /// As [`DoorKind::command`] has it. `None` when the attempt could not be read.
+    pub(super) action: Option<&'static str>,
     pub(super) via: String,
     pub(super) result: Outcome,
     /// In words, and never what the sender sent.

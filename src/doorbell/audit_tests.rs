@@ -11,7 +11,8 @@ use super::*;
 fn entry(reason: &str) -> Entry {
     Entry {
         door: DeviceId::parse("fake_1").unwrap(),
-        action: Some(LockAction::Unlock),
+        kind: DoorKind::Lock,
+        action: Some("unlock"),
         via: "mqtt".to_owned(),
         result: Outcome::Allowed,
         reason: Some(reason.to_owned()),
@@ -55,8 +56,9 @@ async fn a_line_says_who_tried_what_and_is_for_its_owner_alone() {
         assert!(age < Duration::from_secs(60), "{time}");
     }
     let expected = [
-        json!({"n": 1, "door": "fake_1", "action": "unlock", "via": "mqtt", "result": "allowed", "reason": "because"}),
-        json!({"n": 2, "door": "fake_1", "action": null, "via": "http/page", "result": "refused", "reason": null,
+        json!({"n": 1, "door": "fake_1", "kind": "lock", "action": "unlock", "via": "mqtt", "result": "allowed",
+               "reason": "because"}),
+        json!({"n": 2, "door": "fake_1", "kind": "lock", "action": null, "via": "http/page", "result": "refused", "reason": null,
                "suppressed": 7}),
     ];
     assert_eq!(lines, expected);

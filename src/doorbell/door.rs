@@ -13,7 +13,7 @@ use super::audit::{Audit, Entry, NotWritten, Outcome, Ration, Synced};
 use super::guard::{Admission, Attempt, Guard, Permit, Refusal, Via, Wish};
 use super::{ActionError, Doorbell, Registry, lock};
 use crate::clock::{self, Instant};
-use crate::model::{self, DeviceId, LockAction, LockState, State};
+use crate::model::{self, DeviceId, DoorKind, LockAction, LockState, State};
 use crate::secret::Password;
 use crate::store::Store;
 
@@ -22,7 +22,9 @@ use crate::store::Store;
 pub struct Settings {
     /// The doorbell that the door belongs to.
     pub doorbell: DeviceId,
-    /// The lock that is worked.
+    /// Which of its doors this is.
+    pub kind: DoorKind,
+    /// The lock, or garage door, that is worked.
     pub lock: DeviceId,
     /// Shared with whoever may open: commands over MQTT must then carry a `mac` made with it.
     pub secret: Option<Password>,
@@ -51,8 +53,8 @@ impl Door {
 
     /// `locks` holds every lock that some door names. What must outlast a restart is kept in `store`.
     pub fn new(settings: Settings, locks: Registry, audit: Arc<Audit>, store: Store) -> Arc<Self> {
-        let memory = store.get(&store_key(&settings.doorbell)).unwrap_or_default();
-        let guard = Guard::new(settings.doorbell.clone(), settings.secret.clone(), memory);
+        let memory = store.get(&store_key(&settings)).unwrap_or_default();
+        let guard = Guard::new(settings.doorbell.clone(), settings.kind, settings.secret.clone(), memory);
         let desk = Desk { guard, ration: Ration::new(clock::now()), running: None };
         let inside = Arc::new(Inside {
             settings,
@@ -60,6 +62,7 @@ impl Door {
             audit,
             store,
             desk: Mutex::new(desk),
+            mistaken_for: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             news: Notify::new(),
             state: watch::Sender::default(),
@@ -74,7 +77,24 @@ impl Door {
         self.inside.state.subscribe()
     }
 
-    /// Whether commands over MQTT must be signed, which Home Assistant's lock entity cannot do.
+    pub fn kind(&self) -> DoorKind {
+        self.inside.settings.kind
+    }
+
+    /// An account has listed `device`, which is of this kind. Whether it may be connected to for all that this door
+    /// knows: one that is named as a lock and is a garage door may not, or the other way round, and the door says so.
+    pub(super) fn puts_up_with(&self, device: &DeviceId, kind: DoorKind) -> bool {
+        let Inside { settings, mistaken_for, news, .. } = &*self.inside;
+        if *device != settings.lock {
+            return true;
+        }
+        let right = kind == settings.kind;
+        *lock(mistaken_for) = (!right).then_some(kind);
+        news.notify_one();
+        right
+    }
+
+    /// Whether commands over MQTT must be signed, which Home Assistant's entities for doors cannot do.
     pub fn wants_signature(&self) -> bool {
         self.inside.settings.secret.is_some()
     }
@@ -87,7 +107,7 @@ impl Door {
     /// Guard, audit, lock. Takes at most 20 s. What has begun goes on although nobody waits for the answer.
     pub async fn work(&self, attempt: Attempt) -> Answer {
         let deadline = clock::now() + Self::WITHIN;
-        let wish = Wish::read(&attempt.via);
+        let wish = Wish::read(self.kind(), &attempt.via);
         let action = wish.as_ref().ok().map(Wish::action);
         let id = wish.as_ref().ok().and_then(Wish::id).map_or(Value::Null, Value::from);
         // A task of its own: whoever asked may hang up, and the lock's answer must still be written down.
@@ -102,11 +122,19 @@ impl Door {
         };
         Answer { action, id, outcome }
     }
+
+    /// Why it was not worked, in words: of the rule or the lock, where [`ActionError`] itself speaks of a doorbell.
+    pub fn said(&self, why: &ActionError) -> String {
+        self.inside.said(why)
+    }
 }
 
 /// Where the guard's memory is in the store.
-fn store_key(doorbell: &DeviceId) -> String {
-    format!("door_{doorbell}")
+fn store_key(Settings { doorbell, kind, .. }: &Settings) -> String {
+    match kind {
+        DoorKind::Lock => format!("door_{doorbell}"),
+        DoorKind::Garage => format!("garage_{doorbell}"),
+    }
 }
 
 struct Inside {
@@ -115,6 +143,8 @@ struct Inside {
     audit: Arc<Audit>,
     store: Store,
     desk: Mutex<Desk>,
+    /// What the lock is instead of what this door takes it for.
+    mistaken_for: Mutex<Option<DoorKind>>,
     /// Held by the one attempt that may work the lock now. The others wait, for as long as they are fresh.
     turn: tokio::sync::Mutex<()>,
     /// The desk has changed in a way that shows.
@@ -190,7 +220,7 @@ impl Inside {
             }
             Err(why) => (Outcome::Refused, Err(why)),
         };
-        self.note(record, outcome, reason_of(&result)).await;
+        self.note(record, outcome, self.reason_of(&result)).await;
         result
     }
 
@@ -222,7 +252,7 @@ impl Inside {
     /// older memory overwrites a newer one.
     fn remember(&self) -> bool {
         let memory = lock(&self.desk).guard.memory().clone();
-        self.store.put_synced(&store_key(&self.settings.doorbell), &memory).is_ok()
+        self.store.put_synced(&store_key(&self.settings), &memory).is_ok()
     }
 
     /// Writes a line that nothing waits for. That it cannot be written, the log says itself.
@@ -233,7 +263,28 @@ impl Inside {
 
     fn entry(&self, Record { action, via }: Record, result: Outcome, reason: Option<String>) -> Entry {
         let suppressed = lock(&self.desk).ration.take_suppressed();
-        Entry { door: self.settings.doorbell.clone(), action, via, result, reason, suppressed }
+        let Settings { doorbell, kind, .. } = &self.settings;
+        let action = action.map(|action| kind.command(action));
+        Entry { door: doorbell.clone(), kind: *kind, action, via, result, reason, suppressed }
+    }
+
+    fn reason_of(&self, result: &Result<LockState, ActionError>) -> String {
+        let kind = self.settings.kind;
+        match result {
+            Ok(state) => format!("the {} is {}", kind.noun(), kind.state_word(*state)),
+            Err(why) => self.said(why),
+        }
+    }
+
+    fn said(&self, why: &ActionError) -> String {
+        match why {
+            ActionError::Refused { why } => why.clone(),
+            ActionError::Timeout => {
+                let noun = self.settings.kind.noun();
+                format!("the {noun} did not answer in time; look at the door before you try again")
+            }
+            other => other.to_string(),
+        }
     }
 
     fn reachable_lock(&self) -> Result<Doorbell, ActionError> {
@@ -244,10 +295,18 @@ impl Inside {
 
     /// Why `found` cannot be worked.
     fn obstacle(&self, found: Option<&Doorbell>) -> Option<String> {
-        let Some(found) = found else {
-            let lock = &self.settings.lock;
+        let Settings { kind, lock: id, .. } = &self.settings;
+        let (noun, key) = (kind.noun(), kind.key());
+        if let Some(other) = *lock(&self.mistaken_for) {
+            let (is, its_key) = (other.noun(), other.key());
             return Some(format!(
-                "No account has listed the lock `{lock}` yet. If that lasts, compare `unlock` of this doorbell with \
+                "`{id}` is a {is}, and `{key}` of this doorbell takes a {noun}. Name it under `{its_key}`, then start \
+                 Doorstep again."
+            ));
+        }
+        let Some(found) = found else {
+            return Some(format!(
+                "No account has listed the {noun} `{id}` yet. If that lasts, compare `{key}` of this doorbell with \
                  what `doorstep devices` lists."
             ));
         };
@@ -255,7 +314,7 @@ impl Inside {
         if link.is_available() {
             return door.and_then(|door| door.blocked);
         }
-        Some(format!("The lock cannot be reached: {}", found.shared.why_offline()))
+        Some(format!("The {noun} cannot be reached: {}", found.shared.why_offline()))
     }
 
     /// How the door stands, and until when it stays so by itself.
@@ -268,7 +327,11 @@ impl Inside {
             LockAction::Unlock => LockState::Unlocking,
         });
         let limit = desk.guard.limit(now);
-        let limited = || limit.map(|(refusal, _)| format!("Unlocking is refused for now: {refusal}."));
+        let opening = match self.settings.kind {
+            DoorKind::Lock => "Unlocking",
+            DoorKind::Garage => "Opening",
+        };
+        let limited = || limit.map(|(refusal, _)| format!("{opening} is refused for now: {refusal}."));
         let door = model::Door { lock: running.or(told), blocked: self.obstacle(found.as_ref()).or_else(limited) };
         (door, limit.map(|(_, until)| until))
     }
@@ -339,28 +402,12 @@ fn outcome_of(result: &Result<LockState, ActionError>) -> Outcome {
     }
 }
 
-fn reason_of(result: &Result<LockState, ActionError>) -> String {
-    match result {
-        Ok(state) => format!("the lock is {}", state.word()),
-        Err(why) => said(why),
-    }
-}
-
-/// Why a door was not worked, in words: of the rule or the lock, where [`ActionError`] itself speaks of a doorbell.
-pub fn said(why: &ActionError) -> String {
-    match why {
-        ActionError::Refused { why } => why.clone(),
-        ActionError::Timeout => "the lock did not answer in time; look at the door before you try again".to_owned(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 impl Door {
     /// For tests of what comes before it: its lock is on no account.
     pub(crate) fn pretended(folder: &std::path::Path) -> Arc<Self> {
         let id = |id| DeviceId::parse(id).unwrap();
-        let settings = Settings { doorbell: id("fake_1"), lock: id("lock_1"), secret: None };
+        let settings = Settings { doorbell: id("fake_1"), kind: DoorKind::Lock, lock: id("lock_1"), secret: None };
         let (audit, store) = (Arc::new(Audit::open(folder)), Store::open(folder).unwrap());
         Self::new(settings, Registry::default(), audit, store)
     }

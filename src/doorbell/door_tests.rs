@@ -175,8 +175,12 @@ impl House {
     }
 
     fn door_of(&self, doorbell: &str, secret: Option<&str>, store: Store) -> Arc<Door> {
+        self.door_of_kind(DoorKind::Lock, doorbell, secret, store)
+    }
+
+    fn door_of_kind(&self, kind: DoorKind, doorbell: &str, secret: Option<&str>, store: Store) -> Arc<Door> {
         let secret = secret.map(Password::new);
-        let settings = Settings { doorbell: id(doorbell), lock: id("fake_lock"), secret };
+        let settings = Settings { doorbell: id(doorbell), kind, lock: id("fake_lock"), secret };
         Door::new(settings, self.locks.clone(), Arc::new(Audit::open(self.folder.path())), store)
     }
 
@@ -352,7 +356,7 @@ async fn three_unlocks_a_minute_block_the_door_until_the_minute_is_over() {
         sleep(Duration::from_secs(4)).await;
     }
     let why =
-        "Unlocking is refused for now: the door was unlocked 3 times within a minute; wait until the minute is over.";
+        "Unlocking is refused for now: the door was opened 3 times within a minute; wait until the minute is over.";
     shows(&door, Some(Unlocked), Some(why)).await;
     assert!(refused(&door.work(page(Unlock)).await).contains("3 times within a minute"));
     assert_eq!(door.work(page(Lock)).await.outcome, Ok(Locked));
@@ -365,18 +369,49 @@ async fn three_unlocks_a_minute_block_the_door_until_the_minute_is_over() {
 async fn a_doorbell_shows_its_door() {
     let house = House::new();
     let door = house.door_with(None, Store::open(house.folder.path()).unwrap());
-    let options = Options { door: Some(door.clone()), ..Options::default() };
+    let options = Options { doors: [(DoorKind::Lock, door.clone())].into(), ..Options::default() };
     let doorbell = Doorbell::spawn(house.lock.clone(), info("fake_1", &[]), options, house.stop.clone());
     assert!(doorbell.info().capabilities.contains(&Capability::Unlock));
     let mut state = doorbell.state();
-    let blocked = |state: &State| state.door.as_ref().is_some_and(|door| door.blocked.is_some());
+    let shown = |state: &State| state.doors.get(&DoorKind::Lock).cloned();
+    let blocked = |state: &State| shown(state).is_some_and(|door| door.blocked.is_some());
     assert!(blocked(&state.borrow()));
     house.list_lock();
-    let locked = |state: &State| state.door == Some(model::Door { lock: Some(Locked), blocked: None });
+    let locked = |state: &State| shown(state) == Some(model::Door { lock: Some(Locked), blocked: None });
     state.wait_for(locked).await.unwrap();
-    assert_eq!(doorbell.door().unwrap().work(page(Unlock)).await.outcome, Ok(Unlocked));
-    let unlocked = |state: &State| state.door.as_ref().is_some_and(|door| door.lock == Some(Unlocked));
+    assert_eq!(doorbell.door(DoorKind::Lock).unwrap().work(page(Unlock)).await.outcome, Ok(Unlocked));
+    let unlocked = |state: &State| shown(state).is_some_and(|door| door.lock == Some(Unlocked));
     state.wait_for(unlocked).await.unwrap();
+}
+
+/// Its lock is in truth the same for both, which no configuration can say.
+#[tokio::test(start_paused = true)]
+async fn the_lock_and_the_garage_door_of_one_doorbell_have_limits_memories_and_lines_of_their_own() {
+    let house = House::new();
+    house.list_lock();
+    let store = Store::open(house.folder.path()).unwrap();
+    let doors = [DoorKind::Lock, DoorKind::Garage].map(|kind| house.door_of_kind(kind, "fake_1", None, store.clone()));
+    let [lock, garage] = &doors;
+    doors.iter().for_each(|door| door.subscribed());
+    sleep(Duration::from_secs(2)).await;
+    shows(garage, Some(Locked), None).await;
+    for _ in 0..3 {
+        assert_eq!(lock.work(page(Unlock)).await.outcome, Ok(Unlocked));
+        sleep(Duration::from_secs(4)).await;
+    }
+    shows(lock, Some(Unlocked), Some("Unlocking is refused for now")).await;
+    assert_eq!(garage.state().borrow().blocked, None);
+    assert_eq!(lock.work(mqtt(&stamped("lock", "a"))).await.outcome, Ok(Locked));
+    assert_eq!(garage.work(mqtt(&stamped("open", "a"))).await.outcome, Ok(Unlocked));
+    let again = garage.work(mqtt(&stamped("open", "a"))).await;
+    assert!(again.outcome.is_err(), "{again:?}");
+    let kept = |kind: &str| std::fs::read_to_string(house.folder.path().join("state.json")).unwrap().contains(kind);
+    assert!(kept("door_fake_1") && kept("garage_fake_1"));
+    let lines = log(house.folder.path());
+    let last = &lines[lines.len() - 2];
+    let told = ["door", "kind", "action", "result", "reason"].map(|key| last[key].as_str().unwrap().to_owned());
+    assert_eq!(told, ["fake_1", "garage", "open", "done", "the garage door is open"]);
+    assert_eq!(lines[0]["kind"], "lock");
 }
 
 // What is refused.
@@ -484,7 +519,7 @@ async fn an_attempt_that_took_too_long_to_write_down_is_dropped() {
     for (takes, moved) in [(4_900, true), (5_100, false)] {
         let house = House::new();
         let audit = Arc::new(Audit::open(house.folder.path()));
-        let settings = Settings { doorbell: id("fake_1"), lock: id("fake_lock"), secret: None };
+        let settings = Settings { doorbell: id("fake_1"), kind: DoorKind::Lock, lock: id("fake_lock"), secret: None };
         let store = Store::open(house.folder.path()).unwrap();
         let door = Door::new(settings, house.locks.clone(), audit.clone(), store);
         house.list_lock();
@@ -520,7 +555,7 @@ async fn an_attempt_that_took_too_long_to_write_down_is_dropped() {
 async fn a_disk_that_hangs_on_the_last_line_does_not_hold_back_the_answer() {
     let house = House::new();
     let audit = Arc::new(Audit::open(house.folder.path()));
-    let settings = Settings { doorbell: id("fake_1"), lock: id("fake_lock"), secret: None };
+    let settings = Settings { doorbell: id("fake_1"), kind: DoorKind::Lock, lock: id("fake_lock"), secret: None };
     let door = Door::new(settings, house.locks.clone(), audit.clone(), Store::open(house.folder.path()).unwrap());
     house.list_lock();
     shows(&door, Some(Locked), None).await;

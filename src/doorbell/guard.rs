@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use super::ActionError;
 use super::audit::Synced;
 use crate::clock::Instant;
-use crate::model::{DeviceId, LockAction};
+use crate::model::{DeviceId, DoorKind, LockAction};
 use crate::proto::wire::hex;
 use crate::secret::Password;
 
@@ -72,8 +72,8 @@ pub(super) enum Refusal {
     Redelivered,
     #[error("it had waited for more than 5 s; send it again")]
     TooOld,
-    #[error(r#"the payload must be LOCK, UNLOCK or {{"cmd":"unlock","id":"…","ts":…}}"#)]
-    NotACommand,
+    #[error("the payload must be {}", commands(*.0))]
+    NotACommand(DoorKind),
     #[error("OPEN is for latches, and this lock has none; send UNLOCK")]
     NoLatch,
     #[error("commands for this door must carry a `mac` made with its `unlock_secret`")]
@@ -90,10 +90,16 @@ pub(super) enum Refusal {
     UsedId,
     #[error("the same command was accepted within the last 3 s and is carried out once")]
     Repeated,
-    #[error("the door was unlocked 3 times within a minute; wait until the minute is over")]
+    #[error("the door was opened 3 times within a minute; wait until the minute is over")]
     ThreeAMinute,
-    #[error("the door was unlocked 20 times within an hour; wait until the hour is over")]
+    #[error("the door was opened 20 times within an hour; wait until the hour is over")]
     TwentyAnHour,
+}
+
+fn commands(kind: DoorKind) -> String {
+    let [close, open] = [LockAction::Lock, LockAction::Unlock].map(|action| kind.command(action));
+    let (plain_close, plain_open) = (close.to_ascii_uppercase(), open.to_ascii_uppercase());
+    format!(r#"{plain_close}, {plain_open} or {{"cmd":"{open}","id":"…","ts":…}}"#)
 }
 
 impl From<Refusal> for ActionError {
@@ -110,14 +116,6 @@ pub(super) struct Wish {
     mac: Option<String>,
 }
 
-/// `cmd` in JSON commands, and in what `mac` is made of.
-fn word(action: LockAction) -> &'static str {
-    match action {
-        LockAction::Lock => "lock",
-        LockAction::Unlock => "unlock",
-    }
-}
-
 /// What makes one command different from every other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
@@ -132,22 +130,23 @@ impl Wish {
     const LONGEST: usize = 1_024;
     const LONGEST_ID: usize = 64;
 
-    /// What `via` asks for: `LOCK` or `UNLOCK`, exactly so, or one JSON object without a key that is not known.
-    pub(super) fn read(via: &Via) -> Result<Self, Refusal> {
+    /// What `via` asks of a door of this kind: `LOCK` or `UNLOCK` (`CLOSE` or `OPEN`), exactly so, or one JSON object
+    /// without a key that is not known.
+    pub(super) fn read(kind: DoorKind, via: &Via) -> Result<Self, Refusal> {
         let plain = |action| Ok(Self { action, stamp: None, mac: None });
         match via {
             Via::Http { action, .. } => plain(*action),
-            Via::Mqtt { payload, .. } => match &payload[..] {
-                b"LOCK" => plain(LockAction::Lock),
-                b"UNLOCK" => plain(LockAction::Unlock),
-                b"OPEN" => Err(Refusal::NoLatch),
-                json if json.starts_with(b"{") && json.len() <= Self::LONGEST => Self::read_json(json),
-                _ => Err(Refusal::NotACommand),
+            Via::Mqtt { payload, .. } => match (kind, &payload[..]) {
+                (DoorKind::Lock, b"LOCK") | (DoorKind::Garage, b"CLOSE") => plain(LockAction::Lock),
+                (DoorKind::Lock, b"UNLOCK") | (DoorKind::Garage, b"OPEN") => plain(LockAction::Unlock),
+                (DoorKind::Lock, b"OPEN") => Err(Refusal::NoLatch),
+                (_, json) if json.starts_with(b"{") && json.len() <= Self::LONGEST => Self::read_json(kind, json),
+                _ => Err(Refusal::NotACommand(kind)),
             },
         }
     }
 
-    fn read_json(json: &[u8]) -> Result<Self, Refusal> {
+    fn read_json(kind: DoorKind, json: &[u8]) -> Result<Self, Refusal> {
         /// The same key twice is an error, too.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -157,12 +156,12 @@ impl Wish {
             ts: u64,
             mac: Option<String>,
         }
-        let Json { cmd, id, ts, mac } = serde_json::from_slice(json).map_err(|_| Refusal::NotACommand)?;
-        let action = [LockAction::Lock, LockAction::Unlock].into_iter().find(|action| word(*action) == cmd);
+        let Json { cmd, id, ts, mac } = serde_json::from_slice(json).map_err(|_| Refusal::NotACommand(kind))?;
+        let action = [LockAction::Lock, LockAction::Unlock].into_iter().find(|action| kind.command(*action) == cmd);
         let usable = (1..=Self::LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
         match action {
             Some(action) if usable => Ok(Self { action, stamp: Some(Stamp { id, ts }), mac }),
-            _ => Err(Refusal::NotACommand),
+            _ => Err(Refusal::NotACommand(kind)),
         }
     }
 
@@ -219,14 +218,15 @@ fn still_fresh(received: Instant, now: Instant) -> Result<(), Refusal> {
 
 /// The guard of one door.
 pub(super) struct Guard {
-    /// Whose door it is: signatures are for this one alone.
+    /// Whose door it is, and which of its doors: signatures are for this one alone.
     doorbell: DeviceId,
+    kind: DoorKind,
     secret: Option<Password>,
     /// When the command topic was last subscribed to.
     subscribed: Option<Instant>,
     /// The last order that was admitted.
     last: Option<(LockAction, Instant)>,
-    /// When the door was unlocked, oldest first, no more than the largest limit asks for.
+    /// When the door was opened, oldest first, no more than the largest limit asks for.
     unlocks: Vec<Instant>,
     memory: Memory,
 }
@@ -241,8 +241,8 @@ impl Guard {
         [(3, Duration::from_secs(60), Refusal::ThreeAMinute), (20, Duration::from_secs(3_600), Refusal::TwentyAnHour)];
 
     /// `memory` is what an earlier run has kept of this door.
-    pub(super) fn new(doorbell: DeviceId, secret: Option<Password>, memory: Memory) -> Self {
-        Self { doorbell, secret, subscribed: None, last: None, unlocks: Vec::new(), memory }
+    pub(super) fn new(doorbell: DeviceId, kind: DoorKind, secret: Option<Password>, memory: Memory) -> Self {
+        Self { doorbell, kind, secret, subscribed: None, last: None, unlocks: Vec::new(), memory }
     }
 
     pub(super) fn subscribed(&mut self, now: Instant) {
@@ -292,11 +292,24 @@ impl Guard {
             // Whoever signs believes that signatures are asked for.
             (None, _, Some(_)) => Err(Refusal::NoSecret),
             (Some(secret), Some(stamp), Some(mac)) => {
-                let expected = mac_of(secret, &self.doorbell, wish.action, stamp).ok_or(Refusal::WrongMac)?;
+                let expected = self.mac_of(secret, wish.action, stamp).ok_or(Refusal::WrongMac)?;
                 if bool::from(expected.as_bytes().ct_eq(mac.as_bytes())) { Ok(()) } else { Err(Refusal::WrongMac) }
             }
             (Some(_), _, _) => Err(Refusal::NotSigned),
         }
+    }
+
+    /// HMAC-SHA256 under `secret` as 64 lower-case hex digits, over five lines without one at the end:
+    /// `doorstep lock 1`, the doorbell's id, `lock` or `unlock`, `id`, `ts`. At a garage door the first is
+    /// `doorstep garage 1` and the third `close` or `open`. No part can hold a line break, so that no two commands
+    /// have the same text.
+    fn mac_of(&self, secret: &Password, action: LockAction, Stamp { id, ts }: &Stamp) -> Option<String> {
+        let Self { doorbell, kind, .. } = self;
+        let text = format!("doorstep {} 1\n{doorbell}\n{}\n{id}\n{ts}", kind.word(), kind.command(action));
+        // HMAC takes keys of any length, so there always is one.
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
+        mac.update(text.as_bytes());
+        Some(hex(&mac.finalize().into_bytes()))
     }
 
     /// Lets an order pass once, and counts it from now on.
@@ -347,17 +360,6 @@ fn check_time(ts: u64, wall: SystemTime) -> Result<(), Refusal> {
     let sent = UNIX_EPOCH.checked_add(Duration::from_secs(ts)).ok_or(Refusal::WrongTime)?;
     let apart = wall.duration_since(sent).unwrap_or_else(|ahead| ahead.duration());
     if apart > Guard::CLOCKS_DIFFER_BY { Err(Refusal::WrongTime) } else { Ok(()) }
-}
-
-/// HMAC-SHA256 under `secret` as 64 lower-case hex digits, over five lines without one at the end:
-/// `doorstep lock 1`, the doorbell's id, `lock` or `unlock`, `id`, `ts`. No part can hold a line break, so that no
-/// two commands have the same text.
-fn mac_of(secret: &Password, doorbell: &DeviceId, action: LockAction, Stamp { id, ts }: &Stamp) -> Option<String> {
-    let text = format!("doorstep lock 1\n{doorbell}\n{}\n{id}\n{ts}", word(action));
-    // HMAC takes keys of any length, so there always is one.
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
-    mac.update(text.as_bytes());
-    Some(hex(&mac.finalize().into_bytes()))
 }
 
 /// The ids of accepted commands, which must not be accepted again. On the disk between runs.

@@ -26,7 +26,11 @@ fn door() -> DeviceId {
 }
 
 fn guard(secret: Option<&str>, start: Instant) -> Guard {
-    let mut guard = Guard::new(door(), secret.map(Password::new), Memory::default());
+    guard_of(DoorKind::Lock, secret, start)
+}
+
+fn guard_of(kind: DoorKind, secret: Option<&str>, start: Instant) -> Guard {
+    let mut guard = Guard::new(door(), kind, secret.map(Password::new), Memory::default());
     guard.subscribed(start);
     guard
 }
@@ -41,7 +45,7 @@ fn http(action: LockAction, received: Instant) -> Attempt {
 
 /// All stages at one instant.
 fn judge(guard: &mut Guard, attempt: &Attempt, now: Instant, wall: SystemTime) -> Result<LockAction, Refusal> {
-    let order = guard.check(Wish::read(&attempt.via)?, attempt, now, wall)?;
+    let order = guard.check(Wish::read(guard.kind, &attempt.via)?, attempt, now, wall)?;
     let permit = guard.admit(order, now, wall)?.permit(Synced::pretended(), now)?;
     Ok(permit.action())
 }
@@ -51,9 +55,16 @@ fn json(cmd: &str, id: &str, ts: u64) -> String {
 }
 
 fn signed_for(door: &str, secret: &str, cmd: &str, id: &str, ts: u64) -> String {
-    let action = if cmd == "lock" { LockAction::Lock } else { LockAction::Unlock };
+    let (kind, action) = match cmd {
+        "lock" => (DoorKind::Lock, LockAction::Lock),
+        "unlock" => (DoorKind::Lock, LockAction::Unlock),
+        "close" => (DoorKind::Garage, LockAction::Lock),
+        "open" => (DoorKind::Garage, LockAction::Unlock),
+        other => panic!("{other} is no command"),
+    };
     let stamp = Stamp { id: id.to_owned(), ts };
-    let mac = mac_of(&Password::new(secret), &DeviceId::parse(door).unwrap(), action, &stamp).unwrap();
+    let guard = Guard::new(DeviceId::parse(door).unwrap(), kind, None, Memory::default());
+    let mac = guard.mac_of(&Password::new(secret), action, &stamp).unwrap();
     format!(r#"{{"cmd":"{cmd}","id":"{id}","ts":{ts},"mac":"{mac}"}}"#)
 }
 
@@ -132,7 +143,7 @@ fn two_words_and_one_json_form_are_commands_and_nothing_else_is() {
     for payload in refused {
         let shown = String::from_utf8_lossy(&payload).chars().take(80).collect::<String>();
         let verdict = judge(&mut guard(None, now), &mqtt(payload, now + s(2)), now + s(2), wall(WALL));
-        assert_eq!(verdict, Err(Refusal::NotACommand), "{shown}");
+        assert_eq!(verdict, Err(Refusal::NotACommand(DoorKind::Lock)), "{shown}");
     }
 }
 
@@ -145,8 +156,26 @@ fn a_lock_has_no_latch_to_open() {
 }
 
 #[test]
+fn a_garage_door_opens_and_closes_and_knows_no_word_of_a_lock() {
+    let now = clock::now();
+    let verdict = |payload: &str| {
+        let mut guard = guard_of(DoorKind::Garage, None, now);
+        judge(&mut guard, &mqtt(payload, now + s(2)), now + s(2), wall(WALL))
+    };
+    assert_eq!(verdict("OPEN"), Ok(LockAction::Unlock));
+    assert_eq!(verdict("CLOSE"), Ok(LockAction::Lock));
+    assert_eq!(verdict(&json("open", "a", WALL)), Ok(LockAction::Unlock));
+    assert_eq!(verdict(&json("close", "a", WALL)), Ok(LockAction::Lock));
+    for payload in ["LOCK", "UNLOCK", "STOP", "open", "Open", "OPEN ", "ON", "4", &json("unlock", "a", WALL)] {
+        assert_eq!(verdict(payload), Err(Refusal::NotACommand(DoorKind::Garage)), "{payload}");
+    }
+    let said = Refusal::NotACommand(DoorKind::Garage).to_string();
+    assert_eq!(said, r#"the payload must be CLOSE, OPEN or {"cmd":"open","id":"…","ts":…}"#);
+}
+
+#[test]
 fn the_senders_id_is_shown_to_it_again() {
-    let read = |payload: String| Wish::read(&mqtt(payload, clock::now()).via).unwrap();
+    let read = |payload: String| Wish::read(DoorKind::Lock, &mqtt(payload, clock::now()).via).unwrap();
     assert_eq!(read(json("lock", "a1", WALL)).id(), Some("a1"));
     assert_eq!(read("LOCK".to_owned()).id(), None);
     assert_eq!(read("LOCK".to_owned()).action(), LockAction::Lock);
@@ -171,7 +200,7 @@ fn a_retained_command_is_refused_however_right_it_is() {
 fn nothing_is_taken_from_the_broker_before_two_seconds_of_quiet() {
     let now = clock::now();
     let unlock = |guard: &mut Guard, received| judge(guard, &mqtt("UNLOCK", received), received, wall(WALL));
-    let mut never = Guard::new(door(), None, Memory::default());
+    let mut never = Guard::new(door(), DoorKind::Lock, None, Memory::default());
     assert_eq!(unlock(&mut never, now), Err(Refusal::Startup), "before the first subscription");
     let mut guard = guard(None, now);
     assert_eq!(unlock(&mut guard, now), Err(Refusal::Startup));
@@ -209,7 +238,7 @@ fn a_wish_lasts_five_seconds_at_each_stage() {
     let now = start + s(100);
     for attempt in [mqtt("UNLOCK", now), mqtt("LOCK", now), http(LockAction::Unlock, now)] {
         let fresh = || guard(None, start);
-        let wish = || Wish::read(&attempt.via).unwrap();
+        let wish = || Wish::read(DoorKind::Lock, &attempt.via).unwrap();
         assert!(fresh().check(wish(), &attempt, now + s(5), wall(WALL)).is_ok());
         let late = fresh().check(wish(), &attempt, now + ms(5_001), wall(WALL));
         assert_eq!(late.unwrap_err(), Refusal::TooOld);
@@ -267,8 +296,12 @@ fn a_wrong_wall_clock_on_either_side_lets_nothing_stamped_in() {
 fn the_signature_is_the_one_that_docs_unlock_md_tells_others_to_make() {
     // printf 'doorstep lock 1\nfake_1\nunlock\n7f3a\n1800000000' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
     let stamp = Stamp { id: "7f3a".to_owned(), ts: WALL };
-    let mac = mac_of(&Password::new(SECRET), &door(), LockAction::Unlock, &stamp);
-    assert_eq!(mac.as_deref(), Some("ff2cee218672e662db9ba294894eea1fea06f440f7ee0be6594f31e7c4fda765"));
+    let mac_at = |kind| guard_of(kind, None, clock::now()).mac_of(&Password::new(SECRET), LockAction::Unlock, &stamp);
+    let lock = mac_at(DoorKind::Lock);
+    assert_eq!(lock.as_deref(), Some("ff2cee218672e662db9ba294894eea1fea06f440f7ee0be6594f31e7c4fda765"));
+    // The same with `doorstep garage 1` and `open`.
+    let garage = mac_at(DoorKind::Garage);
+    assert_eq!(garage.as_deref(), Some("c2bc0e1392aa5c1aca32bb487fe2b02a75bc1e99d7d27c382256de56225af709"));
 }
 
 #[test]
@@ -310,6 +343,20 @@ fn with_a_secret_nothing_but_the_right_signature_works_the_door() {
     }
     let page = judge(&mut guard(Some(SECRET), now), &http(LockAction::Unlock, now), now, wall(WALL));
     assert_eq!(page, Ok(LockAction::Unlock), "the page has a token of its own");
+}
+
+#[test]
+fn a_signature_for_the_lock_is_worth_nothing_at_the_garage_door_of_the_same_doorbell_nor_the_other_way_round() {
+    let now = clock::now();
+    let verdict = |kind, payload: &str| {
+        judge(&mut guard_of(kind, Some(SECRET), now), &mqtt(payload, now + s(2)), now + s(2), wall(WALL))
+    };
+    let (unlock, open) = (signed("unlock", "a", WALL), signed("open", "a", WALL));
+    assert_eq!(verdict(DoorKind::Lock, &unlock), Ok(LockAction::Unlock));
+    assert_eq!(verdict(DoorKind::Garage, &open), Ok(LockAction::Unlock));
+    assert_eq!(verdict(DoorKind::Garage, &unlock.replace("unlock", "open")), Err(Refusal::WrongMac));
+    assert_eq!(verdict(DoorKind::Lock, &open.replace("open", "unlock")), Err(Refusal::WrongMac));
+    assert_eq!(verdict(DoorKind::Garage, &unlock), Err(Refusal::NotACommand(DoorKind::Garage)));
 }
 
 #[test]
@@ -388,7 +435,7 @@ fn an_id_works_once_and_not_again_after_a_restart() {
             let verdict = judge(&mut guard, &mqtt(command("a", time), now), now, wall(time));
             assert_eq!(verdict, Err(Refusal::UsedId), "{elapsed} s later");
             let kept: Memory = serde_json::from_str(&serde_json::to_string(guard.memory()).unwrap()).unwrap();
-            let mut restarted = Guard::new(door(), secret.map(Password::new), kept);
+            let mut restarted = Guard::new(door(), DoorKind::Lock, secret.map(Password::new), kept);
             restarted.subscribed(now - s(2));
             let verdict = judge(&mut restarted, &mqtt(command("a", time), now), now, wall(time));
             assert_eq!(verdict, Err(Refusal::UsedId), "{elapsed} s later, after a restart");
@@ -502,7 +549,7 @@ fn an_admission_says_whether_there_is_something_to_remember() {
     for (payload, remembered) in [("LOCK".to_owned(), false), (json("lock", "a", WALL), true)] {
         let mut guard = guard(None, start);
         let attempt = mqtt(payload, now);
-        let order = guard.check(Wish::read(&attempt.via).unwrap(), &attempt, now, wall(WALL)).unwrap();
+        let order = guard.check(Wish::read(DoorKind::Lock, &attempt.via).unwrap(), &attempt, now, wall(WALL)).unwrap();
         assert_eq!(guard.admit(order, now, wall(WALL)).unwrap().is_remembered(), remembered);
     }
 }
@@ -635,7 +682,7 @@ fn whatever_is_sent_nothing_passes_that_the_model_forbids() {
         let honest_clock = seed % 2 == 0;
         let secret = seed % 3 != 0;
         let mut model = Model { secret, ..Model::default() };
-        let mut guard = Guard::new(door(), secret.then(|| Password::new(SECRET)), Memory::default());
+        let mut guard = Guard::new(door(), DoorKind::Lock, secret.then(|| Password::new(SECRET)), Memory::default());
         let (mut now, mut wall_s) = (clock::now() + s(10), WALL);
         let mut earlier: Vec<Sent> = Vec::new();
         let mut acts: HashSet<(String, u64)> = HashSet::new();
@@ -652,7 +699,7 @@ fn whatever_is_sent_nothing_passes_that_the_model_forbids() {
                 }
                 1 if random.one_in(4) => {
                     let kept = serde_json::from_value(serde_json::to_value(guard.memory()).unwrap()).unwrap();
-                    guard = Guard::new(door(), secret.then(|| Password::new(SECRET)), kept);
+                    guard = Guard::new(door(), DoorKind::Lock, secret.then(|| Password::new(SECRET)), kept);
                     model.subscribed = None;
                     model.accepted.clear();
                     continue;

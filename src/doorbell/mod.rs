@@ -12,16 +12,18 @@ mod ring_log;
 mod talk;
 pub mod vendor;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::media::{AudioFormat, Demand, MediaHub};
-use crate::model::{self, Capability, DeviceInfo, Event, LockState, Ring, State};
+use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
@@ -36,6 +38,8 @@ pub use vendor::{AccountPort, DevicePort, Question, Request, TalkLine, Vendor, V
 pub enum ActionError {
     #[error("somebody else is talking")]
     Busy,
+    #[error("a picture of it is being taken already")]
+    BeingTaken,
     #[error("this doorbell cannot do that: {0}")]
     Unsupported(&'static str),
     /// `why` is whole sentences: what happened and what to do.
@@ -64,13 +68,16 @@ pub struct Options {
     pub name: Option<String>,
     /// The longest a talk may last, whoever holds it.
     pub talk_limit: Duration,
-    /// The door that the owner has enabled for it.
-    pub door: Option<Arc<Door>>,
+    /// The doors that the owner has enabled for it.
+    pub doors: Doors,
 }
+
+/// The doors beside a doorbell.
+pub type Doors = BTreeMap<DoorKind, Arc<Door>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120), door: None }
+        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new() }
     }
 }
 
@@ -87,13 +94,15 @@ struct Shared {
     info: watch::Sender<Arc<DeviceInfo>>,
     /// In place of the name that the vendor's account has for it.
     name: Option<String>,
-    door: Option<Arc<Door>>,
+    doors: Doors,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
     rings: Mutex<RingLog>,
     /// Held while the stream switch is on.
     stream_switch: Mutex<Option<Demand>>,
+    /// Held while a still picture is being taken.
+    snapshot: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What a handle asks of the actor.
@@ -108,16 +117,21 @@ impl Doorbell {
     const COMMANDS: usize = 16;
     /// A listener that is more events behind than this loses the oldest.
     const EVENTS: usize = 64;
+    /// A camera that must be woken by its cloud first takes ten seconds and more.
+    const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
+    /// How long a device may think about a diagnosis.
+    const DIAGNOSED_WITHIN: Duration = Duration::from_secs(20);
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
-        let door = options.door.as_ref().map(|door| door.state().borrow().clone());
-        let info = as_owner_wants(info, options.name.as_deref(), options.door.is_some());
+        let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
+        let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
-            door: options.door,
-            state: watch::Sender::new(State { door, ..State::default() }),
+            doors: options.doors,
+            state: watch::Sender::new(State { doors, ..State::default() }),
+            snapshot: Arc::default(),
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
@@ -148,9 +162,14 @@ impl Doorbell {
         self.shared.update(info);
     }
 
-    /// The door beside it; `None` unless the owner has enabled it.
-    pub fn door(&self) -> Option<&Arc<Door>> {
-        self.shared.door.as_ref()
+    /// The door of this kind beside it; `None` unless the owner has enabled it.
+    pub fn door(&self, kind: DoorKind) -> Option<&Arc<Door>> {
+        self.shared.doors.get(&kind)
+    }
+
+    /// Every door beside it that the owner has enabled.
+    pub fn doors(&self) -> &Doors {
+        &self.shared.doors
     }
 
     pub fn state(&self) -> watch::Receiver<State> {
@@ -195,10 +214,11 @@ impl Doorbell {
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached,
-    /// `Unsupported` without a speaker.
+    /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached, or while there
+    /// is another obstacle to talk, `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
-        self.ask_to_talk(|reply| Command::StartTalk { viewer, reply }).await
+        self.may_talk()?;
+        self.ask(|reply| Command::StartTalk { viewer, reply }).await
     }
 
     /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
@@ -207,8 +227,12 @@ impl Doorbell {
     /// # Errors
     /// As `start_talk`. Letting go never fails.
     pub async fn switch_talk(&self, on: bool) -> Result<(), ActionError> {
-        let done = self.ask_to_talk(|reply| Command::SwitchTalk { on, reply }).await;
-        if on { done } else { Ok(()) }
+        if !on {
+            let _nothing_to_end = self.ask(|reply| Command::SwitchTalk { on, reply }).await;
+            return Ok(());
+        }
+        self.may_talk()?;
+        self.ask(|reply| Command::SwitchTalk { on, reply }).await
     }
 
     /// Keeps a camera session up without a viewer, or no longer.
@@ -224,26 +248,36 @@ impl Doorbell {
         self.ask(|reply| Command::Device(Request::ArrangeCall { reply })).await
     }
 
-    /// A still picture, taken now: a JPEG.
+    /// A still picture, taken now: a JPEG of at most 4 MiB. One at a time, within 30 s; what has begun goes on
+    /// although nobody waits for it.
     ///
     /// # Errors
-    /// `Unsupported` where none can be taken, otherwise why the camera or its cloud did not take one.
+    /// `Unsupported` where none can be taken, `BeingTaken` while another is, otherwise why the camera or its cloud
+    /// did not take one.
     pub async fn take_snapshot(&self) -> Result<Bytes, ActionError> {
         if !self.info().capabilities.contains(&Capability::Snapshot) {
             return Err(ActionError::Unsupported("it takes no still pictures"));
         }
-        self.ask(|reply| Command::Device(Request::TakeSnapshot { reply })).await
+        let turn = self.shared.snapshot.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
+        let doorbell = self.clone();
+        let taking = tokio::spawn(async move {
+            let _turn = turn;
+            let picture = doorbell.ask(|reply| Command::Device(Request::TakeSnapshot { reply }));
+            timeout(Self::SNAPSHOT_WITHIN, picture).await.unwrap_or(Err(ActionError::Timeout))
+        });
+        picture(taking.await.unwrap_or(Err(ActionError::Timeout))?)
     }
 
     /// What is known of the device, or what it answers. Nothing secret is in it.
     ///
     /// # Errors
-    /// `Unsupported` where that cannot be asked, otherwise why there is no answer.
+    /// `Unsupported` where that cannot be asked, otherwise why there is no answer within 20 s.
     pub async fn diagnose(&self, question: Question) -> Result<Value, ActionError> {
-        self.ask(|reply| Command::Device(Request::Diagnose { question, reply })).await
+        let answer = self.ask(|reply| Command::Device(Request::Diagnose { question, reply }));
+        timeout(Self::DIAGNOSED_WITHIN, answer).await.unwrap_or(Err(ActionError::Timeout))
     }
 
-    /// Works the lock that this is. Only the guard makes permits.
+    /// Works the lock, or garage door, that this is. Only the guard makes permits.
     async fn work_lock(&self, permit: Permit) -> Result<LockState, ActionError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Device(Request::WorkLock { permit, reply })).await?;
@@ -251,14 +285,13 @@ impl Doorbell {
         answer.await.unwrap_or(Err(ActionError::Timeout))
     }
 
-    async fn ask_to_talk<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, ActionError>>) -> Command,
-    ) -> Result<T, ActionError> {
+    /// Without asking the device.
+    fn may_talk(&self) -> Result<(), ActionError> {
         if !self.info().capabilities.contains(&Capability::Talk) {
             return Err(ActionError::Unsupported("it has no speaker"));
         }
-        self.ask(command).await
+        let obstacle = self.shared.state.borrow().talk_obstacle.clone();
+        obstacle.map_or(Ok(()), |why| Err(ActionError::Offline { why }))
     }
 
     async fn ask<T>(
@@ -277,7 +310,7 @@ impl Doorbell {
 
 impl Shared {
     fn update(&self, info: DeviceInfo) {
-        let info = as_owner_wants(info, self.name.as_deref(), self.door.is_some());
+        let info = as_owner_wants(info, self.name.as_deref(), &self.doors);
         self.info.send_if_modified(|known| {
             let news = **known != info;
             if news {
@@ -310,8 +343,8 @@ impl Shared {
         }
     }
 
-    fn show_door(&self, door: &model::Door) {
-        self.state.send_if_modified(|state| state.door.replace(door.clone()).as_ref() != Some(door));
+    fn show_door(&self, kind: DoorKind, door: &model::Door) {
+        self.state.send_if_modified(|state| state.doors.insert(kind, door.clone()).as_ref() != Some(door));
     }
 
     fn switch_stream(&self, on: bool) {
@@ -332,19 +365,28 @@ impl Shared {
     }
 }
 
+/// What a device has given for a picture, if it is one that can be passed on.
+fn picture(given: Bytes) -> Result<Bytes, ActionError> {
+    const LARGEST: usize = 4 << 20;
+    let refused = |why: &str| Err(ActionError::Refused { why: why.to_owned() });
+    match &given[..] {
+        [0xff, 0xd8, 0xff, ..] if given.len() <= LARGEST => Ok(given),
+        [0xff, 0xd8, 0xff, ..] => refused("its picture has more than 4 MiB"),
+        _ => refused("what it sent is no JPEG"),
+    }
+}
+
 fn stopped() -> ActionError {
     ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() }
 }
 
 /// The owner's own name stands, and only an enabled door is one.
-fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, door: bool) -> DeviceInfo {
+fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> DeviceInfo {
     if let Some(name) = name {
         name.clone_into(&mut info.name);
     }
-    info.capabilities.remove(&Capability::Unlock);
-    if door {
-        info.capabilities.insert(Capability::Unlock);
-    }
+    info.capabilities.retain(|capability| !matches!(capability, Capability::Unlock | Capability::Garage));
+    info.capabilities.extend(doors.keys().map(|kind| kind.capability()));
     info
 }
 

@@ -63,7 +63,8 @@ pub struct DevicePort {
     pub info: Arc<DeviceInfo>,
     /// Closed when the doorbell is gone.
     pub requests: mpsc::Receiver<Request>,
-    /// The device keeps `link`, `transport` and `last_error` of it; the rest is the actor's.
+    /// The device keeps `link`, `transport`, `last_error` and `talk_obstacle` of it, a lock or garage door `door` as
+    /// well; the rest is the actor's.
     pub state: watch::Sender<State>,
     /// What happened; the actor drops what it was told before.
     pub events: mpsc::Sender<Event>,
@@ -77,8 +78,8 @@ pub enum Request {
     StartTalk { reply: oneshot::Sender<Result<TalkLine, ActionError>> },
     /// Arrange a call that another program will make (go2rtc).
     ArrangeCall { reply: oneshot::Sender<Result<Signalling, ActionError>> },
-    /// Work the lock, once. The permit says what to do, and that the guard has allowed it. The answer is how the
-    /// lock stands afterwards.
+    /// Work the lock or garage door, once. The permit says what to do, and that the guard has allowed it. The answer
+    /// is how it stands afterwards.
     WorkLock { permit: Permit, reply: oneshot::Sender<Result<LockState, ActionError>> },
     /// Take a still picture: a JPEG, and no older than the asking.
     TakeSnapshot { reply: oneshot::Sender<Result<Bytes, ActionError>> },

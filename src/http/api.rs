@@ -7,6 +7,7 @@ use axum::Json;
 use axum::RequestExt;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use super::{ApiError, House, accounts};
 use crate::clock::rfc3339;
 use crate::doorbell::{ActionError, Doorbell};
 use crate::media::Formats;
-use crate::model::{Capability, DeviceId, Door, Link, LockState, Ring};
+use crate::model::{Capability, DeviceId, Door, DoorKind, Link, LockState, Ring};
 
 /// A doorbell as `GET /api/doorbells/{id}` and the events tell it.
 #[derive(Serialize)]
@@ -41,8 +42,12 @@ pub(super) struct DoorbellView {
     talker: Option<String>,
     /// Whether the stream switch keeps the camera up.
     stream: bool,
-    /// `null` unless its owner has enabled one.
+    /// Why nobody can talk at present, although it has a speaker.
+    talk_obstacle: Option<String>,
+    /// Its lock; `null` unless its owner has enabled one.
     door: Option<DoorView>,
+    /// `null` unless its owner has enabled one.
+    garage: Option<GarageView>,
     last_error: Option<String>,
     last_ring: Option<RingView>,
     /// The latest rings, newest first.
@@ -71,6 +76,21 @@ pub(super) struct DoorView {
 impl From<&Door> for DoorView {
     fn from(door: &Door) -> Self {
         Self { lock: door.lock, blocked: door.blocked.clone() }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct GarageView {
+    /// `open`, `opening`, `closed`, `closing` or `stopped`; `null` while it is not known.
+    state: Option<&'static str>,
+    /// Why no command is taken at present.
+    blocked: Option<String>,
+}
+
+impl From<&Door> for GarageView {
+    fn from(door: &Door) -> Self {
+        let state = door.lock.map(|state| DoorKind::Garage.state_word(state));
+        Self { state, blocked: door.blocked.clone() }
     }
 }
 
@@ -106,7 +126,9 @@ impl From<&Doorbell> for DoorbellView {
             microphone: state.microphone.is_some(),
             talker: state.microphone.map(|viewer| format!("{:08x}", viewer & 0xffff_ffff)),
             stream: state.stream_switch,
-            door: state.door.as_ref().map(DoorView::from),
+            talk_obstacle: state.talk_obstacle,
+            door: state.doors.get(&DoorKind::Lock).map(DoorView::from),
+            garage: state.doors.get(&DoorKind::Garage).map(GarageView::from),
             last_error: state.last_error,
             last_ring: state.last_ring.as_ref().map(RingView::from),
             rings: doorbell.rings().iter().map(RingView::from).collect(),
@@ -160,13 +182,17 @@ pub(super) async fn stream(
 
 /// That the body is as empty as it should be: of the right type, and nothing or `{}`.
 pub(super) async fn says_nothing(request: Request) -> Result<(), ApiError> {
-    if !content_type(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+    if !is_json(request.headers()) {
         return Err(ApiError::ContentType);
     }
     let body: Bytes = request.extract().await.map_err(JsonRejection::from)?;
     let empty =
         body.trim_ascii().is_empty() || serde_json::from_slice(&body).is_ok_and(|said: Value| said == json!({}));
     empty.then_some(()).ok_or(ApiError::BodyUnexpected)
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    content_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
 }
 
 pub(super) fn find(house: &House, id: &str) -> Result<Doorbell, ApiError> {

@@ -1,61 +1,96 @@
-//! The door beside a doorbell. A door that its owner has not enabled has no address: whatever is asked, by whichever
+//! The doors beside a doorbell. A door that its owner has not enabled has no address: whatever is asked, by whichever
 //! method and body, is answered as at any other address where there is nothing (reliability.md S7).
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, RequestExt};
+use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::api::{find, refused, says_nothing};
+use super::api::{find, is_json, refused, says_nothing};
 use super::{ApiError, House};
 use crate::clock;
 use crate::doorbell::guard::{Attempt, Via};
 use crate::doorbell::{ActionError, Door, Doorbell};
-use crate::model::LockAction;
+use crate::model::{DoorKind, LockAction};
 
 type Id = Result<Path<String>, PathRejection>;
 type Reply = Result<Response, ApiError>;
 
 pub(super) async fn unlock(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
-    work(&house, id, request, LockAction::Unlock).await
+    let says = async |request| says_nothing(request).await.map(|()| LockAction::Unlock);
+    work(&house, id, DoorKind::Lock, request, says).await
 }
 
 pub(super) async fn lock(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
-    work(&house, id, request, LockAction::Lock).await
+    let says = async |request| says_nothing(request).await.map(|()| LockAction::Lock);
+    work(&house, id, DoorKind::Lock, request, says).await
+}
+
+pub(super) async fn garage(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
+    work(&house, id, DoorKind::Garage, request, open_or_close).await
+}
+
+/// The body for a garage door, which has one address for both ways.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Way {
+    open: bool,
+}
+
+async fn open_or_close(request: Request) -> Result<LockAction, ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::ContentType);
+    }
+    let body: Bytes = request.extract().await.map_err(JsonRejection::from)?;
+    // A bare list would be taken for the fields in their order.
+    let object = Some(body.trim_ascii()).filter(|body| body.starts_with(b"{"));
+    let way = object.and_then(|body| serde_json::from_slice(body).ok());
+    let Way { open } = way.ok_or(ApiError::Way)?;
+    Ok(if open { LockAction::Unlock } else { LockAction::Lock })
 }
 
 /// Nothing of the request is read before it is clear that there is a door.
-async fn work(house: &House, id: Id, request: Request, action: LockAction) -> Reply {
+async fn work(
+    house: &House,
+    id: Id,
+    kind: DoorKind,
+    request: Request,
+    says: impl AsyncFnOnce(Request) -> Result<LockAction, ApiError>,
+) -> Reply {
     let received = clock::now();
-    let (doorbell, door) = enabled(house, id).ok_or(ApiError::NoSuchRoute)?;
+    let (doorbell, door) = enabled(house, id, kind).ok_or(ApiError::NoSuchRoute)?;
     if request.method() != Method::POST {
         return Ok(([(header::ALLOW, "POST")], ApiError::Method).into_response());
     }
-    says_nothing(request).await?;
+    let action = says(request).await?;
     let attempt = Attempt { via: Via::Http { who: house.who, action }, received };
     let outcome = match door.work(attempt).await.outcome {
-        Ok(lock) => json!({ "ok": true, "lock": lock }),
-        Err(why) => json!({ "ok": false, "error": sentence(&doorbell, why) }),
+        Ok(state) => json!({ "ok": true, kind.word(): kind.state_word(state) }),
+        Err(why) => json!({ "ok": false, "error": sentence(&doorbell, kind, why) }),
     };
     Ok((StatusCode::ACCEPTED, Json(outcome)).into_response())
 }
 
-fn enabled(house: &House, id: Id) -> Option<(Doorbell, Arc<Door>)> {
+fn enabled(house: &House, id: Id, kind: DoorKind) -> Option<(Doorbell, Arc<Door>)> {
     let Path(id) = id.ok()?;
     let doorbell = find(house, &id).ok()?;
-    let door = doorbell.door()?.clone();
+    let door = doorbell.door(kind)?.clone();
     Some((doorbell, door))
 }
 
 /// What came of it, about the door: a doorbell's own sentences end with what to do about a doorbell.
-fn sentence(doorbell: &Doorbell, why: ActionError) -> String {
+fn sentence(doorbell: &Doorbell, kind: DoorKind, why: ActionError) -> String {
     let why = match why {
         ActionError::Refused { why } => format!("{why}."),
-        ActionError::Timeout => "The lock did not answer in time. Look at the door before you try again.".to_owned(),
+        ActionError::Timeout => {
+            format!("The {} did not answer in time. Look at the door before you try again.", kind.noun())
+        }
         other => return refused(doorbell, other).to_string(),
     };
     format!("{}: {why}", doorbell.info().name)

@@ -28,6 +28,10 @@ pub enum ApiError {
     Code,
     #[error("This request says everything with its address. Send no body, or `{{}}`.")]
     BodyUnexpected,
+    #[error("Which way was not understood. Send `{{\"open\":true}}` or `{{\"open\":false}}`.")]
+    Way,
+    #[error("The question was not understood. `ask` is `record`, `oldest_timestamp` or `metadata`.")]
+    Question,
     #[error("{doorbell}: {}", sentences(why))]
     Action { doorbell: String, why: ActionError },
     #[error("The body was not understood: {0}")]
@@ -60,6 +64,7 @@ fn sentences(why: &ActionError) -> String {
     let remedy = match why {
         ActionError::Offline { why } => return why.clone(),
         ActionError::Busy => "Wait until they have finished, then try again.",
+        ActionError::BeingTaken => "Try again when it is done.",
         ActionError::Unsupported(_) => "Its `capabilities` say what it can do.",
         ActionError::Timeout => "Try again; if it stays so, restart the doorbell.",
         ActionError::Refused { .. } => "Try again in a moment.",
@@ -72,10 +77,10 @@ impl ApiError {
         match self {
             Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount => StatusCode::NOT_FOUND,
             Self::NoCodeWanted => StatusCode::CONFLICT,
-            Self::Code | Self::BodyUnexpected => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Code | Self::BodyUnexpected | Self::Way | Self::Question => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Action { why, .. } => match why {
-                ActionError::Busy => StatusCode::CONFLICT,
+                ActionError::Busy | ActionError::BeingTaken => StatusCode::CONFLICT,
                 ActionError::Unsupported(_) => StatusCode::NOT_FOUND,
                 ActionError::Offline { .. } | ActionError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
                 ActionError::Refused { .. } => StatusCode::BAD_GATEWAY,

@@ -6,6 +6,7 @@
 mod accounts;
 mod api;
 mod auth;
+mod diagnostics;
 mod door;
 mod error;
 mod events;
@@ -14,6 +15,7 @@ mod kvs;
 mod metrics;
 mod page;
 mod serve;
+mod snapshot;
 pub mod whep;
 
 use std::net::SocketAddr;
@@ -107,6 +109,9 @@ fn routes() -> Vec<Route> {
         // Of any method, so that they alone decide whether they are there.
         guarded("/api/doorbells/{id}/unlock", any(door::unlock)),
         guarded("/api/doorbells/{id}/lock", any(door::lock)),
+        guarded("/api/doorbells/{id}/garage", any(door::garage)),
+        guarded("/api/doorbells/{id}/snapshot.jpg", get(snapshot::take)),
+        guarded("/api/doorbells/{id}/diagnostics", get(diagnostics::ask)),
         guarded("/api/accounts", get(accounts::list)),
         guarded("/api/accounts/rediscover", post(accounts::rediscover)),
         guarded("/api/accounts/{n}/code", post(accounts::code)),

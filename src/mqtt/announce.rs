@@ -74,6 +74,12 @@ impl Announcer {
         // Events are never retained.
         let gone = device.gone.iter().filter(|(_, platform)| *platform != "event");
         for component in gone.filter_map(|(key, _)| components(found)?.get(key)) {
+            // A camera's pictures are nobody's state: they are taken away once.
+            let picture = component["topic"].as_str().filter(|_| component["platform"] == "camera");
+            picture
+                .filter(|topic| self.topics.is_ours(topic))
+                .into_iter()
+                .for_each(|topic| self.publisher.erase(topic.to_owned()));
             let availability = component["availability"].as_array().into_iter().flatten().map(|entry| &entry["topic"]);
             let topics = availability.chain([&component["state_topic"]]).filter_map(Value::as_str);
             topics

@@ -32,6 +32,9 @@ const MAX_PACKET: usize = 256 * 1024;
 /// A message that is larger and retained would end every connection. So the connection after such an end
 /// takes packets up to this size, and the message can be refused and erased.
 const MAX_PACKET_ONCE: usize = 8 * 1024 * 1024;
+/// The largest packet that is sent: a picture of 4 MiB with its topic. One that the broker does not take ends the
+/// connection, and is not sent again.
+const MAX_SENT: usize = 4 * 1024 * 1024 + 1024;
 /// More than the outbox ever has in flight, so that packet ids in use never collide.
 const CLIENT_IN_FLIGHT: u16 = 64;
 /// Requests on their way to the poll task: the outbox's flights, subscriptions and the farewell. Where they are
@@ -80,7 +83,7 @@ impl Plan {
         let url = &self.broker.url;
         let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
         options.set_keep_alive(self.keep_alive).set_clean_session(true).set_inflight(CLIENT_IN_FLIGHT);
-        options.set_max_packet_size(max_packet, MAX_PACKET);
+        options.set_max_packet_size(max_packet, MAX_SENT);
         if let Some(topic) = &self.will {
             options.set_last_will(LastWill::new(topic, super::OFFLINE, QoS::AtLeastOnce, true));
         }

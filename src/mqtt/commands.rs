@@ -1,5 +1,6 @@
 //! What the broker tells us to do, with an answer to each command on `/result`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,10 +9,11 @@ use tokio::sync::mpsc;
 use super::client::Message;
 use super::door::DoorQueue;
 use super::publisher::Publisher;
+use super::snapshot::SnapshotQueue;
 use super::topics::{Addressee, Switch, Topics};
 use crate::clock::{self, Instant};
 use crate::doorbell::{Accounts, ActionError, Doorbell};
-use crate::model::{Capability, DeviceId};
+use crate::model::{Capability, DeviceId, DoorKind};
 
 /// A command is a word or a short JSON object; anything longer is none.
 const MAX_PAYLOAD: usize = 1_024;
@@ -37,8 +39,18 @@ impl Order {
         }
         let object: serde_json::Map<_, _> = serde_json::from_str(text).map_err(|_| Refusal::BadPayload)?;
         let on = object.get("state").and_then(Value::as_str).and_then(parse_state).ok_or(Refusal::BadPayload)?;
-        Ok(Self { on, id: object.get("id").filter(|id| is_echoed(id)).cloned().unwrap_or_default() })
+        Ok(Self { on, id: id_in(&object) })
     }
+}
+
+/// The sender's own id in a command that says nothing else, if there is one.
+fn echo_of(payload: &[u8]) -> Value {
+    let short = Some(payload).filter(|payload| payload.len() <= MAX_PAYLOAD);
+    short.and_then(|json| serde_json::from_slice(json).ok()).map_or(Value::Null, |object| id_in(&object))
+}
+
+fn id_in(object: &serde_json::Map<String, Value>) -> Value {
+    object.get("id").filter(|id| is_echoed(id)).cloned().unwrap_or_default()
 }
 
 fn parse_state(text: &str) -> Option<bool> {
@@ -96,8 +108,9 @@ impl Answer {
 /// Where the commands for one doorbell go.
 pub(super) struct Inbox {
     pub(super) switches: Queue,
-    /// `None` unless its owner has enabled a door.
-    pub(super) door: Option<DoorQueue>,
+    pub(super) snapshots: SnapshotQueue,
+    /// Of the doors that its owner has enabled.
+    pub(super) doors: BTreeMap<DoorKind, DoorQueue>,
 }
 
 /// Takes commands off the broker's hands.
@@ -128,11 +141,12 @@ impl Commands {
         }
         match self.topics.parse_command(&message.topic) {
             Some(Addressee::Switch(id, switch)) => self.take_switch(message, &id, switch, inbox_of(&id)),
-            Some(Addressee::Door(id)) => {
-                if let Some(door) = inbox_of(&id).and_then(|inbox| inbox.door.as_ref()) {
+            Some(Addressee::Door(id, kind)) => {
+                if let Some(door) = inbox_of(&id).and_then(|inbox| inbox.doors.get(&kind)) {
                     self.take_attempt(message, &id, door);
                 }
             }
+            Some(Addressee::Snapshot(id)) => self.take_snapshot(message, &id, inbox_of(&id)),
             Some(Addressee::Rediscover) => self.take_rediscover(message),
             None => {}
         }
@@ -152,6 +166,22 @@ impl Commands {
         match inbox {
             None => self.refuse(result, command, echo, Refusal::UnknownDoorbell),
             Some(inbox) if inbox.switches.0.try_send((switch, order)).is_err() => {
+                self.refuse(result, command, echo, Refusal::Busy);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn take_snapshot(&mut self, message: &Message, id: &DeviceId, inbox: Option<&Inbox>) {
+        let (result, command) = (self.topics.result(id), Some(SnapshotQueue::COMMAND));
+        if message.retained {
+            self.publisher.erase(message.topic.clone());
+            return self.refuse(result, command, Value::Null, Refusal::Retained);
+        }
+        let echo = echo_of(&message.payload);
+        match inbox {
+            None => self.refuse(result, command, echo, Refusal::UnknownDoorbell),
+            Some(inbox) if !inbox.snapshots.put(echo.clone(), message.received) => {
                 self.refuse(result, command, echo, Refusal::Busy);
             }
             Some(_) => {}

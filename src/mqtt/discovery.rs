@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::topics::{Switch, Topics, doorbell_device};
-use crate::doorbell::Door;
-use crate::model::{Capability, DeviceInfo, MotionKind};
+use crate::doorbell::{Door, Doors};
+use crate::model::{Capability, DeviceInfo, DoorKind, MotionKind};
 
 /// What is the same for every device.
 #[derive(Clone)]
@@ -88,8 +88,8 @@ impl Discovery {
         })
     }
 
-    /// One doorbell: its device, and an entity for each thing it can do. `door` is the one beside it.
-    pub(super) fn doorbell(&self, info: &DeviceInfo, door: Option<&Door>) -> Value {
+    /// One doorbell: its device, and an entity for each thing it can do. `doors` are those beside it.
+    pub(super) fn doorbell(&self, info: &DeviceInfo, doors: &Doors) -> Value {
         let can = |capability| info.capabilities.contains(&capability);
         let mut components = serde_json::Map::new();
         let mut add = |key: &str, component: Value| drop(components.insert(key.to_owned(), component));
@@ -102,17 +102,19 @@ impl Discovery {
             add("motion", self.motion(info));
         }
         if can(Capability::Talk) {
-            add("talk", self.switch(info, Switch::Talk, "Talk", "mdi:microphone"));
+            add("talk", self.talk(info));
         }
         if can(Capability::Stream) {
             add("stream", self.switch(info, Switch::Stream, "Stream", "mdi:video"));
             add("viewers", self.viewers(info));
         }
-        match door {
-            // Home Assistant's lock cannot sign.
-            Some(door) if door.wants_signature() => add("lock_state", self.lock_state(info)),
-            Some(_) => add("lock", self.lock(info)),
-            None => {}
+        if can(Capability::Snapshot) {
+            add("snapshot", self.snapshot(info));
+            add("take_snapshot", self.take_snapshot(info));
+        }
+        for door in doors.values() {
+            let (key, component) = self.door(info, door);
+            add(key, component);
         }
         add("connection", self.connection(info));
         add("link", self.link(info));
@@ -201,17 +203,60 @@ impl Discovery {
         entity(info, "switch", switch.word(), name, topics)
     }
 
+    /// Unavailable while nobody could talk, beside whatever else makes an entity of this doorbell so.
+    fn talk(&self, info: &DeviceInfo) -> Value {
+        let mut talk = self.switch(info, Switch::Talk, "Talk", "mdi:microphone");
+        let topics =
+            [self.topics.status(), self.topics.availability(&info.id), self.topics.talk_availability(&info.id)];
+        talk["availability"] = topics.iter().map(|topic| json!({"topic": topic})).collect();
+        talk
+    }
+
+    /// The picture that was taken last. It stands although the doorbell is away.
+    fn snapshot(&self, info: &DeviceInfo) -> Value {
+        let snapshot = json!({
+            "topic": self.topics.snapshot(&info.id),
+            "availability": [{"topic": self.topics.status()}],
+        });
+        entity(info, "camera", "snapshot", "Snapshot", snapshot)
+    }
+
+    fn take_snapshot(&self, info: &DeviceInfo) -> Value {
+        let take = json!({
+            "icon": "mdi:camera",
+            "command_topic": self.topics.snapshot_command(&info.id),
+            "payload_press": "TAKE",
+            "retain": false,
+        });
+        entity(info, "button", "take_snapshot", "Take snapshot", take)
+    }
+
+    /// Home Assistant's locks and covers cannot sign, so that a door which wants it is only shown.
+    fn door(&self, info: &DeviceInfo, door: &Door) -> (&'static str, Value) {
+        match (door.kind(), door.wants_signature()) {
+            (DoorKind::Lock, false) => ("lock", self.lock(info)),
+            (DoorKind::Lock, true) => ("lock_state", self.lock_state(info)),
+            (DoorKind::Garage, false) => ("garage", self.garage(info)),
+            (DoorKind::Garage, true) => ("garage_state", self.garage_state(info)),
+        }
+    }
+
+    /// Status of the service, and whether commands for the door are taken.
+    fn door_availability(&self, info: &DeviceInfo, kind: DoorKind) -> Value {
+        json!([{"topic": self.topics.status()}, {"topic": self.topics.door_availability(&info.id, kind)}])
+    }
+
     /// Not tied to the doorbell's availability: the lock is another device, and `blocked` says when it cannot be
     /// worked. Never optimistic: Home Assistant would take it for unlocked at its start.
     fn lock(&self, info: &DeviceInfo) -> Value {
         let lock = json!({
-            "state_topic": self.topics.lock(&info.id),
-            "command_topic": self.topics.lock_command(&info.id),
+            "state_topic": self.topics.door(&info.id, DoorKind::Lock),
+            "command_topic": self.topics.door_command(&info.id, DoorKind::Lock),
             "payload_lock": "LOCK",
             "payload_unlock": "UNLOCK",
             "optimistic": false,
             "retain": false,
-            "availability": [{"topic": self.topics.status()}, {"topic": self.topics.lock_availability(&info.id)}],
+            "availability": self.door_availability(info, DoorKind::Lock),
         });
         entity(info, "lock", "lock", "Lock", lock)
     }
@@ -220,11 +265,39 @@ impl Discovery {
     fn lock_state(&self, info: &DeviceInfo) -> Value {
         let state = json!({
             "device_class": "lock",
-            "state_topic": self.topics.lock(&info.id),
+            "state_topic": self.topics.door(&info.id, DoorKind::Lock),
             "value_template": "{{ {'LOCKED': 'OFF', 'None': 'None'}.get(value, 'ON') }}",
             "availability": [{"topic": self.topics.status()}],
         });
         entity(info, "binary_sensor", "lock_state", "Lock", state)
+    }
+
+    /// As the lock. These motors can be told to open and to close, but not to stop. The words of its states are Home
+    /// Assistant's own.
+    fn garage(&self, info: &DeviceInfo) -> Value {
+        let garage = json!({
+            "device_class": "garage",
+            "state_topic": self.topics.door(&info.id, DoorKind::Garage),
+            "command_topic": self.topics.door_command(&info.id, DoorKind::Garage),
+            "payload_open": "OPEN",
+            "payload_close": "CLOSE",
+            "payload_stop": null,
+            "optimistic": false,
+            "retain": false,
+            "availability": self.door_availability(info, DoorKind::Garage),
+        });
+        entity(info, "cover", "garage", "Garage door", garage)
+    }
+
+    /// On is open. What is neither closed nor unknown counts as open.
+    fn garage_state(&self, info: &DeviceInfo) -> Value {
+        let state = json!({
+            "device_class": "garage_door",
+            "state_topic": self.topics.door(&info.id, DoorKind::Garage),
+            "value_template": "{{ {'closed': 'OFF', 'None': 'None'}.get(value, 'ON') }}",
+            "availability": [{"topic": self.topics.status()}],
+        });
+        entity(info, "binary_sensor", "garage_state", "Garage door", state)
     }
 
     fn viewers(&self, info: &DeviceInfo) -> Value {

@@ -1,4 +1,4 @@
-//! The command topic of a door that its owner has enabled. Every message there is an attempt, and the guard
+//! The command topics of doors that their owner has enabled. Every message there is an attempt, and the guard
 //! alone judges it.
 
 use std::sync::Arc;
@@ -9,9 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::client::Message;
 use super::commands::Answer;
 use super::publisher::Publisher;
+use crate::doorbell::Door;
 use crate::doorbell::guard::{Attempt, Via};
-use crate::doorbell::{Door, door};
-use crate::model::LockAction;
 
 /// The attempts that wait for one door. While it is full, further ones are answered `busy`. None is carried out
 /// late: the guard refuses what has grown old here.
@@ -60,14 +59,11 @@ impl DoorWorker {
         let received = attempt.received;
         let retained = matches!(attempt.via, Via::Mqtt { retained: true, .. });
         let answer = self.door.work(attempt).await;
-        let command = answer.action.map(|action| match action {
-            LockAction::Lock => "lock",
-            LockAction::Unlock => "unlock",
-        });
+        let command = answer.action.map(|action| self.door.kind().command(action));
         if retained || command.is_none() {
             self.publisher.count_refused_command();
         }
-        let outcome = answer.outcome.map(drop).map_err(|why| door::said(&why));
+        let outcome = answer.outcome.map(drop).map_err(|why| self.door.said(&why));
         let answer = Answer { command, outcome, took: received.elapsed(), id: answer.id };
         answer.publish(self.result.clone(), &self.publisher);
     }

@@ -13,6 +13,7 @@ mod instance;
 pub mod outbox;
 mod publisher;
 mod report;
+mod snapshot;
 mod subscriptions;
 mod topics;
 
@@ -37,6 +38,7 @@ use door::DoorWorker;
 use instance::Instance;
 use publisher::Publisher;
 use report::Reporter;
+use snapshot::SnapshotWorker;
 use subscriptions::Subscriptions;
 use topics::Topics;
 
@@ -175,7 +177,7 @@ struct Present {
     inbox: Inbox,
     report: AbortOnDropHandle<()>,
     close: CancellationToken,
-    _work: AbortOnDropHandle<()>,
+    _work: [AbortOnDropHandle<()>; 2],
 }
 
 impl Present {
@@ -236,9 +238,12 @@ impl Face {
         };
         let gone: Vec<_> = self.present.extract_if(.., |_, present| !is_here(present)).collect();
         for (id, present) in gone {
-            self.subscriptions.remove(&self.discovery.topics.lock_command(&id));
+            for kind in present.doorbell.doors().keys() {
+                self.subscriptions.remove(&self.discovery.topics.door_command(&id, *kind));
+            }
+            let info = present.doorbell.info();
             present.close().await;
-            report::withdraw(&id, &self.discovery.topics, &self.announcer, &self.publisher);
+            report::withdraw(&info, &self.discovery.topics, &self.announcer, &self.publisher);
         }
         for (id, doorbell) in doorbells {
             if !self.present.contains_key(&id) {
@@ -252,19 +257,22 @@ impl Face {
         let (discovery, publisher) = (self.discovery.clone(), self.publisher.clone());
         let close = CancellationToken::new();
         let (switches, worker) = Worker::new(doorbell.clone(), discovery.topics.clone(), publisher.clone());
-        let door = doorbell.door().map(|door| {
+        let (snapshots, photographer) =
+            SnapshotWorker::new(doorbell.clone(), discovery.topics.clone(), publisher.clone());
+        let doors = doorbell.doors().iter().map(|(kind, door)| {
             let (queue, worker) = DoorWorker::new(door.clone(), discovery.topics.result(id), publisher.clone());
             tokio::spawn(worker.run(close.clone()));
-            self.subscriptions.add_door(discovery.topics.lock_command(id), door.clone());
-            queue
+            self.subscriptions.add_door(discovery.topics.door_command(id, *kind), door.clone());
+            (*kind, queue)
         });
+        let inbox = Inbox { switches, snapshots, doors: doors.collect() };
         let reporter = Reporter::new(doorbell.clone(), discovery, self.announcer.clone(), publisher);
         Present {
             doorbell,
-            inbox: Inbox { switches, door },
+            inbox,
             report: AbortOnDropHandle::new(tokio::spawn(reporter.run(close.clone()))),
             close,
-            _work: AbortOnDropHandle::new(tokio::spawn(worker.run())),
+            _work: [tokio::spawn(worker.run()), tokio::spawn(photographer.run())].map(AbortOnDropHandle::new),
         }
     }
 

@@ -144,10 +144,13 @@ impl Outbox {
             .collect();
     }
 
-    /// The connection is gone: events and answers without acknowledgement go back to the front, in order.
+    /// The connection is gone: events and answers without acknowledgement go back to the front, in order. A picture
+    /// does not: its size may be what the broker has ended the connection for.
     pub fn on_disconnected(&mut self) {
         self.connected = false;
-        for waiting in self.in_flight.drain(..).rev().filter_map(|flight| flight.once) {
+        let is_picture = |publish: &Publish| publish.retain && !publish.payload.is_empty();
+        let waiting = self.in_flight.drain(..).rev().filter_map(|flight| flight.once);
+        for waiting in waiting.filter(|waiting| !is_picture(&waiting.publish)) {
             match waiting.lane {
                 Lane::Events => self.events.push_front(waiting),
                 Lane::Answers => self.answers.push_front(waiting),
@@ -277,6 +280,20 @@ mod tests {
         let again = drain(&mut outbox, now);
         assert_eq!(again.first().map(String::as_str), Some("door/ring=0"));
         assert_eq!(again.get(1).map(String::as_str), Some("door/ring=2"));
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_broker_ends_one_connection_and_not_every_one() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        let picture = Publish { topic: "door/snapshot".to_owned(), payload: "jpeg".into(), retain: true };
+        let erasure = Publish { payload: Bytes::new(), ..picture.clone() };
+        outbox.on_connected();
+        outbox.answer(picture, now);
+        outbox.answer(erasure, now);
+        assert_eq!(drain(&mut outbox, now), ["door/snapshot=jpeg", "door/snapshot="]);
+        outbox.on_disconnected();
+        outbox.on_connected();
+        assert_eq!(drain(&mut outbox, now), ["door/snapshot="]);
     }
 
     #[test]

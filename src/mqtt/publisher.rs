@@ -79,7 +79,18 @@ impl Publisher {
         self.reply(Publish { topic, payload: payload.into(), retain: false });
     }
 
-    /// Takes a command away that somebody else has retained.
+    /// Lets `topic` hold a picture, retained by the broker alone: it is sent once, and not again with all the rest.
+    pub(super) fn hand_over(&self, topic: String, picture: Bytes) {
+        self.0.retained.send_if_modified(|topics| topics.insert(topic.clone()));
+        self.reply(Publish { topic, payload: picture, retain: true });
+    }
+
+    /// Whether this run has had the broker retain something there.
+    pub(super) fn has_retained(&self, topic: &str) -> bool {
+        self.0.retained.borrow().contains(topic)
+    }
+
+    /// Takes a picture away, or a command that somebody else has retained.
     pub(super) fn erase(&self, topic: String) {
         self.reply(Publish { topic, payload: Bytes::new(), retain: true });
     }

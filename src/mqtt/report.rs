@@ -15,7 +15,7 @@ use super::{OFFLINE, ONLINE};
 use crate::clock;
 use crate::doorbell::Doorbell;
 use crate::media::{AudioFormat, Formats};
-use crate::model::{Capability, DeviceId, DeviceInfo, Event, Link, LockState, State};
+use crate::model::{Capability, DeviceId, DeviceInfo, Event, Link, State};
 
 /// What Home Assistant takes for an unknown state.
 const UNKNOWN: &str = "None";
@@ -87,7 +87,7 @@ impl Reporter {
     /// Before any state, so that whoever is new to the doorbell hears that too.
     fn announce(&mut self) {
         let info = self.infos.borrow_and_update().clone();
-        let payload = self.discovery.doorbell(&info, self.doorbell.door().map(Arc::as_ref));
+        let payload = self.discovery.doorbell(&info, self.doorbell.doors());
         self.announcer.announce(&self.topics().doorbell_discovery(&info.id), payload);
     }
 
@@ -120,6 +120,10 @@ impl Reporter {
     fn clear_the_rest(&self) {
         let present: Vec<_> = self.messages(&self.state.borrow(), *self.formats.borrow());
         let present: Vec<_> = present.into_iter().map(|(topic, _)| topic).collect();
+        let snapshot = self.topics().snapshot(&self.info().id);
+        if !self.info().capabilities.contains(&Capability::Snapshot) && self.publisher.has_retained(&snapshot) {
+            self.publisher.erase(snapshot);
+        }
         clear(&self.info().id, self.topics(), &self.publisher, &present);
     }
 
@@ -143,16 +147,17 @@ impl Reporter {
         let mut messages = vec![(topics.availability(&info.id), available(state.link.is_available()))];
         if can(Capability::Talk) {
             messages.push((topics.switch(&info.id, Switch::Talk), on(state.talking)));
+            messages.push((topics.talk_availability(&info.id), available(state.talk_obstacle.is_none())));
         }
         if can(Capability::Stream) {
             messages.push((topics.switch(&info.id, Switch::Stream), on(state.stream_switch)));
         }
-        if can(Capability::Unlock) {
-            let door = state.door.as_ref();
-            let lock = door.and_then(|door| door.lock).map_or(UNKNOWN, LockState::word);
-            messages.push((topics.lock(&info.id), lock.to_owned()));
+        for kind in self.doorbell.doors().keys() {
+            let door = state.doors.get(kind);
+            let stands = door.and_then(|door| door.lock).map_or(UNKNOWN, |state| kind.state_word(state));
+            messages.push((topics.door(&info.id, *kind), stands.to_owned()));
             let works = door.is_some_and(|door| door.blocked.is_none());
-            messages.push((topics.lock_availability(&info.id), available(works)));
+            messages.push((topics.door_availability(&info.id, *kind), available(works)));
         }
         messages.push((topics.info(&info.id), self.attributes(state, formats).to_string()));
         messages
@@ -169,11 +174,12 @@ impl Reporter {
             "viewers": state.viewers,
             "codecs": { "video": formats.video, "audio": formats.audio.map(spelt) },
             "last_error": state.last_error.as_ref().or(why),
+            "talk_obstacle": state.talk_obstacle,
             "last_ring": state.last_ring.as_ref().map(|ring| clock::rfc3339(ring.at)),
             "last_ring_latency_ms": state.last_ring.as_ref().and_then(|ring| ring.latency).map(milliseconds),
         });
-        if let Some(door) = &state.door {
-            attributes["lock_blocked"] = json!(door.blocked);
+        for (kind, door) in &state.doors {
+            attributes[format!("{}_blocked", kind.word())] = json!(door.blocked);
         }
         if let (Some(page), true) = (&self.discovery.page_url, self.info().capabilities.contains(&Capability::Stream)) {
             let whep = format!("{}/whep/{}", page.trim_end_matches('/'), self.info().id);
@@ -198,9 +204,12 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// Takes everything away that was retained of a doorbell.
-pub(super) fn withdraw(id: &DeviceId, topics: &Topics, announcer: &Announcer, publisher: &Publisher) {
-    announcer.withdraw(&topics.doorbell_discovery(id));
-    clear(id, topics, publisher, &[]);
+pub(super) fn withdraw(info: &DeviceInfo, topics: &Topics, announcer: &Announcer, publisher: &Publisher) {
+    announcer.withdraw(&topics.doorbell_discovery(&info.id));
+    clear(&info.id, topics, publisher, &[]);
+    if info.capabilities.contains(&Capability::Snapshot) {
+        publisher.erase(topics.snapshot(&info.id));
+    }
 }
 
 fn clear(id: &DeviceId, topics: &Topics, publisher: &Publisher, all_but: &[String]) {

@@ -1,7 +1,7 @@
 //! Every topic there is, made of the configured prefixes and of ids, never of names (docs/entities.md).
 
 use crate::config;
-use crate::model::DeviceId;
+use crate::model::{DeviceId, DoorKind};
 
 /// A switch of a doorbell that MQTT can flip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,10 @@ impl Switch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Addressee {
     Switch(DeviceId, Switch),
-    /// The door of a doorbell. Whether there is one is for others to know.
-    Door(DeviceId),
+    /// A door of a doorbell. Whether there is one is for others to know.
+    Door(DeviceId, DoorKind),
+    /// A doorbell is to take a still picture.
+    Snapshot(DeviceId),
     Rediscover,
 }
 
@@ -129,39 +131,59 @@ impl Topics {
         format!("{}/set", self.switch(id, switch))
     }
 
-    /// How the door stands. Only an enabled one has this topic and the next two.
-    pub(super) fn lock(&self, id: &DeviceId) -> String {
-        self.of(id, "lock")
+    /// Whether there is anything in the way of talk at present.
+    pub(super) fn talk_availability(&self, id: &DeviceId) -> String {
+        self.of(id, "talk/availability")
+    }
+
+    /// The picture that was taken last.
+    pub(super) fn snapshot(&self, id: &DeviceId) -> String {
+        self.of(id, "snapshot")
+    }
+
+    /// Where anything but nothing has a picture taken.
+    pub(super) fn snapshot_command(&self, id: &DeviceId) -> String {
+        self.of(id, "snapshot/take")
+    }
+
+    /// How a door stands. Only an enabled one has this topic and the next two.
+    pub(super) fn door(&self, id: &DeviceId, kind: DoorKind) -> String {
+        self.of(id, kind.word())
     }
 
     /// Whether commands for the door are taken at present.
-    pub(super) fn lock_availability(&self, id: &DeviceId) -> String {
-        self.of(id, "lock/availability")
+    pub(super) fn door_availability(&self, id: &DeviceId, kind: DoorKind) -> String {
+        format!("{}/availability", self.door(id, kind))
     }
 
-    pub(super) fn lock_command(&self, id: &DeviceId) -> String {
-        self.of(id, "lock/set")
+    pub(super) fn door_command(&self, id: &DeviceId, kind: DoorKind) -> String {
+        format!("{}/set", self.door(id, kind))
     }
 
     /// Subscribed, so that commands for doorbells that are gone can be refused and erased too.
     pub(super) fn command_filters(&self) -> Vec<String> {
         let switches = Switch::ALL.into_iter().map(|switch| format!("{}/+/{}/set", self.base, switch.word()));
-        switches.chain([self.rediscover_command()]).collect()
+        switches.chain([format!("{}/+/snapshot/take", self.base), self.rediscover_command()]).collect()
     }
 
     /// What a command topic is for; `None` for every other topic.
     pub(super) fn parse_command(&self, topic: &str) -> Option<Addressee> {
         let levels: Vec<_> = topic.strip_prefix(&self.base)?.strip_prefix('/')?.split('/').collect();
-        let [whose, what, "set"] = levels[..] else { return None };
-        if (whose, what) == ("bridge", "rediscover") {
+        let [whose, what, verb] = levels[..] else { return None };
+        if (whose, what, verb) == ("bridge", "rediscover", "set") {
             return Some(Addressee::Rediscover);
         }
         let id = DeviceId::parse(whose).ok()?;
-        if what == "lock" {
-            return Some(Addressee::Door(id));
+        match (what, verb) {
+            ("snapshot", "take") => Some(Addressee::Snapshot(id)),
+            ("lock", "set") => Some(Addressee::Door(id, DoorKind::Lock)),
+            ("garage", "set") => Some(Addressee::Door(id, DoorKind::Garage)),
+            (_, "set") => {
+                let switch = Switch::ALL.into_iter().find(|switch| switch.word() == what)?;
+                Some(Addressee::Switch(id, switch))
+            }
+            _ => None,
         }
-        let switch = Switch::ALL.into_iter().find(|switch| switch.word() == what)?;
-        Some(Addressee::Switch(id, switch))
     }
 
     fn of(&self, id: &DeviceId, what: &str) -> String {
@@ -190,7 +212,11 @@ mod tests {
                 let addressee = Some(Addressee::Switch(id.clone(), switch));
                 assert_eq!(topics.parse_command(&topics.switch_command(&id, switch)), addressee);
             }
-            assert_eq!(topics.parse_command(&topics.lock_command(&id)), Some(Addressee::Door(id.clone())));
+            for kind in [DoorKind::Lock, DoorKind::Garage] {
+                let addressee = Some(Addressee::Door(id.clone(), kind));
+                assert_eq!(topics.parse_command(&topics.door_command(&id, kind)), addressee);
+            }
+            assert_eq!(topics.parse_command(&topics.snapshot_command(&id)), Some(Addressee::Snapshot(id.clone())));
             assert_eq!(topics.parse_command(&topics.rediscover_command()), Some(Addressee::Rediscover));
         }
     }
@@ -207,6 +233,11 @@ mod tests {
             "doorstep/a/lock",
             "doorstep/a/lock/set/x",
             "doorstep/a/rediscover/set",
+            "doorstep/a/garage",
+            "doorstep/a/garage/take",
+            "doorstep/a/snapshot",
+            "doorstep/a/snapshot/set",
+            "doorstep/bridge/rediscover/take",
             "doorstep/A B/talk/set",
             "doorstep//talk/set",
             "doorstepx/a/talk/set",

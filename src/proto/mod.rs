@@ -2,6 +2,7 @@
 //! bytes. Nothing here reads a clock, a socket or a source of randomness.
 
 pub mod kvs;
+pub mod totp;
 pub mod tutk;
 pub mod vivint;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! What Wyze's cloud wants computed: the password's hash, one-time codes, and the signatures of requests
+//! What Wyze's cloud wants computed: the password's hash, and the signatures of requests
 //! (wyze-cloud reference §1, §6, §8).
 
 use std::collections::BTreeMap;
@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use hmac::{Hmac, Mac};
 use md5::{Digest, Md5};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use sha1::Sha1;
 
 use super::wire::hex;
 
@@ -76,35 +75,6 @@ pub fn ford_sign(method: &str, path: &str, fields: &BTreeMap<&str, &str>) -> Str
     hex_md5(utf8_percent_encode(&text, QUOTED).to_string().replace(' ', "+").as_bytes())
 }
 
-/// The six digits of RFC 6238 (SHA-1, 30 s) at `unix_time` in seconds. `None` when `secret` is not base32.
-pub fn totp(secret: &str, unix_time: u64) -> Option<String> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(&base32(secret)?).ok()?;
-    mac.update(&(unix_time / 30).to_be_bytes());
-    let digest = mac.finalize().into_bytes();
-    let offset = usize::from(digest.last()? & 0x0f);
-    let four: [u8; 4] = digest.get(offset..offset + 4)?.try_into().ok()?;
-    Some(format!("{:06}", (u32::from_be_bytes(four) & 0x7fff_ffff) % 1_000_000))
-}
-
-/// RFC 4648 base32, as people copy it: any case, with spaces and dashes, with or without padding.
-fn base32(text: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
-    for letter in text.chars().filter(|c| !matches!(c, ' ' | '-' | '=')) {
-        let value = match letter.to_ascii_uppercase() {
-            letter @ 'A'..='Z' => u32::from(letter) - u32::from('A'),
-            digit @ '2'..='7' => u32::from(digit) - u32::from('2') + 26,
-            _ => return None,
-        };
-        bits = (bits << 5 | value) & 0xfff;
-        held += 5;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-        }
-    }
-    (!bytes.is_empty()).then_some(bytes)
-}
-
 fn hex_md5(bytes: &[u8]) -> String {
     hex(&Md5::digest(bytes))
 }
@@ -112,6 +82,7 @@ fn hex_md5(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::totp::totp;
     use serde_json::Value;
 
     fn computed(vector: &Value) -> String {
@@ -150,19 +121,6 @@ mod tests {
         assert_eq!(password_hash(" hunter2\n"), hashed);
         assert_eq!(password_hash(&format!("md5:{hashed}")), hashed);
         assert_eq!(password_hash(&format!("hashed:{hashed}")), hashed);
-    }
-
-    #[test]
-    fn a_one_time_secret_is_taken_as_people_copy_it() {
-        let code = totp("JBSWY3DPEHPK3PXP", 1_700_000_000);
-        assert!(code.is_some());
-        assert_eq!(totp("jbsw y3dp-ehpk 3pxp==", 1_700_000_000), code);
-        // RFC 6238, appendix B, its last six digits.
-        let ascii = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
-        assert_eq!(totp(ascii, 59).as_deref(), Some("287082"));
-        assert_eq!(totp(ascii, 20_000_000_000).as_deref(), Some("353130"));
-        assert_eq!(totp("0189", 59), None);
-        assert_eq!(totp("", 59), None);
     }
 
     #[test]

@@ -15,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::camera::CameraPeer;
-pub use super::camera::Ending;
+pub use super::camera::{Ending, IceServer};
 use crate::media::{AudioFormat, MediaHub};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
-use crate::secret::{Password, SignedUrl};
+use crate::secret::SignedUrl;
 use line::Line;
 
 /// Where and as whom to call, as the vendor's cloud says. Good for one call, some minutes long.
@@ -29,15 +29,6 @@ pub struct Signalling {
     /// Who we are to the camera; new for every call.
     pub client_id: String,
     pub ice_servers: Vec<IceServer>,
-}
-
-/// A STUN or TURN server.
-#[derive(Debug, Clone)]
-pub struct IceServer {
-    /// `stun:host:port`, `turn:host:port?transport=udp`.
-    pub urls: Vec<String>,
-    pub username: String,
-    pub credential: Password,
 }
 
 /// Why there is no call, or none any more. Nothing of an address, a frame or a description is repeated.

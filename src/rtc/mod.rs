@@ -1,7 +1,7 @@
 //! WebRTC: the only place that names `rtc` and `webrtc`. Every viewer sits on one UDP port; each camera has a
 //! connection of its own.
 
-mod camera;
+pub mod camera;
 mod certificate;
 pub mod demux;
 mod feed;
@@ -9,7 +9,7 @@ pub mod framing;
 mod interfaces;
 mod keyframe_request;
 pub mod kvs_call;
-mod packetize;
+pub(crate) mod packetize;
 mod peer;
 mod playout;
 mod sdp;
@@ -19,6 +19,7 @@ mod timeline;
 mod udp;
 mod viewers;
 
+pub(crate) use camera::{Depacketizer, Piece, RtpClock};
 pub use certificate::{Certificate, CertificateError};
 pub use sdp::{AnswerError, Offer};
 pub use viewers::{Answered, Counters, MicPacket, Settings, Viewers};

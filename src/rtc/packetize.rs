@@ -7,13 +7,13 @@ use crate::media::h26x::nals;
 
 /// Largest payload of one packet, in bytes. With 12 bytes of RTP header and 16 of SRTP tag a datagram stays
 /// below 1 208 bytes, which passes every tunnel in use.
-pub(super) const MAX_PAYLOAD: usize = 1180;
+pub(crate) const MAX_PAYLOAD: usize = 1180;
 
 /// The payloads of one access unit in Annex B, in order; the last one carries the marker.
 ///
 /// NAL units that fit go alone or, several small ones in a row, as one aggregation packet; larger ones are cut
 /// into equal fragments, so that a run of them can be handed to the kernel as one buffer.
-pub(super) fn packetize(codec: VideoCodec, access_unit: &Bytes) -> Vec<Bytes> {
+pub(crate) fn packetize(codec: VideoCodec, access_unit: &Bytes) -> Vec<Bytes> {
     let form = Form::of(codec);
     let mut packetizer = Packetizer { form, small: Vec::new(), small_bytes: 0, payloads: Vec::new() };
     for unit in nals(access_unit) {

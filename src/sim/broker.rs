@@ -61,7 +61,7 @@ fn free_address(preferred: SocketAddr) -> io::Result<SocketAddr> {
 fn config(address: SocketAddr) -> Config {
     let connections = ConnectionSettings {
         connection_timeout_ms: 5_000,
-        max_payload_size: 1024 * 1024,
+        max_payload_size: 5 * 1024 * 1024,
         max_inflight_count: 100,
         auth: None,
         external_auth: None,

@@ -7,8 +7,10 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::options::{Kind, TutkCameraOptions, WyzeCloudOptions};
+use super::made_up;
+use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
+use super::vivint::{self, RunningVivint};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
@@ -26,6 +28,7 @@ pub async fn run(
     match kind {
         Kind::TutkCamera(options) => run_tutk_camera(options, lines, output, stop).await,
         Kind::WyzeCloud(options) => run_wyze_cloud(options, lines, output, stop).await,
+        Kind::Vivint(options) => run_vivint(options, lines, output, stop).await,
     }
 }
 
@@ -65,7 +68,7 @@ async fn run_tutk_camera(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let stop = stop.child_token();
-    let camera = tutk_camera::start(options.settings(wyze_cloud::random_seed()?), stop.clone()).await?;
+    let camera = tutk_camera::start(options.settings(made_up::random_seed()?), stop.clone()).await?;
     let outcome = attend(&camera, lines, output, &stop).await;
     stop.cancel();
     camera.stopped().await;
@@ -219,28 +222,41 @@ async fn run_wyze_cloud(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let stop = stop.child_token();
-    let cloud = wyze_cloud::start(options.settings(wyze_cloud::random_seed()?), stop.clone()).await?;
-    let outcome = attend_cloud(&cloud, lines, output, &stop).await;
+    let cloud = wyze_cloud::start(options.settings(made_up::random_seed()?), stop.clone()).await?;
+    let events = cloud.events();
+    announce_cloud(&cloud, output)?;
+    let outcome = attend_account(events, |line| obey_cloud(&cloud, line), lines, output, &stop).await;
     stop.cancel();
     cloud.stopped().await;
     outcome
 }
 
-async fn attend_cloud(
-    cloud: &RunningCloud,
+fn obey_cloud(cloud: &RunningCloud, line: &str) -> Result<(), String> {
+    match wyze_cloud::parse(line)? {
+        Some(command) => cloud.obey(command).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Passes commands in and events out, until `quit`.
+async fn attend_account<E: Serialize + Clone>(
+    mut events: broadcast::Receiver<E>,
+    obey: impl Fn(&str) -> Result<(), String>,
     mut lines: mpsc::Receiver<String>,
     output: &mut impl Write,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let mut events = cloud.events();
-    announce_cloud(cloud, output)?;
     let mut stdin_open = true;
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             line = lines.recv(), if stdin_open => match line {
                 Some(line) if line.trim() == "quit" => return Ok(()),
-                Some(line) => obey_cloud(cloud, &line, output)?,
+                Some(line) => {
+                    if let Err(reason) = obey(line.trim()) {
+                        write_line(output, &BadCommand { event: "bad_command", line: &line, reason })?;
+                    }
+                }
                 None => stdin_open = false,
             },
             event = events.recv() => match event {
@@ -249,18 +265,6 @@ async fn attend_cloud(
                 Err(broadcast::error::RecvError::Closed) => return Err(io::Error::other("the virtual cloud stopped")),
             },
         }
-    }
-}
-
-fn obey_cloud(cloud: &RunningCloud, line: &str, output: &mut impl Write) -> io::Result<()> {
-    let outcome = match wyze_cloud::parse(line.trim()) {
-        Ok(Some(command)) => cloud.obey(command).map_err(|error| error.to_string()),
-        Ok(None) => Ok(()),
-        Err(reason) => Err(reason),
-    };
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(reason) => write_line(output, &BadCommand { event: "bad_command", line, reason }),
     }
 }
 
@@ -289,6 +293,111 @@ fn announce_cloud(cloud: &RunningCloud, output: &mut impl Write) -> io::Result<(
         devices: devices.collect(),
     };
     write_line(output, &announcement)
+}
+
+/// The first line of output of a Vivint account.
+#[derive(Serialize)]
+struct VivintAnnouncement<'a> {
+    kind: &'static str,
+    listen: std::net::SocketAddr,
+    /// In place of each host: Vivint's, PubNub's, Google's and the database's.
+    url: String,
+    username: &'a str,
+    password: &'a str,
+    second_factor: &'static str,
+    totp_secret: Option<&'a str>,
+    firebase_api_key: &'a str,
+    pubnub_key: &'a str,
+    /// Of the account, at Vivint and at Firebase.
+    uid: &'a str,
+    panel: i64,
+    panel_user: &'a str,
+    panel_password: &'a str,
+    devices: Vec<VivintDevice<'a>>,
+}
+
+#[derive(Serialize)]
+struct VivintDevice<'a> {
+    id: i64,
+    kind: &'static str,
+    name: &'a str,
+    #[serde(flatten)]
+    camera: Option<VivintCamera<'a>>,
+}
+
+#[derive(Serialize)]
+struct VivintCamera<'a> {
+    model: &'a str,
+    uuid: &'a str,
+    /// With the camera's own login; `None` where it is reached through the panel only.
+    rtsp: Option<String>,
+    /// Without the panel's login.
+    panel_rtsp: Option<String>,
+}
+
+async fn run_vivint(
+    options: VivintOptions,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let account = vivint::start(options.settings(made_up::random_seed()?), stop.clone()).await?;
+    let events = account.events();
+    announce_vivint(&account, output)?;
+    let outcome = attend_account(events, |line| obey_vivint(&account, line), lines, output, &stop).await;
+    stop.cancel();
+    account.stopped().await;
+    outcome
+}
+
+fn obey_vivint(account: &RunningVivint, line: &str) -> Result<(), String> {
+    match vivint::parse(line)? {
+        Some(command) => account.obey(command).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}
+
+fn announce_vivint(account: &RunningVivint, output: &mut impl Write) -> io::Result<()> {
+    let settings = &account.settings;
+    let (second_factor, totp_secret) = match &settings.second_factor {
+        vivint::SecondFactor::Totp(secret) => ("totp", Some(secret.expose())),
+        vivint::SecondFactor::Sms => ("sms", None),
+        vivint::SecondFactor::None | vivint::SecondFactor::NoneAndTokensAtOnce => ("none", None),
+    };
+    let announcement = VivintAnnouncement {
+        kind: "vivint",
+        listen: account.address,
+        url: account.url(),
+        username: settings.username.expose(),
+        password: settings.password.expose(),
+        second_factor,
+        totp_secret,
+        firebase_api_key: settings.firebase_api_key.expose(),
+        pubnub_key: &settings.pubnub_key,
+        uid: &settings.uid,
+        panel: settings.panel,
+        panel_user: &settings.panel_login.user,
+        panel_password: settings.panel_login.password.expose(),
+        devices: settings.devices.iter().map(announced).collect(),
+    };
+    write_line(output, &announcement)
+}
+
+fn announced(device: &vivint::Device) -> VivintDevice<'_> {
+    let kind = match &device.kind {
+        vivint::Kind::Panel => "panel",
+        vivint::Kind::Camera(_) => "camera",
+        vivint::Kind::Lock { .. } => "lock",
+        vivint::Kind::Garage { .. } => "garage",
+    };
+    let camera = device.camera().map(|camera| VivintCamera {
+        model: &camera.actual_type,
+        uuid: &camera.uuid,
+        rtsp: camera.own_url(device.id),
+        panel_rtsp: camera.panel_url(device.id),
+    });
+    VivintDevice { id: device.id, kind, name: &device.name, camera }
 }
 
 #[cfg(test)]
@@ -397,5 +506,22 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn a_vivint_account_says_all_that_a_client_needs_and_what_it_is_told() {
+        let commands = ["ring", "unlock", "rotate", "fault db_stale", "fault rtsp deaf", "jump", "ring 40", "quit"];
+        let lines = typed("sim vivint --second-factor totp", &commands).await;
+        let first = &lines[0];
+        assert_eq!((&first["kind"], &first["second_factor"]), (&"vivint".into(), &"totp".into()));
+        for key in ["listen", "url", "username", "password", "totp_secret", "firebase_api_key", "pubnub_key", "uid"] {
+            assert!(first[key].is_string(), "{key} is missing in {first}");
+        }
+        let devices = first["devices"].as_array().unwrap();
+        let kinds: Vec<&str> = devices.iter().filter_map(|device| device["kind"].as_str()).collect();
+        assert_eq!(kinds, ["panel", "camera", "camera", "lock", "garage"]);
+        assert!(devices[1]["rtsp"].as_str().unwrap().starts_with("rtsp://viewer:"), "{}", devices[1]);
+        assert!(devices[1]["uuid"].is_string() && devices[2]["rtsp"].is_null() && devices[2]["panel_rtsp"].is_string());
+        assert_eq!(lines.iter().filter(|line| line["event"] == "bad_command").count(), 2);
     }
 }

@@ -1,13 +1,13 @@
 //! The command lines of `doorstep sim`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
-use super::wyze_cloud;
+use super::{vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
 use crate::proto::tutk::keys::Uid;
 use crate::secret::{Email, Enr, Password, Token};
@@ -19,6 +19,8 @@ pub enum Kind {
     TutkCamera(TutkCameraOptions),
     /// Wyze's cloud with one account, on HTTP
     WyzeCloud(WyzeCloudOptions),
+    /// A Vivint account: cloud, signalling database, doorbells and their RTSP servers
+    Vivint(VivintOptions),
 }
 
 /// What is not given is generated anew at each start.
@@ -179,6 +181,53 @@ impl WyzeCloudOptions {
     }
 }
 
+/// What is not given is generated anew at each start.
+#[derive(Debug, Clone, Args)]
+pub struct VivintOptions {
+    /// Where clients reach every host of it; port 0 takes any free one. Its cameras are there too
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddrV4,
+    /// Of the account [default: made up, as whatever else a login takes]
+    #[arg(long, value_parser = parse_secret(Email::new))]
+    username: Option<Email>,
+    #[arg(long, value_parser = parse_secret(Password::new))]
+    password: Option<Password>,
+    /// What a login asks for besides the password
+    #[arg(long, value_enum, default_value_t = CodeBy::Sms)]
+    second_factor: CodeBy,
+    /// The web API key that its Firebase takes
+    #[arg(long, value_parser = parse_secret(Token::new))]
+    firebase_api_key: Option<Token>,
+    /// How long a token lives, Firebase's too
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+    token_life: u64,
+    /// Misbehave from the start (`fault NAME` on standard input does so later)
+    #[arg(long, value_name = "NAME")]
+    fault: Option<vivint::Trouble>,
+}
+
+impl VivintOptions {
+    /// The account these options describe; what they leave open follows from the seed.
+    pub fn settings(self, seed: u64) -> vivint::Settings {
+        let generated = vivint::Settings::generate(seed);
+        vivint::Settings {
+            listen: SocketAddr::V4(self.listen),
+            username: self.username.unwrap_or(generated.username),
+            password: self.password.unwrap_or(generated.password),
+            second_factor: match self.second_factor {
+                CodeBy::None => vivint::SecondFactor::None,
+                CodeBy::Totp => vivint::SecondFactor::totp(seed),
+                CodeBy::Sms => vivint::SecondFactor::Sms,
+            },
+            firebase_api_key: self.firebase_api_key.unwrap_or(generated.firebase_api_key),
+            token_life: Duration::from_secs(self.token_life),
+            devices: generated.devices.into_iter().map(|device| device.at(*self.listen.ip())).collect(),
+            trouble: self.fault,
+            ..generated
+        }
+    }
+}
+
 fn parse_secret<T>(new: fn(String) -> T) -> impl Fn(&str) -> Result<T, &'static str> + Clone {
     move |text| if text.is_empty() { Err("must not be empty") } else { Ok(new(text.to_owned())) }
 }
@@ -277,6 +326,22 @@ mod tests {
         assert_ne!(settings.devices[0].mac, settings.devices[1].mac);
         assert_eq!((settings.streams)("any").unwrap().signaling_url, "ws://x/");
         assert_eq!(settings.trouble.unwrap().fault, wyze_cloud::Fault::ServerError);
+    }
+
+    #[test]
+    fn every_option_reaches_the_vivint_account() {
+        let line = "sim vivint --listen 127.0.0.1:8492 --username a@b.c --password hunter2 --second-factor totp \
+                    --firebase-api-key AIza --token-life 5 --fault db_stale";
+        let Kind::Vivint(options) = Cli::try_parse_from(line.split_whitespace()).unwrap().kind else {
+            panic!("{line} is another device")
+        };
+        let settings = options.settings(1);
+        assert_eq!(settings.listen.port(), 8_492);
+        assert_eq!((settings.username.expose(), settings.password.expose()), ("a@b.c", "hunter2"));
+        assert!(matches!(settings.second_factor, vivint::SecondFactor::Totp(_)));
+        assert_eq!(settings.firebase_api_key.expose(), "AIza");
+        assert_eq!(settings.token_life, Duration::from_secs(5));
+        assert_eq!(settings.trouble.unwrap().fault, vivint::Fault::Stale);
     }
 
     #[test]

@@ -4,10 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use doorstep::clock;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::audit::Audit;
+use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::vendor::{BoxFuture, Retry};
-use doorstep::doorbell::{AccountPort, Accounts, DevicePort, Doorbell, Registry, Vendor, VendorError};
-use doorstep::model::{AccountLink, Capability, DeviceId, DeviceInfo, Event, Found, Link, Ring, Role};
+use doorstep::doorbell::{
+    AccountPort, Accounts, ActionError, DevicePort, Door, Doorbell, Options, Registry, Vendor, VendorError, door,
+};
+use doorstep::model::{
+    AccountLink, Capability, DeviceId, DeviceInfo, DoorKind, Event, Found, Link, LockAction, Ring, Role,
+};
+use doorstep::store::Store;
+use tempfile::TempDir;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -118,8 +127,12 @@ struct House {
 
 impl House {
     fn of(vendors: Vec<Arc<dyn Vendor>>) -> Self {
-        let (doorbells, locks, stop) = (Registry::default(), Registry::default(), CancellationToken::new());
-        let wishes = Wishes { options: [].into(), locks: [id("lock_named")].into() };
+        let locks = Registry::default();
+        Self::with(vendors, Wishes { options: [].into(), locks: [id("lock_named")].into() }, locks)
+    }
+
+    fn with(vendors: Vec<Arc<dyn Vendor>>, wishes: Wishes, locks: Registry) -> Self {
+        let (doorbells, stop) = (Registry::default(), CancellationToken::new());
         let accounts = Accounts::start(vendors, wishes, doorbells.clone(), locks.clone(), &stop);
         Self { accounts, doorbells, locks, stop }
     }
@@ -166,6 +179,58 @@ async fn what_an_account_lists_appears_and_an_unnamed_lock_is_left_alone() {
     assert_eq!(house.ids(), ["bell", "blocked_bell", "cam"]);
     let locks: Vec<_> = house.locks.all().iter().map(|lock| lock.info().id.clone()).collect();
     assert_eq!(locks, [id("lock_named")]);
+}
+
+/// A doorbell `bell` with two doors, before an account that has it, a lock `a_lock` and a garage door `a_garage`.
+async fn with_doors(lock: &str, garage: &str) -> (House, TempDir) {
+    let (folder, locks) = (tempfile::tempdir().unwrap(), Registry::default());
+    let (audit, store) = (Arc::new(Audit::open(folder.path())), Store::open(folder.path()).unwrap());
+    let doors = [(DoorKind::Lock, lock), (DoorKind::Garage, garage)].map(|(kind, lock)| {
+        let settings = door::Settings { doorbell: id("bell"), kind, lock: id(lock), secret: None };
+        (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
+    });
+    let options = Options { doors: doors.into(), ..Options::default() };
+    let wishes = Wishes { options: [(id("bell"), options)].into(), locks: [id(lock), id(garage)].into() };
+    let (puppet, orders) = Puppet::new();
+    let house = House::with(vec![puppet], wishes, locks);
+    let listing = [("bell", Role::Doorbell), ("a_lock", Role::Lock), ("a_garage", Role::Garage)];
+    orders.send(Order::List(listing.map(|(id, role)| found(id, role)).into())).ok().unwrap();
+    house.account(0, |account| account.devices == 3).await;
+    (house, folder)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_and_a_garage_door_at_one_doorbell_are_both_connected_to() {
+    let (house, _folder) = with_doors("a_lock", "a_garage").await;
+    let connected: Vec<_> = house.locks.all().iter().map(|lock| lock.info().id.clone()).collect();
+    assert_eq!(connected, [id("a_garage"), id("a_lock")]);
+    let can = house.doorbell("bell").info().capabilities.clone();
+    assert!(can.contains(&Capability::Unlock) && can.contains(&Capability::Garage), "{can:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_named_for_a_garage_door_is_not_connected_to_and_its_door_says_what_is_wrong() {
+    let (house, _folder) = with_doors("a_garage", "a_lock").await;
+    assert_eq!(house.locks.all().len(), 0);
+    for (kind, expected) in [
+        (
+            DoorKind::Lock,
+            "`a_garage` is a garage door, and `unlock` of this doorbell takes a lock. Name it under `garage`, then \
+             start Doorstep again.",
+        ),
+        (
+            DoorKind::Garage,
+            "`a_lock` is a lock, and `garage` of this doorbell takes a garage door. Name it under `unlock`, then \
+             start Doorstep again.",
+        ),
+    ] {
+        let doorbell = house.doorbell("bell");
+        let door = doorbell.door(kind).unwrap();
+        door.state().wait_for(|door| door.blocked.as_deref() == Some(expected)).await.unwrap();
+        let attempt = Attempt { via: Via::Http { who: "page", action: LockAction::Unlock }, received: clock::now() };
+        let refused = door.work(attempt).await.outcome;
+        assert_eq!(refused, Err(ActionError::Offline { why: expected.to_owned() }));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Quality, Transport, TutkProtocol, WyzeEndpoints};
+use doorstep::config::{self, Quality, Transport, TutkProtocol, VivintEndpoints, WyzeEndpoints};
 use doorstep::model::DeviceId;
 
 /// Everything this version knows, as an owner would write it.
@@ -33,6 +33,20 @@ wyze:
     ring_events: [10, 11]
     poll_s: 8
     endpoints: {api: "http://127.0.0.1:8080/", lock: https://lock.example}
+vivint:
+  - username: someone@example.com
+    password: hunter2
+    totp_secret: JBSW Y3DP EHPK 3PXP
+    firebase_api_key: AIzaNotARealKey
+    ring_quiet_s: 0
+    endpoints:
+      identity: "http://127.0.0.1:8080/"
+      pubnub_key: sub-c-other
+      database: https://db.example
+      ice_servers: ["stun:192.168.1.2:3478", "turn:[fd00::1]:80"]
+      turn_username: me
+      turn_password: "{1}"
+  - {username: Other, endpoints: {ice_servers: []}}
 doorbells:
   - id: wyze_d03f27a1b2c3
     name:
@@ -40,6 +54,7 @@ doorbells:
     quality: sd
     talk_limit_s: 60
     unlock: wyze_yd_lo1_a
+    garage: vivint_7001000200030004_61
     unlock_secret: 5a6b0c7d9e2a815346fb7cd02e918a5d
     ring_topic: zigbee2mqtt/button
     ring_payload: '{"action":"single"}'
@@ -76,9 +91,25 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(login.endpoints.api.as_str(), "http://127.0.0.1:8080/");
     assert_eq!(login.endpoints.core, WyzeEndpoints::default().core);
 
+    let [account, other] = &config.vivint[..] else { panic!("not two accounts") };
+    assert_eq!(account.username.expose(), "someone@example.com");
+    assert_eq!(account.firebase_api_key.as_ref().unwrap().expose(), "AIzaNotARealKey");
+    assert!(account.totp_secret.is_some() && account.ring_quiet.is_zero());
+    let (said, usual) = (&account.endpoints, VivintEndpoints::default());
+    assert_eq!((said.identity.as_str(), &said.api), ("http://127.0.0.1:8080/", &usual.api));
+    assert_eq!((said.pubnub_key.as_str(), said.turn_username.as_str()), ("sub-c-other", "me"));
+    assert_eq!(said.database.as_ref().unwrap().as_str(), "https://db.example/");
+    assert_eq!(said.ice_servers, ["stun:192.168.1.2:3478", "turn:[fd00::1]:80"]);
+    assert_eq!(said.turn_password.expose(), "{1}");
+    // Once logged in, its refresh token is enough; without the key nobody talks.
+    assert!(other.password.is_none() && other.firebase_api_key.is_none());
+    assert!(other.endpoints.ice_servers.is_empty(), "an empty list means none");
+    assert_eq!((other.ring_quiet.as_secs(), usual.ice_servers.len()), (5, 2));
+
     let [doorbell, pro] = &config.doorbells[..] else { panic!("not two doorbells") };
     assert_eq!(pro.transport, Transport::Webrtc);
     assert_eq!(doorbell.unlock.as_ref().map(DeviceId::as_str), Some("wyze_yd_lo1_a"));
+    assert_eq!(doorbell.garage.as_ref().map(DeviceId::as_str), Some("vivint_7001000200030004_61"));
     assert_eq!(doorbell.unlock_secret.as_ref().unwrap().expose(), "5a6b0c7d9e2a815346fb7cd02e918a5d");
     assert_eq!(doorbell.name, None, "a key without a value is left out");
     assert_eq!((doorbell.transport, doorbell.quality), (Transport::Tutk(TutkProtocol::New), Quality::Sd));
@@ -114,6 +145,27 @@ struct Case(&'static str, &'static str, &'static [&'static str]);
 
 const CASES: &[Case] = &[
     Case(
+        "a Vivint account that cannot work",
+        concat!(
+            "vivint:\n",
+            "  - password: hunter2\n",
+            "  - username: A@b.example\n",
+            "    endpoints: {ice_servers: [\"turns:h:443\", \"turn:h\", \"stun:h/x:3478\"], database: \"ws://h\"}\n",
+            "  - {username: a@B.example, ring_quiet_s: 61, email: x, firebase_api_key: \" \"}\n",
+        ),
+        &[
+            "2:5: vivint[0].username: missing; expected the name or e-mail address of the account's login",
+            "4:31: vivint[1].endpoints.ice_servers[0]: neither `stun:` nor `turn:`, which are the ones it can use; expected `stun:host:port` or `turn:host:port`",
+            "4:46: vivint[1].endpoints.ice_servers[1]: there is no port; expected `stun:host:port` or `turn:host:port`",
+            "4:56: vivint[1].endpoints.ice_servers[2]: that is no host; expected `stun:host:port` or `turn:host:port`",
+            "4:84: vivint[1].endpoints.database: passwords would go there unencrypted; expected an address, `https://host` (`http://` on this machine only)",
+            "5:16: vivint[2].username: an account before this one has the same; expected each account once",
+            "5:43: vivint[2].ring_quiet_s: out of range; expected a number of seconds from 0 to 60",
+            "5:47: vivint[2].email: this version does not know this key; it knows here: username, password, totp_secret, firebase_api_key, ring_quiet_s, endpoints",
+            "5:75: vivint[2].firebase_api_key: there is nothing in it; expected the web API key of Vivint's app, 39 characters that begin with `AIza`",
+        ],
+    ),
+    Case(
         "an unknown key near a known one",
         "mqqt: {url: mqtt://h}\n",
         &["1:1: mqqt: unknown key; did you mean `mqtt`?"],
@@ -121,7 +173,7 @@ const CASES: &[Case] = &[
     Case(
         "an unknown key near none",
         "kvs: []\n",
-        &["1:1: kvs: this version does not know this key; it knows here: mqtt, http, media, wyze, doorbells"],
+        &["1:1: kvs: this version does not know this key; it knows here: mqtt, http, media, wyze, vivint, doorbells"],
     ),
     Case(
         "an unknown key in a section",
@@ -189,7 +241,7 @@ const CASES: &[Case] = &[
             "  - {id: wyze_b, unlock: wyze_l, unlock_secret: hunter2}\n"
         ),
         &[
-            "2:33: doorbells[0].unlock_secret: there is no `unlock` beside it; expected the lock that it guards",
+            "2:33: doorbells[0].unlock_secret: there is no `unlock` or `garage` beside it; expected the door that it guards",
             "3:49: doorbells[1].unlock_secret: too short; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
         ],
     ),
@@ -459,6 +511,21 @@ const CASES: &[Case] = &[
         "the same lock at two doorbells",
         "doorbells: [{id: wyze_a, unlock: wyze_l}, {id: wyze_b, unlock: wyze_l}]\n",
         &["1:64: doorbells[1].unlock: an entry before this one opens the same lock; expected each lock once"],
+    ),
+    Case(
+        "the same garage door twice, and one as a lock",
+        concat!(
+            "doorbells:\n",
+            "  - {id: a, unlock: l, garage: g}\n",
+            "  - {id: b, garage: g}\n",
+            "  - {id: c, garage: l}\n",
+            "  - {id: d, garage: Nonsense}\n",
+        ),
+        &[
+            "3:21: doorbells[1].garage: another `garage` or `unlock` opens the same door; expected each garage door once",
+            "4:21: doorbells[2].garage: another `garage` or `unlock` opens the same door; expected each garage door once",
+            "5:21: doorbells[3].garage: not an id; expected the id of a garage door, as `doorstep devices` shows it",
+        ],
     ),
     Case(
         "the same doorbell twice",

@@ -19,7 +19,7 @@ use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{
     AccountPort, Accounts, ActionError, DevicePort, Door, Doorbell, Options, Registry, Request, Vendor, VendorError,
 };
-use doorstep::model::{self, DeviceId, DeviceInfo, Found, Link, LockAction, LockState, Role};
+use doorstep::model::{self, DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState, Role};
 use doorstep::secret::Password;
 use doorstep::store::Store;
 use hmac::{Hmac, Mac};
@@ -41,7 +41,7 @@ async fn the_lock_that_a_door_names_is_worked_through_its_doorbell_and_no_other_
     assert_eq!(house.account.moves().len(), 1);
     let mut state = house.doorbell().state();
     let unlocked = model::Door { lock: Some(LockState::Unlocked), blocked: None };
-    state.wait_for(|state| state.door.as_ref() == Some(&unlocked)).await.unwrap();
+    state.wait_for(|state| state.doors.get(&DoorKind::Lock) == Some(&unlocked)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,9 +187,15 @@ impl House {
     async fn on(folder: &Path, secret: Option<&'static str>) -> Self {
         let (account, stop) = (Arc::new(FakeAccount::default()), CancellationToken::new());
         let (doorbells, locks) = (Registry::default(), Registry::default());
-        let settings = Settings { doorbell: id(DOORBELL), lock: id(LOCK), secret: secret.map(Password::new) };
+        let settings = Settings {
+            doorbell: id(DOORBELL),
+            kind: DoorKind::Lock,
+            lock: id(LOCK),
+            secret: secret.map(Password::new),
+        };
         let door = Door::new(settings, locks.clone(), Arc::new(Audit::open(folder)), Store::open(folder).unwrap());
-        let options = Options { door: Some(door.clone()), ..Options::default() };
+        let doors = [(DoorKind::Lock, door.clone())].into();
+        let options = Options { doors, ..Options::default() };
         let wishes = Wishes { options: HashMap::from([(id(DOORBELL), options)]), locks: [id(LOCK)].into() };
         let accounts = Accounts::start(vec![account.clone()], wishes, doorbells.clone(), locks, &stop);
         door.subscribed();
@@ -213,12 +219,12 @@ impl House {
 
     async fn mqtt(&self, payload: &str) -> Answer {
         let via = Via::Mqtt { payload: payload.to_owned().into(), retained: false, dup: false };
-        self.doorbell().door().unwrap().work(Attempt { via, received: clock::now() }).await
+        self.doorbell().door(DoorKind::Lock).unwrap().work(Attempt { via, received: clock::now() }).await
     }
 
     async fn page(&self, action: LockAction) -> Answer {
         let via = Via::Http { who: "page", action };
-        self.doorbell().door().unwrap().work(Attempt { via, received: clock::now() }).await
+        self.doorbell().door(DoorKind::Lock).unwrap().work(Attempt { via, received: clock::now() }).await
     }
 
     fn log(&self) -> Vec<Value> {
@@ -275,7 +281,7 @@ impl FakeAccount {
         let stands = |now| is_lock.then_some(model::Door { lock: Some(now), blocked: None });
         port.state.send_modify(|state| {
             state.link = Link::Ready;
-            state.door = stands(LockState::Locked).or(state.door.take());
+            state.door = stands(LockState::Locked);
         });
         while let Some(request) = port.requests.recv().await {
             let Request::WorkLock { permit, reply } = request else { panic!("{request:?} was not asked for") };

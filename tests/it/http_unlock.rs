@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorstep::doorbell::Options;
 use doorstep::http;
-use doorstep::model::{DeviceId, DeviceInfo, LockAction};
+use doorstep::model::{DeviceId, DeviceInfo, DoorKind, LockAction, LockState};
 use doorstep::secret::Token;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +19,7 @@ use crate::support::http::Reply;
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
 const TYPES: [Option<&str>; 4] = [None, Some("application/json"), Some("application/sdp"), Some("text/plain")];
-static BODIES: [&str; 10] = [
+static BODIES: [&str; 12] = [
     "",
     "{}",
     "[]",
@@ -29,10 +29,13 @@ static BODIES: [&str; 10] = [
     r#"{"on":true}"#,
     r#"{"code":"123456"}"#,
     r#"{"cmd":"unlock","id":"1","ts":0,"mac":""}"#,
+    r#"{"open":true}"#,
+    r#"{"open":true,"door":"fake_1"}"#,
     r#"{"door":"fake_1","action":"unlock","lock":"lock_1"}"#,
 ];
 const UNLOCK: &str = "/api/doorbells/fake_1/unlock";
 const LOCK: &str = "/api/doorbells/fake_1/lock";
+const GARAGE: &str = "/api/doorbells/fake_1/garage";
 
 /// Every body where bodies are read, two elsewhere.
 fn bodies(method: &str) -> &'static [&'static str] {
@@ -60,13 +63,15 @@ fn seen(reply: &Reply) -> (u16, Vec<&str>, &str) {
 
 #[tokio::test]
 async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
-    let lock = FakeLock::new("lock_1");
-    let house = House::with_door(&lock, None).await;
+    let doors = ["lock_1", "garage_1"].map(FakeLock::new);
+    let house = House::with_doors([(DoorKind::Lock, &doors[0]), (DoorKind::Garage, &doors[1])], None).await;
     with_a_plain_doorbell(&house).await;
     let paths: Vec<&str> = http::paths().collect();
-    assert!(paths.contains(&"/api/doorbells/{id}/unlock"), "{paths:?}");
+    for action in ["unlock", "garage"] {
+        assert!(paths.contains(&&*format!("/api/doorbells/{{id}}/{action}")), "{paths:?}");
+    }
     for path in paths {
-        for id in ["plain_1", "lock_1", "nobody", "%66%61ke_1x", "%ff", "plain_1%2f..%2ffake_1", ".."] {
+        for id in ["plain_1", "lock_1", "garage_1", "nobody", "%66%61ke_1x", "%ff", "plain_1%2f..%2ffake_1", ".."] {
             if id != "plain_1" && !path.contains("{id}") {
                 continue;
             }
@@ -77,13 +82,13 @@ async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
             }
         }
     }
-    assert_eq!(lock.acts(), []);
+    assert_eq!(doors.map(|door| door.acts()), [[], []]);
 }
 
 #[tokio::test]
 async fn a_door_that_is_not_enabled_is_answered_like_an_address_where_there_is_nothing() {
     let house = House::open().await;
-    for action in ["unlock", "lock"] {
+    for action in ["unlock", "lock", "garage"] {
         for id in ["fake_1", "nobody", "Not an id", "%ff"] {
             let id = id.replace(' ', "%20");
             for method in METHODS {
@@ -96,7 +101,9 @@ async fn a_door_that_is_not_enabled_is_answered_like_an_address_where_there_is_n
         }
     }
     let large = " ".repeat(300 * 1024);
-    assert_eq!(seen(&house.post(UNLOCK, &large).await), seen(&house.post("/nothing", &large).await));
+    for path in [UNLOCK, GARAGE] {
+        assert_eq!(seen(&house.post(path, &large).await), seen(&house.post("/nothing", &large).await));
+    }
 }
 
 /// A body that is waited for would tell that there is something to be said.
@@ -138,6 +145,45 @@ async fn an_enabled_door_is_locked_by_its_own_address() {
     let reply = house.post(LOCK, "{}").await;
     assert_eq!((reply.status, reply.json()), (202, json!({"ok": true, "lock": "LOCKED"})));
     assert_eq!(lock.acts(), [LockAction::Lock]);
+}
+
+#[tokio::test]
+async fn an_enabled_garage_door_opens_and_closes_by_one_address_and_leaves_the_lock_beside_it_alone() {
+    let (lock, garage) = (FakeLock::new("lock_1"), FakeLock::new("garage_1"));
+    let house = House::with_doors([(DoorKind::Lock, &lock), (DoorKind::Garage, &garage)], None).await;
+    let opened = house.post(GARAGE, r#"{"open":true}"#).await;
+    assert_eq!((opened.status, opened.json()), (202, json!({"ok": true, "garage": "open"})));
+    let doorbell = house.get("/api/doorbells/fake_1").await.json();
+    assert_eq!(doorbell["door"], json!({"lock": "LOCKED", "blocked": null}));
+    let capabilities = doorbell["capabilities"].as_array().unwrap();
+    assert!(capabilities.contains(&"unlock".into()) && capabilities.contains(&"garage".into()), "{capabilities:?}");
+    let closed = house.post(GARAGE, r#"{"open":false}"#).await;
+    assert_eq!((closed.status, closed.json()), (202, json!({"ok": true, "garage": "closed"})));
+    let again = house.post(GARAGE, r#"{"open":true}"#).await.error();
+    assert!(again.ends_with("is carried out once."), "{again}");
+    assert_eq!((garage.acts(), lock.acts()), (vec![LockAction::Unlock, LockAction::Lock], vec![]));
+}
+
+#[tokio::test]
+async fn a_garage_door_moves_for_no_request_that_leaves_open_which_way() {
+    let garage = FakeLock::new("garage_1");
+    let house = House::with_doors([(DoorKind::Garage, &garage)], None).await;
+    for body in ["", "{}", "null", "[true]", r#"{"open":1}"#, r#"{"open":"true"}"#, r#"{"open":true,"on":true}"#] {
+        let status = house.post(GARAGE, body).await.status;
+        assert_eq!(status, 422, "{body:?} was answered with {status}");
+    }
+    assert_eq!(house.send("POST", GARAGE, &[("content-type", "text/plain")], br#"{"open":true}"#).await.status, 415);
+    assert_eq!(house.send("GET", GARAGE, &[], b"").await.header("allow"), Some("POST"));
+    // Its doorbell has no lock: there is nothing at that address.
+    assert_eq!(house.post(UNLOCK, "").await.status, 404);
+    assert_eq!(garage.acts(), []);
+    garage.stand(Some(LockState::Jammed), Some("Its motor is hot. Wait a quarter of an hour."));
+    let mut state = house.doorbell.state();
+    state.wait_for(|state| state.doors[&DoorKind::Garage].blocked.is_some()).await.unwrap();
+    let expected = json!({"state": "stopped", "blocked": "Its motor is hot. Wait a quarter of an hour."});
+    assert_eq!(house.get("/api/doorbells/fake_1").await.json()["garage"], expected);
+    let refused = house.post(GARAGE, r#"{"open":true}"#).await.error();
+    assert_eq!(refused, "Front Door: Its motor is hot. Wait a quarter of an hour.");
 }
 
 #[tokio::test]

@@ -54,18 +54,21 @@ async fn what_a_doorbell_cannot_do_any_more_vanishes_and_comes_back() {
     change(&house, |info| {
         info.capabilities.remove(&Capability::Talk);
     });
-    let [discovery, talk] = witness.next_of_each([DISCOVERY, "doorstep/fake_1/talk"]).await;
+    let topics = [DISCOVERY, "doorstep/fake_1/talk", "doorstep/fake_1/talk/availability"];
+    let [discovery, talk, possible] = witness.next_of_each(topics).await;
     assert_eq!(discovery.json()["components"]["talk"], json!({"platform": "switch"}));
     assert_eq!(without(discovery.json(), "talk"), without(before.clone(), "talk"), "something else has changed");
     assert_eq!((talk.payload.as_str(), talk.retain), ("", true));
+    assert_eq!((possible.payload.as_str(), possible.retain), ("", true));
     assert_eq!(witness.until_fence().await, [], "something more was sent");
 
     change(&house, |info| {
         info.capabilities.insert(Capability::Talk);
     });
-    let [discovery, talk] = witness.next_of_each([DISCOVERY, "doorstep/fake_1/talk"]).await;
+    let [discovery, talk, possible] = witness.next_of_each(topics).await;
     assert_eq!(discovery.json(), before);
     assert_eq!((talk.payload.as_str(), talk.retain), ("OFF", true));
+    assert_eq!((possible.payload.as_str(), possible.retain), ("online", true));
     home_assistant::accepts(DISCOVERY, &discovery.json());
 }
 
@@ -89,7 +92,7 @@ async fn what_only_a_former_run_could_do_vanishes() {
         (&json!({"platform": "switch"}), &json!({"platform": "event"}))
     );
     assert_eq!(components["ring"]["unique_id"], "doorstep_fake_1_ring");
-    gone(&broker, "doorstep/fake_1/talk").await;
+    gone(&broker, "doorstep/fake_1/talk/#").await;
     house.close().await;
 
     // Once is enough: the run after that does not speak of it any more.

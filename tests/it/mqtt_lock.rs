@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep::clock;
-use doorstep::doorbell::audit::Audit;
-use doorstep::doorbell::{Door, Options, Registry, door};
-use doorstep::model::{Capability, DeviceId, DeviceInfo, LockAction};
+use doorstep::doorbell::{Options, Registry};
+use doorstep::model::{Capability, DeviceId, DeviceInfo, DoorKind, LockAction};
 use doorstep::mqtt::Settings;
-use doorstep::secret::Password;
-use doorstep::store::Store;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::fake_lock::FakeLock;
+use crate::support::fake_lock::{FakeLock, door};
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::home_assistant;
 use crate::support::mosquitto::{self, Heard, Mosquitto, Witness, until};
@@ -28,10 +25,12 @@ const RESULT: &str = "doorstep/fake_1/result";
 /// Understood, and refused by everything but the quiet period that comes before its time is looked at.
 const OUT_OF_DATE: &str = r#"{"cmd":"unlock","id":"out-of-date","ts":1}"#;
 /// Whatever might open something.
-const PAYLOADS: [&str; 14] = [
+const PAYLOADS: [&str; 18] = [
     "UNLOCK",
     "unlock",
     "OPEN",
+    "open",
+    "CLOSE",
     "LOCK",
     "ON",
     "OFF",
@@ -41,6 +40,8 @@ const PAYLOADS: [&str; 14] = [
     r#"{"state":"ON","lock":"UNLOCK","unlock":true}"#,
     r#"{"cmd":"unlock"}"#,
     r#"{"cmd":"unlock","id":"x","ts":1800000000}"#,
+    r#"{"cmd":"open","id":"x","ts":1800000000}"#,
+    r#"{"components":{"garage":{"platform":"cover","command_topic":"doorstep/fake_1/garage/set","name":"x"}}}"#,
     r#"{"components":{"lock":{"platform":"lock","command_topic":"doorstep/fake_1/lock/set","name":"x"}}}"#,
     "online",
 ];
@@ -64,8 +65,8 @@ impl Gate {
         let (lock, data, locks, stop) =
             (FakeLock::new("fake_lock"), tempfile::tempdir().unwrap(), Registry::default(), CancellationToken::new());
         lock.live(&locks, &stop).await;
-        let door = door(&lock, secret, &locks, &data);
-        let options = Options { door: Some(door), ..Options::default() };
+        let doors = [door(DoorKind::Lock, &lock, secret, &locks, data.path())].into();
+        let options = Options { doors, ..Options::default() };
         let house = House::of(FakeVendor::new(), options, no_accounts(), settings).await;
         Self { house, lock, data, _lock_stop: stop.drop_guard() }
     }
@@ -75,13 +76,6 @@ impl Gate {
         let log = std::fs::read_to_string(self.data.path().join("audit.jsonl")).unwrap_or_default();
         log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
-}
-
-fn door(lock: &FakeLock, secret: Option<&str>, locks: &Registry, data: &TempDir) -> Arc<Door> {
-    let doorbell = DeviceId::parse("fake_1").unwrap();
-    let settings = door::Settings { doorbell, lock: lock.id(), secret: secret.map(Password::new) };
-    let store = Store::open(data.path()).unwrap();
-    Door::new(settings, locks.clone(), Arc::new(Audit::open(data.path())), store)
 }
 
 /// Waits until commands are taken. Nothing is opened by it. Answers are told apart by their ids: one that was not
@@ -127,7 +121,7 @@ fn filters(broker: &Mosquitto) -> Vec<String> {
     filters
 }
 
-/// A doorbell whose vendor says that it can unlock, and whose owner has enabled nothing.
+/// A doorbell whose vendor says that it can open every door, and whose owner has enabled none.
 async fn without_opt_in(broker: &Mosquitto) -> House {
     let info = DeviceInfo {
         id: DeviceId::parse("fake_1").unwrap(),
@@ -135,8 +129,16 @@ async fn without_opt_in(broker: &Mosquitto) -> House {
         vendor: "fake",
         model: "FAKE1".to_owned(),
         firmware: None,
-        capabilities: [Capability::Ring, Capability::Motion, Capability::Stream, Capability::Talk, Capability::Unlock]
-            .into(),
+        capabilities: [
+            Capability::Ring,
+            Capability::Motion,
+            Capability::Stream,
+            Capability::Talk,
+            Capability::Snapshot,
+            Capability::Unlock,
+            Capability::Garage,
+        ]
+        .into(),
     };
     let house = House::with(FakeVendor::of(info), settings(broker.settings())).await;
     house.connected().await;
@@ -144,7 +146,7 @@ async fn without_opt_in(broker: &Mosquitto) -> House {
 }
 
 #[tokio::test]
-async fn without_opt_in_no_message_and_no_subscription_speaks_of_a_lock() {
+async fn without_opt_in_no_message_and_no_subscription_speaks_of_a_lock_or_a_garage_door() {
     let broker = Mosquitto::start().await;
     let mut witness = broker.listen("#").await;
     let house = without_opt_in(&broker).await;
@@ -161,29 +163,47 @@ async fn without_opt_in_no_message_and_no_subscription_speaks_of_a_lock() {
     let filters = filters(&broker);
     assert!(heard.len() > 10 && filters.len() > 4, "{} messages, {filters:?}", heard.len());
     let all = heard.iter().map(Heard::to_string).chain(filters);
-    let of_locks: Vec<_> = all.filter(|text| text.to_lowercase().replace("block", "").contains("lock")).collect();
-    assert_eq!(of_locks, [""; 0]);
+    let of_doors = |text: &String| {
+        let text = text.to_lowercase().replace("block", "");
+        ["lock", "garage", "\"cover\""].iter().any(|word| text.contains(word))
+    };
+    let of_doors: Vec<_> = all.filter(of_doors).collect();
+    assert_eq!(of_doors, [""; 0]);
 }
 
-/// Every topic the program publishes to or subscribes to, and those that a lock would have.
+/// Every topic the program publishes to or subscribes to, and those that a lock or a garage door would have.
 #[tokio::test]
 async fn no_message_on_any_topic_opens_a_door_without_opt_in() {
     let broker = Mosquitto::start().await;
     let (locks, stop) = (Registry::default(), CancellationToken::new());
-    let lock = FakeLock::new("fake_lock");
-    lock.live(&locks, &stop).await;
+    let doors = ["fake_lock", "fake_garage"].map(FakeLock::new);
+    for door in &doors {
+        door.live(&locks, &stop).await;
+    }
     let _stop = stop.drop_guard();
-    let mut topics: std::collections::BTreeSet<String> =
-        ["doorstep/fake_1/unlock/set", "doorstep/fake_lock/lock/set", "doorstep/bridge/lock/set", COMMAND]
-            .map(str::to_owned)
-            .into();
+    let mut topics: std::collections::BTreeSet<String> = [
+        "doorstep/fake_1/unlock/set",
+        "doorstep/fake_lock/lock/set",
+        "doorstep/bridge/lock/set",
+        COMMAND,
+        "doorstep/fake_1/garage/set",
+        "doorstep/fake_1/cover/set",
+        "doorstep/fake_1/open/set",
+        "doorstep/fake_garage/garage/set",
+        "doorstep/fake_garage/lock/set",
+        "doorstep/bridge/garage/set",
+    ]
+    .map(str::to_owned)
+    .into();
     let house = without_opt_in(&broker).await;
     house.vendor.ring("e-1");
     let mut witness = broker.listen("#").await;
     topics.extend(witness.until_fence().await.into_iter().map(|heard| heard.topic));
     house.close().await;
     topics.extend(
-        filters(&broker).into_iter().flat_map(|filter| ["fake_1", "fake_lock"].map(|id| filter.replace('+', id))),
+        filters(&broker)
+            .into_iter()
+            .flat_map(|filter| ["fake_1", "fake_lock", "fake_garage"].map(|id| filter.replace('+', id))),
     );
     topics.remove("doorstep/bridge/instance");
     assert!(topics.len() > 14, "{topics:?}");
@@ -207,7 +227,9 @@ async fn no_message_on_any_topic_opens_a_door_without_opt_in() {
         }
         house.close().await;
     }
-    assert_eq!((lock.acts(), lock.waiting()), (Vec::new(), 0));
+    for door in doors {
+        assert_eq!((door.acts(), door.waiting()), (Vec::new(), 0), "{}", door.id());
+    }
 }
 
 /// Waits until the face has come to the end of what it was sent.

@@ -59,7 +59,7 @@ async fn home_assistant_finds_the_doorbell_and_everything_told_of_it_is_retained
     let retained = broker.retained("#").await;
     let topics: Vec<&str> = retained.iter().map(|heard| heard.topic.as_str()).collect();
     let of = |what: &str| format!("doorstep/{id}/{what}");
-    let mut expected = vec![of("availability"), of("info"), of("stream"), of("talk")];
+    let mut expected = vec![of("availability"), of("info"), of("stream"), of("talk"), of("talk/availability")];
     let bridge = ["doorstep/bridge/account/0", "doorstep/bridge/instance", "doorstep/status"];
     expected.extend(bridge.map(str::to_owned));
     expected.push("homeassistant/device/doorstep_bridge/config".to_owned());

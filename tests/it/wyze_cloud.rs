@@ -12,7 +12,8 @@ use doorstep::config::{WyzeEndpoints, WyzeLogin};
 use doorstep::doorbell::VendorError;
 use doorstep::doorbell::vendor::Retry;
 use doorstep::net::http::HttpError;
-use doorstep::proto::wyze::{password_hash, totp};
+use doorstep::proto::totp::totp;
+use doorstep::proto::wyze::password_hash;
 use doorstep::secret::{Email, Password, Token};
 use doorstep::sim::wyze_cloud::{
     self, CloudCommand, CloudEvent, Fault, Rate, RunningCloud, SecondFactor, Settings, Trouble,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use doorstep::clock;
-use doorstep::proto::wyze::{App, FORD_KEY, ford_sign, mars_request_id, password_hash, totp};
+use doorstep::proto::totp::totp;
+use doorstep::proto::wyze::{App, FORD_KEY, ford_sign, mars_request_id, password_hash};
 use doorstep::secret::Password;
 use doorstep::sim::wyze_cloud::{
     self, CloudCommand, CloudEvent, Device, Fault, IceServer, Rate, RunningCloud, Scripted, SecondFactor, Settings,

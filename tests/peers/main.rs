@@ -10,8 +10,13 @@ mod aiortc;
 mod doorstep;
 mod ffmpeg;
 mod firebase;
+#[path = "firebase-sdk/mod.rs"]
+mod firebase_sdk;
 mod go2rtc;
 mod http;
+mod rtsp;
+mod turn;
+mod vivint;
 mod wait;
 mod wav;
 mod wyze;
@@ -24,8 +29,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let peers = [
         (go2rtc::tests(), go2rtc::missing()),
+        (rtsp::tests(), rtsp::missing()),
         (aiortc::tests(), aiortc::missing()),
         (firebase::tests(), firebase::missing()),
+        (firebase_sdk::tests(), firebase_sdk::missing()),
+        (turn::tests(), turn::missing()),
+        (vivint::tests(), vivint::missing()),
         (wyze::tests(), wyze::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws and encodes the clip that every virtual camera plays: src/sim/assets/porch.{h264,h265,aac}.
+"""Draws and encodes the clip that every virtual camera plays: src/sim/assets/porch.{h264,h265,aac,jpg}.
 
 A doorbell's view at dusk: a path, a street with a passing car, a moth round the porch lamp, and a
 visitor who walks up, waits and leaves. A clock runs, and the ring button lights with each beep.
@@ -313,11 +313,19 @@ def encode_audio():
         file.write(b"".join(frames[kept + 1 : kept * 2 + 1]))
 
 
+def encode_still():
+    """The still picture: the clip's first picture at half its size."""
+    source = ["ffmpeg", "-v", "error", "-y", "-i", os.path.join(ASSETS, "porch.h264")]
+    picture = ["-vf", "scale=320:180", "-frames:v", "1", "-q:v", "12", "-bitexact", "-map_metadata", "-1"]
+    subprocess.run(source + picture + [os.path.join(ASSETS, "porch.jpg")], check=True)
+
+
 def main():
     os.makedirs(ASSETS, exist_ok=True)
     background = draw_background()
     encode_video([bytes(draw_picture(background, n / FPS)) for n in range(FPS * SECONDS)])
     encode_audio()
+    encode_still()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// One doorbell: its picture, its button to talk, its door, and what is known of it.
+// One doorbell: its picture, its button to talk, its doors, and what is known of it.
 
 import { Door } from './door.js';
 import * as microphone from './microphone.js';
@@ -27,7 +27,8 @@ export class Card {
 
   #doorbell;
   #player;
-  #door;
+  #lock;
+  #garage;
   #video = this.#part('video');
   #inSight = false;
   #lingering = 0;
@@ -46,7 +47,9 @@ export class Card {
     title.id = `name-${doorbell.id}`;
     this.element.setAttribute('aria-labelledby', title.id);
     this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'));
-    this.#door = new Door(this.#part('.door'), doorbell.id);
+    this.#lock = new Door('lock', doorbell.id);
+    this.#garage = new Door('garage', doorbell.id);
+    this.#part('.doors').append(this.#lock.element, this.#garage.element);
     this.#player.addEventListener('change', () => this.#playerChanged());
     this.#player.addEventListener('ending', () => this.#keepPicture());
     this.#part('.again').onclick = () => this.#player.retry();
@@ -67,7 +70,11 @@ export class Card {
     this.#doorbell = doorbell;
     this.#part('h2').textContent = doorbell.name;
     this.#part('.talk').hidden = !this.#can('talk');
-    this.#door.update(doorbell.door, doorbell.name);
+    const { door, garage } = doorbell;
+    this.#lock.update(door && { state: door.lock, blocked: door.blocked }, doorbell.name);
+    this.#garage.update(garage, doorbell.name);
+    this.#part('.obstacle').hidden = !doorbell.talk_obstacle;
+    setSentence(this.#part('.obstacle'), doorbell.talk_obstacle ?? '');
     this.refreshTimes();
     this.#showLink();
     this.#showDetails();
@@ -100,20 +107,23 @@ export class Card {
   /** The page comes to the front or goes away. */
   pageChanged() {
     // Whoever turns away or locks the phone with the button held does not know that the door still listens.
-    if (document.hidden) {
-      this.#release();
-      this.#door.release();
-    }
+    if (document.hidden) this.#letGo();
     this.#play();
   }
 
   /** Ends everything at once; `pageChanged` brings it back. */
   stop() {
-    this.#release();
-    this.#door.release();
+    this.#letGo();
     clearTimeout(this.#lingering);
     this.#lingering = 0;
     this.#player.stop();
+  }
+
+  /** Of every button. */
+  #letGo() {
+    this.#release();
+    this.#lock.release();
+    this.#garage.release();
   }
 
   remove() {
@@ -249,7 +259,8 @@ export class Card {
   }
 
   async #hold() {
-    if (this.#holding) return;
+    // Why is said below the button already.
+    if (this.#holding || this.#doorbell.talk_obstacle) return;
     if (this.#doorbell.link === 'needs_attention') return this.#note('Nobody would hear you: the doorbell needs attention first.');
     if (this.#player.phase !== 'live') return this.#note('Wait for the picture, then hold to talk.');
     if (this.#taken()) return this.#note('Someone else is talking. Wait until they have finished.');
@@ -302,7 +313,8 @@ export class Card {
 
   #showTalk() {
     const button = this.#part('.talk');
-    const state = this.#taken() ? 'taken' : this.#heard ? 'talking' : this.#holding ? 'opening' : 'idle';
+    const idle = this.#doorbell.talk_obstacle ? 'impossible' : 'idle';
+    const state = this.#taken() ? 'taken' : this.#heard ? 'talking' : this.#holding ? 'opening' : idle;
     button.dataset.state = state;
     button.setAttribute('aria-pressed', String(this.#holding));
     setText(button.querySelector('.text'), {
@@ -310,8 +322,9 @@ export class Card {
       opening: 'Opening the speaker …',
       taken: 'Someone else is talking',
       idle: 'Hold to talk',
+      impossible: 'Talk unavailable',
     }[state]);
-    button.setAttribute('aria-disabled', String(this.#player.phase !== 'live'));
+    button.setAttribute('aria-disabled', String(this.#player.phase !== 'live' || state === 'impossible'));
     this.element.classList.toggle('talking', state === 'talking');
   }
 

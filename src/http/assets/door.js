@@ -1,4 +1,5 @@
-// The door beside a doorbell: how its lock stands, a button that opens it when held, and one that locks it.
+// A door beside a doorbell, a lock or a garage door: how it stands, a button that opens it when held, and one that
+// shuts it.
 
 import { request } from './house.js';
 import { setSentence, setText } from './text.js';
@@ -8,48 +9,79 @@ const HOLD_MS = 1000;
 /** How long an answer stays to be read. */
 const NOTE_MS = 12000;
 
-/** Word, tone and shackle of each state; null: it is not known. */
-const LOCKS = {
-  LOCKED: ['Locked', 'good', 'closed'],
-  LOCKING: ['Locking …', 'busy', 'open'],
-  UNLOCKED: ['Unlocked', 'open', 'open'],
-  UNLOCKING: ['Unlocking …', 'busy', 'closed'],
-  JAMMED: ['Jammed', 'bad', 'closed'],
-  null: ['Not known whether it is locked', 'quiet', 'closed'],
+/**
+ * What the two kinds say and send. `states`: word, tone and shape of each; null: it is not known. `ask`: address below
+ * the doorbell's and body.
+ */
+const KINDS = {
+  lock: {
+    label: 'Door',
+    states: {
+      LOCKED: ['Locked', 'good', 'closed'],
+      LOCKING: ['Locking …', 'busy', 'open'],
+      UNLOCKED: ['Unlocked', 'open', 'open'],
+      UNLOCKING: ['Unlocking …', 'busy', 'closed'],
+      JAMMED: ['Jammed', 'bad', 'closed'],
+      null: ['Not known whether it is locked', 'quiet', 'closed'],
+    },
+    jammed: 'The bolt did not get to its end. Look at the door: it may be neither open nor locked.',
+    open: { hold: 'Hold to unlock', underWay: 'Unlocking …', to: 'to unlock', ask: ['unlock', {}] },
+    shut: { press: 'Lock', underWay: 'Locking …', ask: ['lock', {}] },
+  },
+  garage: {
+    label: 'Garage door',
+    states: {
+      closed: ['Garage closed', 'good', 'closed'],
+      closing: ['Garage closing …', 'busy', 'open'],
+      open: ['Garage open', 'open', 'open'],
+      opening: ['Garage opening …', 'busy', 'closed'],
+      stopped: ['Garage stopped half-way', 'bad', 'open'],
+      null: ['Not known whether the garage is closed', 'quiet', 'closed'],
+    },
+    jammed: 'The garage door stopped on its way. Look at it: something may be under it.',
+    open: { hold: 'Hold to open', underWay: 'Opening …', to: 'to open the garage', ask: ['garage', { open: true }] },
+    shut: { press: 'Close', underWay: 'Closing …', ask: ['garage', { open: false }] },
+  },
 };
 
 export class Door {
-  #element;
+  element = document.getElementById('door').content.firstElementChild.cloneNode(true);
+
+  #kind;
   #path;
+  /** `state` and `blocked`; null without a door. */
   #door = null;
   #name = '';
   /** When the press began, by the clock of the frames; null when nothing is held. */
   #heldSince = null;
   #frame = 0;
-  /** Which command is on its way. */
+  /** Which command is on its way: `open` or `shut`. */
   #sending = null;
   #noteTimer = 0;
 
-  /** `element` is the card's part for the door, `id` the doorbell's. */
-  constructor(element, id) {
-    this.#element = element;
+  /** `kind` is `lock` or `garage`, `id` the doorbell's. */
+  constructor(kind, id) {
+    this.#kind = KINDS[kind];
     this.#path = `api/doorbells/${id}`;
+    this.element.dataset.kind = kind;
+    this.element.setAttribute('aria-label', this.#kind.label);
+    setText(this.#part('.jammed'), this.#kind.jammed);
     this.#wireHold(this.#part('.unlock'));
-    this.#part('.relock').onclick = () => this.#send('lock');
+    this.#part('.relock').onclick = () => this.#send('shut');
   }
 
   /** How the door stands now; null without one. */
   update(door, name) {
     this.#door = door;
     this.#name = name;
-    this.#element.hidden = !door;
+    this.element.hidden = !door;
     if (!door || door.blocked) this.release();
     if (!door) return;
-    const [word, tone, shackle] = LOCKS[door.lock];
-    this.#element.dataset.tone = tone;
-    this.#element.dataset.shackle = shackle;
+    const [word, tone, shape] = this.#kind.states[door.state];
+    this.element.dataset.tone = tone;
+    this.element.dataset.shape = shape;
     setText(this.#part('.lock-word'), word);
-    this.#part('.jammed').hidden = door.lock !== 'JAMMED';
+    this.#part('.jammed').hidden = tone !== 'bad';
     this.#part('.blocked').hidden = !door.blocked;
     setSentence(this.#part('.blocked'), door.blocked ?? '');
     this.#showButtons();
@@ -100,7 +132,7 @@ export class Door {
   }
 
   #explain() {
-    if (this.#allowed()) this.#note('Keep the button, or the space bar, pressed for a second to unlock.');
+    if (this.#allowed()) this.#note(`Keep the button, or the space bar, pressed for a second ${this.#kind.open.to}.`);
   }
 
   /** Runs with the frames, so that nothing opens unless its progress was seen. */
@@ -111,25 +143,27 @@ export class Door {
       this.#frame = requestAnimationFrame(() => this.#progress());
     } else {
       this.release();
-      this.#send('unlock');
+      this.#send('open');
     }
   }
 
-  /** Whether it can be unlocked now; otherwise it says why not. Locking is left to the service to refuse. */
+  /** Whether it can be opened now; otherwise it says why not. Shutting is left to the service to refuse. */
   #allowed() {
     if (this.#door?.blocked) this.#note(`Nothing was done. ${this.#door.blocked}`, 'bad');
     return this.#door && !this.#door.blocked;
   }
 
+  /** `action` is `open` or `shut`. */
   async #send(action) {
     if (this.#sending) return;
     this.#sending = action;
     this.#note('');
     this.#showButtons();
+    const [address, body] = this.#kind[action].ask;
     const headers = { 'content-type': 'application/json' };
+    const options = { method: 'POST', headers, body: JSON.stringify(body) };
     try {
-      const outcome = await (await request(`${this.#path}/${action}`, { method: 'POST', headers, body: '{}' })).json();
-      this.#tell(outcome);
+      this.#tell(await (await request(`${this.#path}/${address}`, options)).json());
     } catch (refusal) {
       this.#note(refusal.message, 'bad');
     }
@@ -137,10 +171,10 @@ export class Door {
     this.#showButtons();
   }
 
-  #tell({ ok, lock, error }) {
+  #tell({ ok, lock, garage, error }) {
     if (!ok) return this.#note(error, 'bad');
-    const [word] = LOCKS[lock];
-    this.#note(`${this.#name}: ${word.toLowerCase()}`, lock === 'JAMMED' ? 'bad' : 'good');
+    const [word, tone] = this.#kind.states[lock ?? garage];
+    this.#note(`${this.#name}: ${word.toLowerCase()}`, tone === 'bad' ? 'bad' : 'good');
   }
 
   #showHeld(held) {
@@ -152,8 +186,10 @@ export class Door {
 
   #showButtons() {
     const [unlock, relock] = [this.#part('.unlock'), this.#part('.relock')];
-    setText(unlock.querySelector('.text'), this.#sending === 'unlock' ? 'Unlocking …' : this.#heldSince !== null ? 'Keep holding …' : 'Hold to unlock');
-    setText(relock.querySelector('.text'), this.#sending === 'lock' ? 'Locking …' : 'Lock');
+    const { open, shut } = this.#kind;
+    const idle = this.#heldSince !== null ? 'Keep holding …' : open.hold;
+    setText(unlock.querySelector('.text'), this.#sending === 'open' ? open.underWay : idle);
+    setText(relock.querySelector('.text'), this.#sending === 'shut' ? shut.underWay : shut.press);
     unlock.setAttribute('aria-disabled', String(Boolean(this.#sending || this.#door?.blocked)));
     relock.setAttribute('aria-disabled', String(Boolean(this.#sending)));
   }
@@ -167,6 +203,6 @@ export class Door {
   }
 
   #part(selector) {
-    return this.#element.querySelector(selector);
+    return this.element.querySelector(selector);
   }
 }

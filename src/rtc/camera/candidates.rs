@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use webrtc::peer_connection::RTCIceServer;
 
-use crate::rtc::kvs_call::IceServer;
+use super::IceServer;
 use crate::rtc::sdp::usable_candidate;
 
 /// More servers than this are not asked: each costs a request from every address of ours.

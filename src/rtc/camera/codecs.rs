@@ -8,6 +8,7 @@ use rtc::peer_connection::configuration::media_engine::{
 };
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 
+use super::Sound;
 use crate::media::AudioFormat;
 
 /// H.264 and nothing else, in packets of one mode: `42e01f` first, which strict cameras insist on; then baseline and
@@ -20,23 +21,56 @@ pub(super) fn is_video(payload_type: u8) -> bool {
     VIDEO.iter().any(|(offered, _)| *offered == payload_type)
 }
 
-/// The format that was offered as this payload type.
-pub(super) fn sound(payload_type: u8) -> Option<AudioFormat> {
-    SOUND.iter().find(|(offered, _)| *offered == payload_type).map(|(_, format)| *format)
+/// The formats that this end takes, the best first.
+pub(super) fn formats(sound: Sound) -> Vec<AudioFormat> {
+    match sound {
+        Sound::None => vec![],
+        Sound::Receive => SOUND.iter().map(|(_, format)| *format).collect(),
+        Sound::Both(formats) => formats.to_vec(),
+    }
 }
 
-pub(super) fn payload_type(format: AudioFormat) -> Option<u8> {
-    SOUND.iter().find(|(_, offered)| *offered == format).map(|(payload_type, _)| *payload_type)
+/// The sound of one call: its formats, the best first, and the payload types that they go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SoundCodecs(Vec<(u8, AudioFormat)>);
+
+impl SoundCodecs {
+    /// What we offer. A format that WebRTC does not have is left out.
+    pub(super) fn offered(sound: Sound) -> Self {
+        let known = |format: AudioFormat| SOUND.into_iter().find(|(_, known)| *known == format);
+        Self(formats(sound).into_iter().filter_map(known).collect())
+    }
+
+    /// The one that was chosen of an offer, if any was.
+    pub(super) fn chosen(choice: Option<(u8, AudioFormat)>) -> Self {
+        Self(choice.into_iter().collect())
+    }
+
+    pub(super) fn first(&self) -> Option<AudioFormat> {
+        self.0.first().map(|(_, format)| *format)
+    }
+
+    pub(super) fn format(&self, payload_type: u8) -> Option<AudioFormat> {
+        self.0.iter().find(|(known, _)| *known == payload_type).map(|(_, format)| *format)
+    }
+
+    pub(super) fn payload_type(&self, format: AudioFormat) -> Option<u8> {
+        self.0.iter().find(|(_, known)| *known == format).map(|(payload_type, _)| *payload_type)
+    }
+
+    pub(super) fn register(&self, engine: &mut MediaEngine) -> Result<(), Error> {
+        for &(payload_type, format) in &self.0 {
+            let codec = RTCRtpCodecParameters { rtp_codec: sound_codec(format), payload_type };
+            engine.register_codec(codec, RtpCodecKind::Audio)?;
+        }
+        Ok(())
+    }
 }
 
-pub(super) fn register(engine: &mut MediaEngine) -> Result<(), Error> {
+pub(super) fn register_video(engine: &mut MediaEngine) -> Result<(), Error> {
     for (payload_type, profile) in VIDEO {
         let codec = RTCRtpCodecParameters { rtp_codec: video_codec(profile), payload_type };
         engine.register_codec(codec, RtpCodecKind::Video)?;
-    }
-    for (payload_type, format) in SOUND {
-        let codec = RTCRtpCodecParameters { rtp_codec: sound_codec(format), payload_type };
-        engine.register_codec(codec, RtpCodecKind::Audio)?;
     }
     Ok(())
 }

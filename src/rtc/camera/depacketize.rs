@@ -1,6 +1,6 @@
 //! RTP payloads into the access units that the hub takes: H.264 (RFC 6184, packetization-mode 1).
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rtc::rtp;
 
 use crate::media::VideoCodec;
@@ -8,16 +8,31 @@ use crate::media::h26x::{AccessUnit, AccessUnits, NalKind};
 
 /// One picture.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Picture {
+pub(crate) struct Picture {
     /// In ticks of 90 kHz, as the packets have it.
-    pub(super) timestamp: u32,
-    pub(super) unit: AccessUnit,
+    pub(crate) timestamp: u32,
+    pub(crate) unit: AccessUnit,
+}
+
+/// One packet, whoever has read its header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> From<&'a rtp::Packet> for Piece<'a> {
+    fn from(packet: &'a rtp::Packet) -> Self {
+        let rtp::Header { timestamp, marker, .. } = packet.header;
+        Self { timestamp, marker, payload: &packet.payload }
+    }
 }
 
 /// Puts the pictures of one stream together. A picture of which something is missing is dropped, and all that build
 /// on it: everything up to the next whole keyframe.
 #[derive(Debug)]
-pub(super) struct Depacketizer {
+pub(crate) struct Depacketizer {
     units: AccessUnits,
     current: Option<Building>,
     /// Since the last loss there has been a keyframe.
@@ -40,30 +55,35 @@ impl Depacketizer {
     /// Reliability reference S19: no picture of a camera is larger.
     const LARGEST: usize = 2 << 20;
 
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { units: AccessUnits::new(VideoCodec::H264), current: None, decodable: false }
     }
 
+    /// For a camera that says its parameter sets in its description, and perhaps nowhere else. Annex B.
+    pub(crate) fn remember(&mut self, parameter_sets: Bytes) {
+        let _no_picture = self.units.push(parameter_sets);
+    }
+
     /// Nothing can be shown before the camera sends a keyframe.
-    pub(super) fn needs_keyframe(&self) -> bool {
+    pub(crate) fn needs_keyframe(&self) -> bool {
         !self.decodable
     }
 
     /// Takes the next packet in order; `gap` says that packets before it were lost. At most two pictures come out:
     /// the one before, whose last packet did not say so, and this packet's own.
-    pub(super) fn push(&mut self, packet: &rtp::Packet, gap: bool) -> [Option<Picture>; 2] {
+    pub(crate) fn push<'a>(&mut self, packet: impl Into<Piece<'a>>, gap: bool) -> [Option<Picture>; 2] {
         if gap {
             self.lost();
         }
-        let timestamp = packet.header.timestamp;
+        let Piece { timestamp, marker, payload } = packet.into();
         let ended_by_the_next = self.current.take_if(|current| current.timestamp != timestamp);
         let before = ended_by_the_next.and_then(|building| self.finish(building));
         // Probes for bandwidth are empty.
-        if !packet.payload.is_empty() {
-            let current = self.current.get_or_insert_with(|| Building::begin(timestamp, &packet.payload, gap));
-            current.push(&packet.payload);
+        if !payload.is_empty() {
+            let current = self.current.get_or_insert_with(|| Building::begin(timestamp, payload, gap));
+            current.push(payload);
         }
-        let ended = if packet.header.marker { self.current.take() } else { None };
+        let ended = if marker { self.current.take() } else { None };
         [before, ended.and_then(|building| self.finish(building))]
     }
 

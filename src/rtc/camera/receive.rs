@@ -10,16 +10,18 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
-use super::codecs;
+use super::codecs::SoundCodecs;
 use super::depacketize::{Depacketizer, Picture};
 use super::reorder::{Ordered, Reorder};
 use super::rtp_clock::RtpClock;
 use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, FrameKind, MediaHub, VideoCodec};
 
-/// Publishes what arrives, until the camera has sent no picture for [`Receiver::SILENCE`].
+/// Publishes what arrives, until the camera has sent no picture for [`Receiver::SILENCE`] where one is expected.
 pub(super) struct Receiver {
     hub: MediaHub,
+    picture_expected: bool,
+    codecs: SoundCodecs,
     /// As many as there are sections, at most.
     tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
     begun: Instant,
@@ -31,9 +33,14 @@ pub(super) struct Receiver {
 impl Receiver {
     const SILENCE: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(hub: MediaHub, tracks: mpsc::Receiver<Arc<dyn TrackRemote>>) -> Self {
+    pub(super) fn new(
+        hub: MediaHub,
+        picture_expected: bool,
+        codecs: SoundCodecs,
+        tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+    ) -> Self {
         let now = clock::now();
-        Self { hub, tracks, begun: now, heard: now, video: None, sound: None }
+        Self { hub, picture_expected, codecs, tracks, begun: now, heard: now, video: None, sound: None }
     }
 
     /// To be called when the connection is up. Returns when the camera has been silent for too long.
@@ -46,7 +53,7 @@ impl Receiver {
                 event = next(self.video.as_ref().map(|video| &video.track)) => self.video_event(event),
                 event = next(self.sound.as_ref().map(|sound| &sound.track)) => self.sound_event(event),
                 () = self.hub.keyframe_wanted(), if self.video.is_some() => self.ask_for_keyframe().await,
-                () = sleep_until(self.heard + Self::SILENCE) => return,
+                () = sleep_until(self.heard + Self::SILENCE), if self.picture_expected => return,
             }
         }
     }
@@ -59,7 +66,7 @@ impl Receiver {
                 self.video = Some(Video::new(track, ssrc));
                 self.hub.request_keyframe();
             }
-            RtpCodecKind::Audio => self.sound = Some(Sound::new(track)),
+            RtpCodecKind::Audio => self.sound = Some(Sound::new(track, self.codecs.clone())),
             _ => {}
         }
     }
@@ -135,6 +142,7 @@ impl Video {
 
 struct Sound {
     track: Arc<dyn TrackRemote>,
+    codecs: SoundCodecs,
     order: Reorder,
     /// Of the format that came last; a camera may change it.
     clock: Option<(AudioFormat, RtpClock)>,
@@ -146,15 +154,15 @@ impl Sound {
     /// A second of G.711.
     const LARGEST: usize = 8_000;
 
-    fn new(track: Arc<dyn TrackRemote>) -> Self {
-        Self { track, order: Reorder::new(Self::PATIENCE), clock: None }
+    fn new(track: Arc<dyn TrackRemote>, codecs: SoundCodecs) -> Self {
+        Self { track, codecs, order: Reorder::new(Self::PATIENCE), clock: None }
     }
 
     fn take(&mut self, packet: rtp::Packet, hub: &MediaHub, begun: Instant) {
         let now = clock::now();
         self.order.push(packet, now);
         while let Some(Ordered { packet, .. }) = self.order.pop(now) {
-            let Some(format) = codecs::sound(packet.header.payload_type) else { continue };
+            let Some(format) = self.codecs.format(packet.header.payload_type) else { continue };
             if packet.payload.is_empty() || packet.payload.len() > Self::LARGEST {
                 continue;
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// Picture and sound are in step as well as they arrived together: sender reports are not looked at.
 #[derive(Debug)]
-pub(super) struct RtpClock {
+pub(crate) struct RtpClock {
     rate_hz: u32,
     anchor: Option<Anchor>,
     last: Duration,
@@ -27,12 +27,17 @@ impl RtpClock {
     /// Further off from when it arrived than this, a packet is of a clock that began anew.
     const TOLERANCE: Duration = Duration::from_secs(2);
 
-    pub(super) fn new(rate_hz: u32) -> Self {
+    pub(crate) fn new(rate_hz: u32) -> Self {
         Self { rate_hz, anchor: None, last: Duration::ZERO }
     }
 
+    /// For a stream of which is known what timestamp the call's beginning has. A start that proves wrong is forgotten.
+    pub(crate) fn starting(rate_hz: u32, timestamp: u32) -> Self {
+        Self { anchor: Some(Anchor { timestamp, ticks: 0, at: Duration::ZERO }), ..Self::new(rate_hz) }
+    }
+
     /// When what has this timestamp is to be shown. Never goes back. `arrived` is since the call began.
-    pub(super) fn place(&mut self, timestamp: u32, arrived: Duration) -> Duration {
+    pub(crate) fn place(&mut self, timestamp: u32, arrived: Duration) -> Duration {
         let at = self.by_ticks(timestamp).filter(|at| at.abs_diff(arrived) <= Self::TOLERANCE);
         let at = at.unwrap_or_else(|| {
             self.anchor = Some(Anchor { timestamp, ticks: 0, at: arrived });
@@ -76,6 +81,15 @@ mod tests {
         assert_eq!(clock.place(1_000, ms(0)), ms(0));
         assert_eq!(clock.place(90_000_000, ms(20)), ms(20));
         assert_eq!(clock.place(90_000_160, ms(45)), ms(40));
+    }
+
+    #[test]
+    fn picture_and_sound_that_began_together_stay_together_however_late_one_comes() {
+        let (mut picture, mut sound) = (RtpClock::starting(90_000, 700), RtpClock::starting(48_000, 9));
+        assert_eq!(picture.place(700 + 90_000, ms(1_300)), ms(1_000));
+        assert_eq!(sound.place(9 + 48_000, ms(1_010)), ms(1_000));
+        let mut wrong = RtpClock::starting(90_000, 0);
+        assert_eq!(wrong.place(900_000_000, ms(20)), ms(20), "a start that no clock can have had");
     }
 
     #[test]

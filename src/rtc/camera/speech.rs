@@ -13,7 +13,7 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::PeerConnection;
 use webrtc::rtp_transceiver::RtpSender;
 
-use super::codecs;
+use super::codecs::{self, SoundCodecs};
 use crate::clock::{self, Instant};
 use crate::media::AudioFormat;
 
@@ -34,9 +34,9 @@ impl Microphone {
         Ok(Self { track, sender, ssrc })
     }
 
-    /// To be called before the engine is given the answer, which is when it looks at the codec.
-    pub(super) async fn negotiated(self, format: AudioFormat) -> Result<Speech, Error> {
-        let payload_type = codecs::payload_type(format).ok_or(Error::ErrCodecNotFound)?;
+    /// To be called before the engine is given the camera's description, which is when it looks at the codec.
+    pub(super) async fn negotiated(self, format: AudioFormat, codecs: &SoundCodecs) -> Result<Speech, Error> {
+        let payload_type = codecs.payload_type(format).ok_or(Error::ErrCodecNotFound)?;
         self.sender.replace_track(Arc::new(TrackLocalStaticRTP::new(stream(self.ssrc, Some(format))))).await?;
         let sequence_number = (random_u32()? & 0x7fff) as u16;
         Ok(Speech {

@@ -9,10 +9,12 @@ use url::{Host, Url};
 use super::line::Line;
 use super::{CallError, Ending, Signalling};
 use crate::clock;
-use crate::media::MediaHub;
+use crate::media::{AudioFormat, MediaHub};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
-use crate::rtc::camera::{CameraPeer, PeerError, Wanted};
+use crate::rtc::camera::{CameraPeer, PeerError, Sound, Wanted};
 
+/// The best first.
+const SPOKEN: [AudioFormat; 3] = [AudioFormat::OPUS, AudioFormat::PCMU, AudioFormat::PCMA];
 /// Sent along with the offer, so that the service says when it could not deliver it.
 const OFFER_ID: &str = "offer";
 /// An offer may have been sent before the camera was there to hear it.
@@ -31,7 +33,15 @@ pub(super) async fn arrange(
 ) -> Result<(CameraPeer, Line), CallError> {
     let line = Line::open(&signalling.url).await?;
     let loopback = is_this_machine(signalling.url.expose());
-    let wanted = Wanted { hub, talk, ice_servers: &signalling.ice_servers, loopback };
+    let wanted = Wanted {
+        hub,
+        video: true,
+        sound: if talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
+        channel: None,
+        ice_servers: &signalling.ice_servers,
+        relay_only: false,
+        loopback,
+    };
     let peer = CameraPeer::offer(wanted).await?;
     let mut arrangement = Arrangement { peer, line, early: Vec::new(), answered: false, trouble: None };
     arrangement.offer().await?;
@@ -62,7 +72,7 @@ struct Arrangement {
 
 impl Arrangement {
     async fn offer(&mut self) -> Result<(), CallError> {
-        self.line.offer(self.peer.sdp(), OFFER_ID).await
+        self.line.offer(&self.peer.sdp(), OFFER_ID).await
     }
 
     /// Our candidates wait until the offer is written, theirs until the answer has come.
@@ -133,7 +143,7 @@ impl From<PeerError> for CallError {
     fn from(error: PeerError) -> Self {
         match error {
             PeerError::Setup(_) => Self::Setup(error.to_string()),
-            PeerError::BadAnswer | PeerError::NoVideo => Self::BadAnswer(error.to_string()),
+            PeerError::BadOffer | PeerError::BadAnswer | PeerError::NoVideo => Self::BadAnswer(error.to_string()),
         }
     }
 }

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::reply::Refusal;
-use super::settings::{SecondFactor, Settings, random_hex};
+use super::settings::{SecondFactor, Settings};
 use super::world::World;
 use super::{CloudEvent, Fault};
 use crate::clock::{self, Instant};
+use crate::proto::totp::totp;
 use crate::proto::wyze;
 use crate::secret::Password;
+use crate::sim::made_up::random_hex;
 
 /// After so many failures in a row every login is refused.
 const FAILURES: u32 = 5;
@@ -191,9 +193,9 @@ fn code_fits(world: &World, call: &Call) -> Result<(), Refusal> {
         (None, SecondFactor::Totp(secret)) => {
             let seconds = world.now_ms() / 1_000;
             // The code before and the one after are taken too (RFC 6238 §5.2).
-            [0, 30, 60].into_iter().any(|ago| {
-                wyze::totp(secret.expose(), (seconds + 30).saturating_sub(ago)).is_some_and(|own| own == code)
-            })
+            [0, 30, 60]
+                .into_iter()
+                .any(|ago| totp(secret.expose(), (seconds + 30).saturating_sub(ago)).is_some_and(|own| own == code))
         }
         (None, _) => false,
     };

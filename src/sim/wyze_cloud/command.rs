@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::device::Device;
 use super::event_list::Scripted;
 use super::fault::Trouble;
-use super::settings::random_seed;
 use crate::secret::Password;
+use crate::sim::made_up::random_seed;
 
 #[derive(Debug, Clone)]
 pub enum CloudCommand {

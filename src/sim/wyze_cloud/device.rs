@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::settings::text;
 use crate::secret::Enr;
 use crate::sim::lossy_link::Dice;
+use crate::sim::made_up::text;
 
 /// A device as the account lists it.
 #[derive(Debug, Clone)]

@@ -9,10 +9,10 @@ use super::CloudEvent;
 use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
-use super::settings::random_hex;
 use super::world::World;
 use crate::clock::{self, Instant};
 use crate::proto::wyze::App;
+use crate::sim::made_up::random_hex;
 
 /// The oldest are forgotten.
 const REMEMBERED: usize = 1_000;

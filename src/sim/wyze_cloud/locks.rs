@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
-use super::settings::random_hex;
 use super::world::World;
 use super::{CloudEvent, Fault};
 use crate::clock::{self, Instant};
 use crate::proto::wyze::{self, App};
+use crate::sim::made_up::random_hex;
 
 /// How wrong the clock of a request to the lock interface may be. That one of a day is too wrong is known, the
 /// limit is a guess.

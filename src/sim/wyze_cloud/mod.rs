@@ -32,7 +32,6 @@ pub use command::{CloudCommand, parse};
 pub use device::{Device, Parent};
 pub use event_list::Scripted;
 pub use fault::{Fault, Trouble, UnknownFault};
-pub(in crate::sim) use settings::random_seed;
 pub use settings::{IceServer, Rate, SecondFactor, Settings, Stream, Streams};
 
 use world::Cloud;

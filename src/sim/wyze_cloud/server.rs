@@ -1,6 +1,5 @@
-//! Every host of the cloud on one listener: connections, rates, and what a fault does to an answer.
+//! Every host of the cloud on one listener, and what a fault does to an answer.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,71 +7,23 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use socket2::{SockRef, Socket};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::fault::Fault;
 use super::world::{Answer, Cloud};
 use super::{http_date, mangle};
+use crate::sim::listener::{self, Hangup};
 
-/// Half of the files that a process may usually have open. Further clients wait in the kernel's queue.
-const CONNECTIONS: usize = 512;
 const LARGEST_REQUEST: usize = 1_024 * 1_024;
 const STALL: Duration = Duration::from_secs(30);
 
-/// Ends the connection that it belongs to without a farewell.
-#[derive(Clone, Default)]
-struct Hangup(Arc<Notify>);
-
 /// Serves until `stop`, and cuts every client off then.
 pub(super) async fn serve(listener: TcpListener, cloud: Arc<Cloud>, stop: CancellationToken) {
-    let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((socket, _)) => drop(connections.spawn(attend(socket, router.clone(), Arc::clone(&cloud)))),
-                Err(error) => {
-                    tracing::warn!(%error, "the virtual cloud cannot take a connection");
-                    // It may have run out of files; some will be closed.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-        }
-    }
-}
-
-/// Answers one client until it leaves, it is hung up on, or the cloud goes offline.
-async fn attend(socket: TcpStream, router: Router, cloud: Arc<Cloud>) {
-    let Ok(handle) = own_handle(&socket) else { return };
-    let hangup = Hangup::default();
-    let service = TowerToHyperService::new(router.layer(Extension(hangup.clone())));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new());
-    let connection = http.serve_connection(TokioIo::new(socket), service);
-    let mut online = cloud.online.subscribe();
-    tokio::select! {
-        biased;
-        _ = online.wait_for(|online| !online) => {}
-        () = hangup.0.notified() => {}
-        _ = connection => return,
-    }
-    // Closing it now tells the client "reset".
-    let _ = handle.set_linger(Some(Duration::ZERO));
-}
-
-fn own_handle(socket: &TcpStream) -> io::Result<Socket> {
-    socket.set_nodelay(true)?;
-    SockRef::from(socket).try_clone()
+    let online = cloud.online.subscribe();
+    let router = Router::new().fallback(answer).with_state(cloud);
+    listener::serve(listener, router, online, stop).await;
 }
 
 async fn answer(
@@ -88,7 +39,7 @@ async fn answer(
     let answer = cloud.answer(&call);
     match answer.fault {
         Some(Fault::Reset) => {
-            hangup.0.notify_one();
+            hangup.now();
             std::future::pending().await
         }
         Some(Fault::Stall) => tokio::time::sleep(STALL).await,

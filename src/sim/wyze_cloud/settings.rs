@@ -1,6 +1,5 @@
 //! What a virtual Wyze cloud is made of.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::device::{self, Device};
 use super::fault::Trouble;
 use crate::secret::{Email, Password, Token};
 use crate::sim::lossy_link::Dice;
+use crate::sim::made_up::{LETTERS, LETTERS_AND_DIGITS, text, uuid};
 
 /// Whether a login needs more than keys and a password (§1).
 #[derive(Debug, Clone)]
@@ -103,32 +103,4 @@ impl Settings {
             trouble: None,
         }
     }
-}
-
-const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
-const LETTERS_AND_DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-
-pub(super) fn text(dice: &mut Dice, len: usize, alphabet: &[u8]) -> String {
-    (0..len).map(|_| char::from(*dice.pick(alphabet))).collect()
-}
-
-/// 32 hexadecimal digits and four dashes.
-fn uuid(dice: &mut Dice) -> String {
-    let mut digits = |len| text(dice, len, b"0123456789abcdef");
-    [digits(8), digits(4), digits(4), digits(4), digits(12)].join("-")
-}
-
-/// A secret that nobody can foretell: `len` hexadecimal digits. Of the operating system, since tokens must differ
-/// between two clouds of one seed.
-pub(super) fn random_hex(len: usize) -> String {
-    // Without randomness the token repeats, which a virtual cloud survives.
-    text(&mut Dice::new(random_seed().unwrap_or_default()), len, b"0123456789abcdef")
-}
-
-/// # Errors
-/// When the operating system has no randomness.
-pub(in crate::sim) fn random_seed() -> io::Result<u64> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    Ok(u64::from_le_bytes(seed))
 }

@@ -7,9 +7,10 @@ use super::CloudEvent;
 use super::call::Call;
 use super::device::Device;
 use super::reply::Refusal;
-use super::settings::{IceServer, Stream, random_hex};
+use super::settings::{IceServer, Stream};
 use super::world::World;
 use crate::proto::wyze::{self, App};
+use crate::sim::made_up::random_hex;
 
 /// These get their address encoded twice.
 const ENCODED_TWICE: [&str; 1] = ["LD_CFP"];

@@ -150,20 +150,18 @@ impl Way {
     }
 }
 
-/// The table of the README, in Markdown.
-pub fn support_table() -> String {
-    let mut table =
-        "| model | sold as | reached by | picture, sound | talk | ring | lock |\n|---|---|---|---|---|---|---|\n"
-            .to_owned();
+/// Wyze's rows of the README's table, in Markdown.
+pub fn support_rows() -> String {
+    let mut rows = String::new();
     for Model { code, name, role, way, webrtc_since } in MODELS {
         let [media, talk, lock] = way.outlook();
         let ring = if *role == Role::Doorbell { "account, wired button" } else { "–" };
         let later = webrtc_since.map(|since| format!("; WebRTC from firmware {since} on")).unwrap_or_default();
         let way = way.words();
         let _infallible =
-            writeln!(table, "| `{code}` | Wyze {name} | {way}{later} | {media} | {talk} | {ring} | {lock} |");
+            writeln!(rows, "| `{code}` | Wyze {name} | {way}{later} | {media} | {talk} | {ring} | {lock} |");
     }
-    table
+    rows
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! A lock in memory that does what it is told and remembers it.
+//! A lock, or a garage door, in memory that does what it is told and remembers it; and the door that it works.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use doorstep::doorbell::audit::Audit;
 use doorstep::doorbell::guard::Permit;
 use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{
-    AccountPort, ActionError, DevicePort, Doorbell, Options, Registry, Request, Vendor, VendorError,
+    AccountPort, ActionError, DevicePort, Door, Doorbell, Options, Registry, Request, Vendor, VendorError, door,
 };
-use doorstep::model::{DeviceId, DeviceInfo, Door, Found, Link, LockAction, LockState, State};
+use doorstep::model::{self, DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState, State};
+use doorstep::secret::Password;
+use doorstep::store::Store;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +29,20 @@ pub(crate) struct FakeLock {
     unanswered: Mutex<Vec<(Permit, Reply)>>,
     /// Of the present life.
     state: Mutex<Option<watch::Sender<State>>>,
+}
+
+/// The door of this kind of the doorbell `fake_1`, with its records in `data`.
+pub(crate) fn door(
+    kind: DoorKind,
+    lock: &FakeLock,
+    secret: Option<&str>,
+    locks: &Registry,
+    data: &Path,
+) -> (DoorKind, Arc<Door>) {
+    let doorbell = DeviceId::parse("fake_1").unwrap();
+    let settings = door::Settings { doorbell, kind, lock: lock.id(), secret: secret.map(Password::new) };
+    let (audit, store) = (Arc::new(Audit::open(data)), Store::open(data).unwrap());
+    (kind, Door::new(settings, locks.clone(), audit, store))
 }
 
 type Reply = oneshot::Sender<Result<LockState, ActionError>>;
@@ -97,10 +115,10 @@ impl FakeLock {
 
     /// Tells how it stands, and why it cannot be worked.
     pub(crate) fn stand(&self, lock: Option<LockState>, blocked: Option<&str>) {
-        self.tell(Door { lock, blocked: blocked.map(str::to_owned) });
+        self.tell(model::Door { lock, blocked: blocked.map(str::to_owned) });
     }
 
-    fn tell(&self, door: Door) {
+    fn tell(&self, door: model::Door) {
         let state = self.state.lock().unwrap();
         state.as_ref().expect("it lives").send_modify(|state| state.door = Some(door));
     }
@@ -128,7 +146,7 @@ impl FakeLock {
             LockAction::Lock => LockState::Locked,
             LockAction::Unlock => LockState::Unlocked,
         };
-        self.tell(Door { lock: Some(state), blocked: None });
+        self.tell(model::Door { lock: Some(state), blocked: None });
         let _asker_left = reply.send(Ok(state));
     }
 }
@@ -157,7 +175,7 @@ impl Vendor for FakeLock {
     ) -> BoxFuture<'static, Result<(), VendorError>> {
         Box::pin(async move {
             *self.state.lock().unwrap() = Some(port.state.clone());
-            self.tell(Door { lock: Some(LockState::Locked), blocked: None });
+            self.tell(model::Door { lock: Some(LockState::Locked), blocked: None });
             port.state.send_modify(|state| state.link = Link::Ready);
             loop {
                 tokio::select! {

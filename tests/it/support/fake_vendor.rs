@@ -36,6 +36,18 @@ pub(crate) enum OnTalk {
     Leaks,
 }
 
+/// What the camera does when it is asked for a still picture.
+#[derive(Debug, Clone)]
+pub(crate) enum OnSnapshot {
+    Takes(Bytes),
+    Refuses(ActionError),
+    /// Never answers.
+    Hangs,
+}
+
+/// A JPEG as far as its first marker; nothing decodes it.
+pub(crate) const JPEG: &[u8] = b"\xff\xd8\xff\xe0 a visitor \xff\xd9";
+
 /// What has been seen of the device so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -45,6 +57,7 @@ pub(crate) struct Seen {
     pub(crate) farewells: usize,
     pub(crate) talks_asked: usize,
     pub(crate) talks_ended: usize,
+    pub(crate) snapshots_asked: usize,
     pub(crate) speaker_open: bool,
     /// What came out of the speaker, all talks together.
     pub(crate) heard: Vec<Bytes>,
@@ -62,6 +75,7 @@ pub(crate) struct FakeVendor {
 struct Script {
     lives: VecDeque<Life>,
     on_talk: OnTalk,
+    on_snapshot: OnSnapshot,
     films: bool,
 }
 
@@ -69,6 +83,7 @@ enum Order {
     Tell(Event),
     HangUp,
     AnswerTalk,
+    AnswerSnapshot,
     End(Result<(), VendorError>),
     Set(Box<dyn FnOnce(&mut State) + Send>),
 }
@@ -93,7 +108,8 @@ impl FakeVendor {
 
     pub(crate) fn of(info: DeviceInfo) -> Arc<Self> {
         let on_talk = OnTalk::Opens(AudioFormat::PCMU);
-        let script = Mutex::new(Script { lives: VecDeque::new(), on_talk, films: false });
+        let on_snapshot = OnSnapshot::Takes(Bytes::from_static(JPEG));
+        let script = Mutex::new(Script { lives: VecDeque::new(), on_talk, on_snapshot, films: false });
         Arc::new(Self { info, script, seen: watch::Sender::default(), orders: Mutex::default() })
     }
 
@@ -119,6 +135,10 @@ impl FakeVendor {
 
     pub(crate) fn on_talk(&self, what: OnTalk) {
         self.script.lock().unwrap().on_talk = what;
+    }
+
+    pub(crate) fn on_snapshot(&self, what: OnSnapshot) {
+        self.script.lock().unwrap().on_snapshot = what;
     }
 
     /// From its next life on the device sends pictures (20 a second, a keyframe each second) and PCMU
@@ -150,6 +170,11 @@ impl FakeVendor {
     /// Opens the speaker for the first request that `OnTalk::Hangs` has left lying.
     pub(crate) fn answer_talk(&self) {
         self.order(Order::AnswerTalk);
+    }
+
+    /// Takes the first picture that `OnSnapshot::Hangs` has left lying.
+    pub(crate) fn answer_snapshot(&self) {
+        self.order(Order::AnswerSnapshot);
     }
 
     pub(crate) fn end_life(&self, how: Result<(), VendorError>) {
@@ -228,7 +253,8 @@ impl Vendor for FakeVendor {
                 Some(Life::Panics) => panic!("the fake device was told to panic"),
                 None => {}
             }
-            let device = Device { vendor: self, port, line: None, unanswered: VecDeque::new() };
+            let device =
+                Device { vendor: self, port, line: None, unanswered: VecDeque::new(), untaken: VecDeque::new() };
             device.live(inbox, stop).await
         })
     }
@@ -240,6 +266,7 @@ struct Device {
     port: DevicePort,
     line: Option<mpsc::Receiver<Bytes>>,
     unanswered: VecDeque<oneshot::Sender<Result<TalkLine, ActionError>>>,
+    untaken: VecDeque<oneshot::Sender<Result<Bytes, ActionError>>>,
 }
 
 impl Device {
@@ -270,6 +297,10 @@ impl Device {
                         let reply = self.unanswered.pop_front().expect("a request for the speaker");
                         self.open_speaker(AudioFormat::PCMU, reply);
                     }
+                    Order::AnswerSnapshot => {
+                        let reply = self.untaken.pop_front().expect("a request for a picture");
+                        let _asker_left = reply.send(Ok(Bytes::from_static(JPEG)));
+                    }
                     Order::End(how) => {
                         self.close_speaker();
                         return how;
@@ -290,6 +321,11 @@ impl Device {
     fn answer(&mut self, request: Request) {
         let reply = match request {
             Request::StartTalk { reply } => reply,
+            Request::TakeSnapshot { reply } => return self.take_snapshot(reply),
+            Request::Diagnose { question, reply } => {
+                let _asker_left = reply.send(Ok(serde_json::json!({ "asked": question, "firmware": "1.0" })));
+                return;
+            }
             other => return other.refuse(ActionError::Unsupported("it is made for talk")),
         };
         self.vendor.note(|seen| seen.talks_asked += 1);
@@ -303,6 +339,16 @@ impl Device {
                 let _asker_left = reply.send(Ok(TalkLine { format: AudioFormat::PCMU, audio }));
                 tokio::spawn(async move { while line.recv().await.is_some() {} });
             }
+        }
+    }
+
+    fn take_snapshot(&mut self, reply: oneshot::Sender<Result<Bytes, ActionError>>) {
+        self.vendor.note(|seen| seen.snapshots_asked += 1);
+        let what = self.vendor.script.lock().unwrap().on_snapshot.clone();
+        match what {
+            OnSnapshot::Takes(picture) => drop(reply.send(Ok(picture))),
+            OnSnapshot::Refuses(error) => drop(reply.send(Err(error))),
+            OnSnapshot::Hangs => self.untaken.push_back(reply),
         }
     }
 

@@ -117,7 +117,7 @@ fn check_platform(platform: &str, component: &Map<String, Value>) {
         }
         "binary_sensor" => {
             text(component, "state_topic");
-            assert!(matches!(class, None | Some("connectivity" | "lock" | "motion")), "{class:?}");
+            assert!(matches!(class, None | Some("connectivity" | "garage_door" | "lock" | "motion")), "{class:?}");
         }
         "sensor" => {
             text(component, "state_topic");
@@ -135,6 +135,18 @@ fn check_platform(platform: &str, component: &Map<String, Value>) {
             text(component, "state_topic");
             assert_eq!(component["optimistic"], false, "an optimistic lock starts as unlocked");
             assert!(!component.contains_key("payload_open"), "a latch is not what this is");
+        }
+        "cover" => {
+            text(component, "command_topic");
+            text(component, "state_topic");
+            assert_eq!(class, Some("garage"));
+            assert_eq!(component["optimistic"], false, "an optimistic cover shows what was asked for");
+            assert_eq!(component.get("payload_stop"), Some(&Value::Null), "left out, STOP is sent");
+        }
+        "camera" => {
+            text(component, "topic");
+            assert_eq!(class, None, "a camera has no class");
+            assert!(!component.contains_key("image_encoding"), "the picture is sent as it is");
         }
         other => panic!("platform `{other}` is not known here"),
     }

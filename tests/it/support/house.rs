@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use doorstep::doorbell::accounts::Wishes;
-use doorstep::doorbell::audit::Audit;
-use doorstep::doorbell::{Accounts, Door, Doorbell, Options, Registry, door};
+use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{Face, router, serve};
-use doorstep::model::{Capability, DeviceId};
+use doorstep::model::{Capability, DoorKind};
 use doorstep::secret::Token;
-use doorstep::store::Store;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::fake_account::FakeAccount;
-use super::fake_lock::FakeLock;
+use super::fake_lock::{FakeLock, door};
 use super::fake_vendor::FakeVendor;
 use super::http::{Reply, request_with};
 
@@ -59,11 +57,20 @@ impl House {
 
     /// Without a picture, with a door that this lock bolts.
     pub(crate) async fn with_door(lock: &Arc<FakeLock>, token: Option<Token>) -> Self {
+        Self::with_doors([(DoorKind::Lock, lock)], token).await
+    }
+
+    /// The same with several doors.
+    pub(crate) async fn with_doors<const N: usize>(
+        doors: [(DoorKind, &Arc<FakeLock>); N],
+        token: Option<Token>,
+    ) -> Self {
         let (stop, locks, data) = (CancellationToken::new(), Registry::default(), tempfile::tempdir().unwrap());
-        lock.live(&locks, &stop).await;
-        let settings = door::Settings { doorbell: DeviceId::parse("fake_1").unwrap(), lock: lock.id(), secret: None };
-        let (audit, store) = (Audit::open(data.path()), Store::open(data.path()).unwrap());
-        let options = Options { door: Some(Door::new(settings, locks, Arc::new(audit), store)), ..Options::default() };
+        for (_, lock) in doors {
+            lock.live(&locks, &stop).await;
+        }
+        let doors = doors.map(|(kind, lock)| door(kind, lock, None, &locks, data.path()));
+        let options = Options { doors: doors.into(), ..Options::default() };
         let mut house = Self::build(options, FakeVendor::with([Capability::Ring]), token, Router::new(), stop).await;
         house.data = Some(data);
         house

@@ -14,6 +14,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: String,
     pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Reply {
@@ -64,9 +66,11 @@ pub(crate) async fn request_with(
     let mut raw = Vec::new();
     let whole = timeout(Duration::from_secs(30), stream.read_to_end(&mut raw)).await;
     whole.expect("an answer within 30 s").unwrap_or_default();
-    let text = String::from_utf8(raw).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+    let text = String::from_utf8_lossy(&raw);
+    let end = raw.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+    let (head, body) = (str::from_utf8(&raw[..end]).unwrap(), &raw[end + 4..]);
     let (status_line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
-    Reply { status, headers: headers.to_owned(), body: body.to_owned() }
+    let text = String::from_utf8_lossy(body).into_owned();
+    Reply { status, headers: headers.to_owned(), body: text, bytes: body.to_owned() }
 }

@@ -110,6 +110,12 @@ impl Mosquitto {
         assert!(child.wait().unwrap().success(), "mosquitto_sub failed");
     }
 
+    /// What is retained on `topic`, as it is.
+    pub(crate) fn retained_bytes(&self, topic: &str) -> Option<Vec<u8>> {
+        let got = self.client("mosquitto_sub").args(["-t", topic, "-C", "1", "-N", "-W", "1"]).output().unwrap();
+        got.status.success().then_some(got.stdout)
+    }
+
     fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).stdin(Stdio::piped());

@@ -16,10 +16,11 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::http::{free_address, request};
+use crate::rtsp;
 use crate::wait::until;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [kvs::tests(), wyze::tests(), whep::tests()].into_iter().flatten().collect()
+    [kvs::tests(), wyze::tests(), whep::tests(), rtsp::go2rtc_tests()].into_iter().flatten().collect()
 }
 
 /// Why these tests cannot run here.

@@ -10,7 +10,8 @@ use super::limits::Urgency;
 use super::session::Tokens;
 use super::{Host, Inner};
 use crate::net::http::Request;
-use crate::proto::wyze::{password_hash, totp};
+use crate::proto::totp::totp;
+use crate::proto::wyze::password_hash;
 use crate::secret::Token;
 
 /// The app's own key, which the second step wants in place of the owner's.

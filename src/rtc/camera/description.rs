@@ -1,0 +1,182 @@
+//! What a camera's offer or answer says, as far as we need to know before the engine does.
+
+use super::candidates::cleaned;
+use super::codecs::{self, SoundCodecs};
+use crate::media::AudioFormat;
+use crate::rtc::sdp::MAX_CANDIDATES;
+
+/// A camera's SDP.
+pub(super) struct Description {
+    /// With the candidates that lead somewhere, spelled as the engine's parser takes them. They stay inside: the
+    /// engine begins its checks when it is given the description, and takes its time for those that come behind it.
+    pub(super) sdp: String,
+}
+
+impl Description {
+    pub(super) fn parse(text: &str) -> Self {
+        let mut sdp = String::with_capacity(text.len());
+        let mut candidates = 0;
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            if line.starts_with("a=candidate:") {
+                if let Some(candidate) = cleaned(line).filter(|_| candidates < MAX_CANDIDATES) {
+                    candidates += 1;
+                    sdp.extend(["a=", &candidate, "\r\n"]);
+                }
+            } else if line != "a=end-of-candidates" {
+                sdp.extend([line, "\r\n"]);
+            }
+        }
+        Self { sdp }
+    }
+
+    /// Of an answer: it sends the H.264 that we have offered.
+    pub(super) fn sends_video(&self) -> bool {
+        self.accepted("video").any(|section| section.formats().any(codecs::is_video))
+    }
+
+    /// Of an offer: there is H.264 in it.
+    pub(super) fn offers_video(&self) -> bool {
+        self.accepted("video").any(|section| section.formats().any(|format| section.maps(format, "H264/90000")))
+    }
+
+    /// Of an answer: what it takes from us of what we have offered, when it takes sound.
+    pub(super) fn speech(&self, offered: &SoundCodecs) -> Option<AudioFormat> {
+        self.speakers().find_map(|section| section.formats().find_map(|format| offered.format(format)))
+    }
+
+    /// Of an offer: it takes sound.
+    pub(super) fn takes_sound(&self) -> bool {
+        self.speakers().next().is_some()
+    }
+
+    /// Of an offer: the best of these formats that it has, and its payload type there.
+    pub(super) fn choice(&self, formats: &[AudioFormat]) -> Option<(u8, AudioFormat)> {
+        let section = self.accepted("audio").next()?;
+        let wanted = |format: AudioFormat| Some((section.formats().find(|pt| section.carries(*pt, format))?, format));
+        formats.iter().find_map(|format| wanted(*format))
+    }
+
+    fn speakers(&self) -> impl Iterator<Item = Section<'_>> {
+        self.accepted("audio").filter(Section::takes_sound)
+    }
+
+    fn accepted<'a>(&'a self, medium: &'a str) -> impl Iterator<Item = Section<'a>> {
+        self.sdp.split("\r\nm=").skip(1).map(Section).filter(move |section| section.accepts(medium))
+    }
+}
+
+/// From behind one `m=` to the next.
+#[derive(Clone, Copy)]
+struct Section<'a>(&'a str);
+
+impl<'a> Section<'a> {
+    /// RFC 9143 §6: a bundled section may have port 0 too, and says so.
+    fn accepts(&self, medium: &str) -> bool {
+        let mut words = self.0.split_ascii_whitespace();
+        let is_medium = words.next() == Some(medium);
+        is_medium && (words.next() != Some("0") || self.has("a=bundle-only"))
+    }
+
+    /// The payload types, the one it prefers first.
+    fn formats(&self) -> impl Iterator<Item = u8> + use<'a> {
+        let words = self.0.lines().next().unwrap_or_default().split_ascii_whitespace();
+        words.skip(3).filter_map(|format| format.parse().ok())
+    }
+
+    fn carries(&self, payload_type: u8, format: AudioFormat) -> bool {
+        match format {
+            // These two need no `rtpmap` (RFC 3551 §6).
+            AudioFormat::PCMU => payload_type == 0,
+            AudioFormat::PCMA => payload_type == 8,
+            AudioFormat::OPUS => self.maps(payload_type, "opus/48000/2"),
+            _ => false,
+        }
+    }
+
+    fn maps(&self, payload_type: u8, encoding: &str) -> bool {
+        let encodings = self.0.lines().filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '));
+        let mut of_it = encodings.filter(|(number, _)| number.parse() == Ok(payload_type));
+        of_it.any(|(_, name)| name.trim().eq_ignore_ascii_case(encoding))
+    }
+
+    fn takes_sound(&self) -> bool {
+        !self.has("a=sendonly") && !self.has("a=inactive")
+    }
+
+    fn has(&self, attribute: &str) -> bool {
+        self.0.lines().any(|line| line == attribute)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sound;
+    use super::*;
+
+    const SESSION: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n";
+
+    fn parse(sections: &str) -> Description {
+        Description::parse(&format!("{SESSION}{sections}"))
+    }
+
+    #[test]
+    fn the_sound_it_takes_is_its_first_choice_among_ours() {
+        let offered = SoundCodecs::offered(Sound::Receive);
+        let speech = |section: &str| parse(section).speech(&offered);
+        assert_eq!(speech("m=audio 9 UDP/TLS/RTP/SAVPF 0 8\r\na=sendrecv\r\n"), Some(AudioFormat::PCMU));
+        assert_eq!(speech("m=audio 9 UDP/TLS/RTP/SAVPF 13 8 111\r\n"), Some(AudioFormat::PCMA));
+        assert_eq!(speech("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=recvonly\r\n"), Some(AudioFormat::OPUS));
+        assert_eq!(speech("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=sendonly\r\n"), None);
+        assert_eq!(speech("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=inactive\r\n"), None);
+        assert_eq!(speech("m=audio 0 UDP/TLS/RTP/SAVPF 111\r\n"), None);
+        assert_eq!(speech("m=audio 9 UDP/TLS/RTP/SAVPF 97\r\n"), None);
+        let two = SoundCodecs::offered(Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]));
+        assert_eq!(parse("m=audio 9 UDP/TLS/RTP/SAVPF 8 0\r\n").speech(&two), Some(AudioFormat::PCMU));
+    }
+
+    #[test]
+    fn of_an_offer_our_first_choice_is_taken_under_its_own_number() {
+        let offer = parse(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 96 9 0 8\r\na=rtpmap:96 OPUS/48000/2\r\na=rtpmap:9 G722/8000\r\na=sendrecv\r\n",
+        );
+        let (opus, pcmu) = (AudioFormat::OPUS, AudioFormat::PCMU);
+        assert_eq!(offer.choice(&[opus, pcmu]), Some((96, opus)));
+        assert_eq!(offer.choice(&[pcmu, opus]), Some((0, pcmu)));
+        assert_eq!(offer.choice(&[]), None);
+        assert!(offer.takes_sound() && !parse("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=sendonly\r\n").takes_sound());
+        assert_eq!(parse("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n").choice(&[opus]), None, "111 of what?");
+        assert_eq!(parse("m=video 9 UDP/TLS/RTP/SAVPF 0\r\n").choice(&[pcmu]), None);
+    }
+
+    #[test]
+    fn a_camera_that_refuses_video_or_sends_another_codec_is_noticed() {
+        assert!(parse("m=video 9 UDP/TLS/RTP/SAVPF 102\r\n").sends_video());
+        assert!(parse("m=video 0 UDP/TLS/RTP/SAVPF 102\r\na=bundle-only\r\n").sends_video());
+        assert!(!parse("m=video 0 UDP/TLS/RTP/SAVPF 102\r\n").sends_video());
+        assert!(!parse("m=video 9 UDP/TLS/RTP/SAVPF 96\r\n").sends_video());
+        assert!(!parse("m=audio 9 UDP/TLS/RTP/SAVPF 102\r\n").sends_video());
+        assert!(parse("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 H264/90000\r\n").offers_video());
+        assert!(!parse("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n").offers_video());
+    }
+
+    #[test]
+    fn candidates_are_cleaned_and_useless_ones_taken_out() {
+        let host = "a=candidate:1 1 udp 5 192.0.2.1 9 typ host generation 0\n";
+        let hidden = "a=candidate:2 1 udp 5 x.local 9 typ host\n";
+        let answer = parse(&format!("m=video 9 UDP/TLS/RTP/SAVPF 102\n{host}{hidden}a=end-of-candidates\na=mid:1\n"));
+        let cleaned = "a=candidate:1 1 udp 5 192.0.2.1 9 typ host\r\n";
+        assert_eq!(answer.sdp, format!("{SESSION}m=video 9 UDP/TLS/RTP/SAVPF 102\r\n{cleaned}a=mid:1\r\n"));
+    }
+
+    #[test]
+    fn no_text_panics() {
+        let offered = SoundCodecs::offered(Sound::Receive);
+        for text in ["", "m=", "\r\nm=", "v=0\r\nm=\r\nm=audio\r\nm=video 9\r\nm=audio 9 x y z\r\n", "a=candidate:"] {
+            let answer = Description::parse(text);
+            assert!(!answer.sends_video() && !answer.offers_video() && !answer.sdp.contains("candidate"), "{text:?}");
+            assert!(answer.speech(&offered).is_none() && answer.choice(&[AudioFormat::PCMU]).is_none(), "{text:?}");
+        }
+        let flood = "a=candidate:1 1 udp 5 192.0.2.1 9 typ host\n".repeat(1_000);
+        assert_eq!(Description::parse(&flood).sdp.lines().count(), MAX_CANDIDATES);
+    }
+}

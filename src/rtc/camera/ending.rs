@@ -1,0 +1,78 @@
+//! How connections end, and how that is noticed.
+
+use std::time::Duration;
+
+use rtc::peer_connection::transport::RTCDtlsTransportState;
+use tokio::sync::watch;
+use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ending {
+    #[error("no way to the doorbell through the network was found")]
+    NoPath,
+    #[error("the doorbell can no longer be reached")]
+    Lost,
+    #[error("the doorbell hung up")]
+    HungUp,
+    #[error("the doorbell sends no picture")]
+    Silent,
+}
+
+/// Until the camera cannot be reached any more.
+pub(super) async fn unreachable(mut state: watch::Receiver<RTCPeerConnectionState>) -> Ending {
+    /// A camera on Wi-Fi is now and then away for a moment; ICE has waited 2 s by then.
+    const GRACE: Duration = Duration::from_secs(2);
+    loop {
+        let now = *state.borrow_and_update();
+        match now {
+            RTCPeerConnectionState::Failed => return Ending::Lost,
+            RTCPeerConnectionState::Closed => return Ending::HungUp,
+            RTCPeerConnectionState::Disconnected => {
+                if tokio::time::timeout(GRACE, state.changed()).await.is_err() {
+                    return Ending::Lost;
+                }
+            }
+            _ => {
+                if state.changed().await.is_err() {
+                    return Ending::HungUp;
+                }
+            }
+        }
+    }
+}
+
+/// Until the engine has given the connection up.
+pub(super) async fn over(mut state: watch::Receiver<RTCPeerConnectionState>) {
+    use RTCPeerConnectionState::{Closed, Failed};
+    // An error means that the engine is gone.
+    let _over = state.wait_for(|state| matches!(state, Failed | Closed)).await;
+}
+
+/// Until the camera has said good-bye. The engine's connection stays "connected" then: an open data channel is told at
+/// once that it is closed; without one, DTLS must be looked at.
+pub(super) async fn hung_up(connection: &dyn PeerConnection, channel_closed: Option<impl Future<Output = ()>>) {
+    let channel_closed = async move {
+        match channel_closed {
+            Some(closed) => closed.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = channel_closed => {}
+        () = dtls_closed(connection) => {}
+    }
+}
+
+async fn dtls_closed(connection: &dyn PeerConnection) {
+    const LOOK_EVERY: Duration = Duration::from_millis(500);
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        for receiver in connection.get_receivers().await {
+            let Ok(Some(transport)) = receiver.transport().await else { continue };
+            if matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed | RTCDtlsTransportState::Failed)) {
+                return;
+            }
+        }
+    }
+}

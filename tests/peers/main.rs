@@ -38,6 +38,10 @@ fn main() -> ExitCode {
         (turn::tests(), turn::missing()),
         (aiortc::tests(), aiortc::missing()),
         (firebase::tests(), firebase::missing()),
+        (firebase::tests(), firebase::missing()),
+        (firebase_sdk::tests(), firebase_sdk::missing()),
+        (turn::tests(), turn::missing()),
+        (vivint::tests(), vivint::missing()),
         (wyze::tests(), wyze::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {

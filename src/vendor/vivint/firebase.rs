@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -16,6 +14,7 @@ use crate::clock::{self, Instant};
 use crate::config::VivintEndpoints;
 use crate::doorbell::vendor::Retry;
 use crate::net::http::{Answer, Client, HttpError, Method, Request};
+use crate::proto::vivint::login;
 use crate::secret::Token;
 
 /// Every one is whole sentences for the owner and shows no secret.
@@ -377,7 +376,7 @@ impl Claims {
 
 /// Whom a custom token is for, and what it claims.
 fn read_custom_token(token: &Token) -> (Option<String>, Claims) {
-    let mut payload = payload(token.expose()).unwrap_or_default();
+    let mut payload = login::claims(token.expose()).unwrap_or_default();
     let uid = payload["uid"].as_str().map(str::to_owned);
     let claims: Claims = payload
         .get_mut("claims")
@@ -388,15 +387,9 @@ fn read_custom_token(token: &Token) -> (Option<String>, Claims) {
 }
 
 fn uid_of(id_token: &str) -> Option<String> {
-    let payload = payload(id_token)?;
+    let payload = login::claims(id_token)?;
     let uid = payload["sub"].as_str().or_else(|| payload["user_id"].as_str())?;
     Some(uid.to_owned())
-}
-
-/// What a JSON Web Token says, unverified.
-fn payload(jwt: &str) -> Option<Value> {
-    let part = jwt.split('.').nth(1)?.trim_end_matches('=');
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
 fn trouble(answer: &Answer) -> Option<FirebaseError> {
@@ -426,6 +419,9 @@ fn refusal(answer: &Value) -> FirebaseError {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
     use crate::doorbell::VendorError;
     use crate::doorbell::vendor::BoxFuture;
@@ -491,7 +487,8 @@ mod tests {
     fn what_is_no_token_claims_nothing() {
         let token = |payload: &str| Token::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload)));
         for text in ["", "a", "a.b.c", "..", "a.!.c"] {
-            assert!(payload(text).is_none(), "{text}");
+            let (uid, claims) = read_custom_token(&Token::new(text));
+            assert!(uid.is_none() && claims.sig_server.is_empty(), "{text}");
         }
         for payload in ["null", "[]", "5", "{}", r#"{"uid":7,"claims":5}"#, r#"{"claims":{"sig_server":[]}}"#] {
             let (uid, claims) = read_custom_token(&token(payload));

@@ -50,6 +50,7 @@ mod viewers;
 mod vivint_account;
 mod vivint_call;
 mod vivint_camera;
+mod vivint_database;
 mod vivint_doorbell;
 mod vivint_lock;
 mod vivint_sim;

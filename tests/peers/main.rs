@@ -11,6 +11,7 @@ mod doorstep;
 mod ffmpeg;
 #[path = "firebase-sdk/mod.rs"]
 mod firebase_sdk;
+mod firebase;
 mod go2rtc;
 mod http;
 mod rtsp;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         (firebase_sdk::tests(), firebase_sdk::missing()),
         (aiortc::tests(), aiortc::missing()),
         (turn::tests(), turn::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (firebase::tests(), firebase::missing()),
         (wyze::tests(), wyze::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {

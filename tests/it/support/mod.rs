@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod fake_account;
 pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
+pub(crate) mod firebase;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;

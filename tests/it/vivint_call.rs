@@ -13,8 +13,8 @@ use doorstep::media::{AudioCodec, AudioFormat};
 use doorstep::proto::vivint::channel::Body;
 use doorstep::proto::vivint::signaling::SdpType;
 use doorstep::secret::Token;
-use doorstep::sim::vivint::doorbell::{self, Codec, Event};
-use doorstep::sim::vivint::{self, Command, Fault, RunningVivint, SecondFactor, Settings};
+use doorstep::sim::vivint::doorbell::{self, Codec, Event as Call};
+use doorstep::sim::vivint::{self, Command, Event, Fault, Kind, RunningVivint, SecondFactor, Settings};
 use doorstep::store::Store;
 use doorstep::vendor::vivint::caller::Callers;
 use doorstep::vendor::vivint::cloud::Cloud;
@@ -50,7 +50,12 @@ impl House {
     /// With something of the account's configuration changed.
     async fn with(change: impl FnOnce(&mut config::Vivint)) -> Self {
         let stop = CancellationToken::new();
-        let settings = Settings { second_factor: SecondFactor::None, ..Settings::generate(7) };
+        let mut settings = Settings { second_factor: SecondFactor::None, ..Settings::generate(7) };
+        for device in &mut settings.devices {
+            if let Kind::Camera(camera) = &mut device.kind {
+                camera.signalled = true;
+            }
+        }
         let sim = vivint::start(settings, stop.clone()).await.unwrap();
         let mut account = account(&sim);
         change(&mut account);
@@ -59,9 +64,17 @@ impl House {
         let key = account.firebase_api_key.clone();
         let firebase = key.map(|key| Firebase::new(key, account.endpoints.clone(), Arc::new(cloud)));
         let callers = Arc::new(Callers::new(firebase, &account.endpoints, stop.clone()));
-        let camera = camera(&sim);
+        let camera = camera(&sim, Codec::Opus);
         let hand = Hand::new(sim.tree(), sim.settings.panel, camera.uuid.as_ref().unwrap());
-        Self { sim, callers, camera, hand, _stops: stop.clone().drop_guard(), stop, _store: store }
+        let house = Self { sim, callers, camera, hand, _stops: stop.clone().drop_guard(), stop, _store: store };
+        // The hand answers in place of the account's own doorbell.
+        house.doorbells_behave(Some(doorbell::Fault::NoAnswer));
+        house
+    }
+
+    fn doorbells_behave(&self, fault: Option<doorbell::Fault>) {
+        let command = doorbell::Command::Fault(fault);
+        self.sim.obey(Command::Doorbell { device: None, command }).unwrap();
     }
 
     fn uid(&self) -> String {
@@ -152,8 +165,10 @@ fn account(sim: &RunningVivint) -> config::Vivint {
     }
 }
 
-fn camera(sim: &RunningVivint) -> Camera {
-    let (id, camera) = sim.settings.devices.iter().find_map(|device| Some((device.id, device.camera()?))).unwrap();
+/// The doorbell of the account that takes sound so: the first one, or the older one.
+fn camera(sim: &RunningVivint, codec: Codec) -> Camera {
+    let mut cameras = sim.settings.devices.iter().filter_map(|device| Some((device.id, device.camera()?)));
+    let (id, camera) = cameras.nth(usize::from(codec == Codec::Pcmu)).unwrap();
     Camera {
         place: Place { panel: sim.settings.panel, partition: Settings::PARTITION, device: id },
         uuid: Some(camera.uuid.clone()),
@@ -326,33 +341,26 @@ async fn a_camera_that_calls_first_is_answered() {
     press.ends().await.unwrap();
 }
 
-/// A talk with the virtual doorbell, from the press to the end, which measures what it hears.
+/// A talk with a virtual doorbell of the account, from the press to the end, which measures what it hears.
 async fn talks_with_a_doorbell(codec: Codec, fault: Option<doorbell::Fault>) {
-    let house = House::start().await;
-    let uuid = house.hand.uuid.clone();
-    let settings = doorbell::Settings {
-        uuid,
-        system: house.sim.settings.panel,
-        tree: house.sim.tree(),
-        codec,
-        relay: None,
-        fault,
-    };
-    let doorbell = doorbell::start(settings, house.stop.child_token());
-    let mut happened = doorbell.events();
+    let mut house = House::start().await;
+    house.camera = camera(&house.sim, codec);
+    house.doorbells_behave(fault);
+    let mut happened = house.sim.events();
     let mut press = house.press();
     let speaking = speak(press.opens().await);
     let mut broken = Vec::new();
     let mut sound = None;
     let told = async {
         loop {
-            match happened.recv().await.unwrap() {
-                Event::TalkAudio { tone_hz: Some(hz), codec, .. } if (hz - 1_000.0).abs() < 20.0 => {
+            let Event::Call { event, .. } = happened.recv().await.unwrap() else { continue };
+            match event {
+                Call::TalkAudio { tone_hz: Some(hz), codec, .. } if (hz - 1_000.0).abs() < 20.0 => {
                     sound = Some(codec);
                     speaking.abort();
                 }
-                Event::Check { ok: false, name, .. } => broken.push(name),
-                Event::CallEnded { unheard, .. } => return unheard,
+                Call::Check { ok: false, name, .. } => broken.push(name),
+                Call::CallEnded { unheard, .. } => return unheard,
                 _ => {}
             }
         }

@@ -14,6 +14,7 @@ mod firebase_sdk;
 mod go2rtc;
 mod http;
 mod rtsp;
+mod turn;
 mod vivint;
 mod wait;
 mod wav;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         (go2rtc::tests(), go2rtc::missing()),
         (rtsp::tests(), rtsp::missing()),
         (aiortc::tests(), aiortc::missing()),
+        (turn::tests(), turn::missing()),
         (wyze::tests(), wyze::missing()),
         (vivint::tests(), vivint::missing()),
         (firebase_sdk::tests(), firebase_sdk::missing()),

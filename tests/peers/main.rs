@@ -12,6 +12,7 @@ mod ffmpeg;
 #[path = "firebase-sdk/mod.rs"]
 mod firebase_sdk;
 mod go2rtc;
+mod household;
 mod http;
 mod rtsp;
 mod turn;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         (wyze::tests(), wyze::missing()),
         (vivint::tests(), vivint::missing()),
         (firebase_sdk::tests(), firebase_sdk::missing()),
+        (household::tests(), household::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));

@@ -13,6 +13,7 @@ mod firebase;
 #[path = "firebase-sdk/mod.rs"]
 mod firebase_sdk;
 mod go2rtc;
+mod household;
 mod http;
 mod rtsp;
 mod turn;
@@ -43,6 +44,11 @@ fn main() -> ExitCode {
         (turn::tests(), turn::missing()),
         (vivint::tests(), vivint::missing()),
         (wyze::tests(), wyze::missing()),
+        (turn::tests(), turn::missing()),
+        (wyze::tests(), wyze::missing()),
+        (vivint::tests(), vivint::missing()),
+        (firebase_sdk::tests(), firebase_sdk::missing()),
+        (household::tests(), household::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));

@@ -63,13 +63,13 @@ fn python() -> PathBuf {
 }
 
 /// A running program of this folder, which speaks JSON, an object a line. Killed when dropped.
-struct Program {
+pub(crate) struct Program {
     process: Child,
     says: Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    fn start(script: &str, argument: &str) -> Self {
+    pub(crate) fn start(script: &str, argument: &str) -> Self {
         let mut command = Command::new(python());
         command
             .arg(folder().join(script))
@@ -83,7 +83,7 @@ impl Program {
     }
 
     /// The next that it says under this name.
-    async fn says(&mut self, name: &str) -> Value {
+    pub(crate) async fn says(&mut self, name: &str) -> Value {
         self.says_all(name).await[name].take()
     }
 
@@ -101,7 +101,7 @@ impl Program {
         timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("the program says nothing of `{name}`"))
     }
 
-    async fn tell(&mut self, what: &Value) {
+    pub(crate) async fn tell(&mut self, what: &Value) {
         self.process.stdin.as_mut().unwrap().write_all(format!("{what}\n").as_bytes()).await.unwrap();
     }
 }
@@ -124,7 +124,7 @@ impl Doorbell {
         Signalling { url, client_id: "viewer-1".to_owned(), ice_servers: vec![] }
     }
 
-    async fn says(&mut self, name: &str) -> Value {
+    pub(crate) async fn says(&mut self, name: &str) -> Value {
         self.program.says(name).await
     }
 }

@@ -5,7 +5,7 @@
 // ANNOUNCEMENT is the first line that `doorstep sim vivint --second-factor none` wrote. What the SDK says is printed
 // as one JSON value. The SDK is used as it is; its tokens come from the account instead of from Google's login.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { _registerComponent, initializeApp } from '@firebase/app';
 import { Component } from '@firebase/component';
@@ -126,6 +126,26 @@ const actions = {
       read: await said(get(ref(database, 'devices/me/msg'))),
       listen: await said(listen(ref(database, 'groups'))()),
     };
+  },
+
+  // Takes {"offer": sdp}, prints {"answer": sdp}, and stays until the next line.
+  async call() {
+    const database = open('one');
+    const told = listen(node(database, sim.uid));
+    await told();
+    const { offer } = JSON.parse((await lines.next()).value);
+    const transactionUuid = randomUUID();
+    const message = {
+      type: 'sdp', sdpType: 'offer', sdp: offer, transactionUuid, from: sim.uid, videoSource: { type: 'nosource' },
+      _timestamp: Date.now(),
+    };
+    await set(node(database, sim.devices.find((device) => device.rtsp).uuid), message);
+    let answer = await told();
+    while (answer?.transactionUuid !== transactionUuid) answer = await told();
+    console.log(JSON.stringify({ answer: answer.sdp }));
+    await lines.next();
+    await remove(node(database, sim.uid));
+    return 'hung up';
   },
 
   // One line of standard input after each trouble; the other client writes in between.

@@ -40,14 +40,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/firebase-sdk")
 }
 
-struct Sdk {
+pub(crate) struct Sdk {
     child: Child,
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Sdk {
-    fn begin(vivint: &VirtualVivint, action: &str) -> Self {
+    pub(crate) fn begin(vivint: &VirtualVivint, action: &str) -> Self {
         let mut node = Command::new("node");
         node.arg(folder().join("client.mjs")).arg(vivint.announcement.to_string()).arg(action);
         node.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -57,8 +57,12 @@ impl Sdk {
         Self { child, stdin, stdout }
     }
 
+    pub(crate) async fn type_line(&mut self, line: &str) {
+        self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
     /// The next line, which is JSON.
-    async fn says(&mut self) -> Value {
+    pub(crate) async fn says(&mut self) -> Value {
         let line = timeout(2 * PATIENCE, self.stdout.next_line()).await.expect("the SDK says something").unwrap();
         let Some(line) = line else { panic!("the SDK's program ended with {:?}", self.child.wait().await) };
         serde_json::from_str(&line).unwrap()
@@ -106,7 +110,7 @@ async fn comes_back() {
         vivint.event("database_disconnected").await;
         vivint.event("database_authenticated").await;
         vivint.event("database_authenticated").await;
-        sdk.stdin.write_all(b"\n").await.unwrap();
+        sdk.type_line("").await;
     }
     let said = sdk.says().await;
     assert_eq!(said["heard"], json!([null, {"round": 1}, {"round": 2}]));

@@ -77,7 +77,7 @@ impl VirtualVivint {
         self.event_with(name, |_| true).await
     }
 
-    async fn event_with(&mut self, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn event_with(&mut self, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let pick =
             |line: &str| serde_json::from_str(line).ok().filter(|event: &Value| event["event"] == name && fits(event));
         self.process.wait_for(name, pick).await

@@ -1,4 +1,4 @@
-//! A service with one virtual camera of 2 Mbit/s and, where mosquitto is installed, a broker.
+//! A service with one virtual doorbell and a broker.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,41 +19,70 @@ pub(crate) struct House {
     pub(crate) page: SocketAddr,
     /// Of the doorbell.
     pub(crate) id: String,
-    _broker: Mosquitto,
+    pub(crate) broker: Mosquitto,
     _folder: TempDir,
 }
 
 impl House {
-    /// Resolves when the camera was reached and its session is closed again.
+    /// A Wyze camera of 2 Mbit/s. Resolves when it was reached and its session is closed again.
     pub(crate) async fn open() -> Self {
+        let sim = ["sim", "tutk-camera", "--bitrate", KBIT_PER_SECOND, "--audio", "pcmu"];
+        let mut house = Self::of(&sim, "tutk-camera", wyze).await;
+        house.doorbell(|doorbell| doorbell["link"] == "ready").await;
+        house
+    }
+
+    /// A Vivint account. Resolves as soon as its doorbell with a speaker is known, when nothing has been asked of it.
+    pub(crate) async fn vivint() -> Self {
+        let mut house = Self::of(&["sim", "vivint", "--second-factor", "totp"], "\"vivint\"", vivint).await;
+        let speaks = |doorbell: &Value| doorbell["capabilities"].as_array().unwrap().contains(&"talk".into());
+        house.doorbell(speaks).await;
+        house
+    }
+
+    async fn of(sim: &[&str], kind: &str, account: fn(&Value) -> String) -> Self {
         let broker = Mosquitto::start().await;
-        let mut camera = Process::start(&["sim", "tutk-camera", "--bitrate", KBIT_PER_SECOND, "--audio", "pcmu"]);
-        let (_, announced) = camera.line("tutk-camera").await;
+        let mut camera = Process::start(sim);
+        let (_, announced) = camera.line(kind).await;
         let page = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("doorstep.yaml");
         let announced: Value = serde_json::from_str(&announced).unwrap();
-        std::fs::write(&config, configuration(&announced, page, &broker)).unwrap();
+        std::fs::write(&config, configuration(&account(&announced), page, &broker)).unwrap();
         let data = folder.path().join("data");
         let service = Process::start(&["run", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
-        let mut house = Self { camera, service, page, id: String::new(), _broker: broker, _folder: folder };
-        house.is_ready().await;
-        house
-    }
-
-    async fn is_ready(&mut self) {
-        while TcpStream::connect(self.page).await.is_err() {
+        while TcpStream::connect(page).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        Self { camera, service, page, id: String::new(), broker, _folder: folder }
+    }
+
+    /// Waits for a doorbell like this one, and measures that one from now on.
+    async fn doorbell(&mut self, is_it: impl Fn(&Value) -> bool) {
         loop {
             let doorbells: Value = serde_json::from_str(&self.get("/api/doorbells").await.body).unwrap();
-            let doorbell = doorbells.get(0).unwrap_or(&doorbells["doorbells"][0]);
-            if doorbell["link"] == "ready" {
+            if let Some(doorbell) = doorbells.as_array().unwrap().iter().find(|doorbell| is_it(doorbell)) {
                 self.id = doorbell["id"].as_str().unwrap().to_owned();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until nobody wants anything of the doorbell any more.
+    pub(crate) async fn is_left_alone(&self) {
+        let path = format!("/api/doorbells/{}", self.id);
+        loop {
+            let doorbell: Value = serde_json::from_str(&self.get(&path).await.body).unwrap();
+            if doorbell["link"] == "ready" && doorbell["talking"] == false {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Reply {
+        request(self.page, "POST", path, "application/json", body).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -69,17 +98,38 @@ impl House {
     }
 }
 
-fn configuration(camera: &Value, page: SocketAddr, broker: &Mosquitto) -> String {
+fn configuration(account: &str, page: SocketAddr, broker: &Mosquitto) -> String {
+    let (broker, media) = (broker.port, free_port());
+    format!(
+        "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media}}}\n{account}"
+    )
+}
+
+fn wyze(camera: &Value) -> String {
     let word = |key: &str| camera[key].as_str().unwrap();
     format!(
-        "mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {}}}\nwyze:\n  - cameras:\n      - {{name: Measured, \
-         model: {}, mac: {}, uid: {}, enr: {}, address: \"{}\"}}\n",
-        broker.port,
-        free_port(),
+        "wyze:\n  - cameras:\n      - {{name: Measured, model: {}, mac: {}, uid: {}, enr: {}, address: \"{}\"}}\n",
         word("model"),
         word("mac"),
         word("uid"),
         word("enr"),
         word("listen"),
+    )
+}
+
+/// Every ring counts.
+fn vivint(account: &Value) -> String {
+    let word = |key: &str| account[key].to_string();
+    let url = word("url");
+    let hosts = ["identity", "api", "pubnub", "exchange", "identity_toolkit", "secure_token"];
+    let hosts: String = hosts.map(|host| format!("{host}: {url}, ")).concat();
+    format!(
+        "vivint:\n  - {{username: {}, password: {}, totp_secret: {}, firebase_api_key: {}, ring_quiet_s: 0, \
+         endpoints: {{{hosts}pubnub_key: {}, ice_servers: []}}}}\n",
+        word("username"),
+        word("password"),
+        word("totp_secret"),
+        word("firebase_api_key"),
+        word("pubnub_key"),
     )
 }

@@ -14,6 +14,7 @@ mod machine;
 mod process;
 mod ring;
 mod talk;
+mod vivint;
 mod watch;
 
 /// The tests' own; not all that they offer is used here.
@@ -55,6 +56,8 @@ enum Section {
     Watch,
     /// A pressed microphone to the camera's speaker
     Talk,
+    /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
+    Vivint,
     /// What vanished viewers leave behind
     Residue,
 }
@@ -79,6 +82,9 @@ async fn main() {
     }
     if chosen(Section::Talk) {
         talk::measure(&mut figures).await;
+    }
+    if chosen(Section::Vivint) {
+        vivint::measure(&mut figures).await;
     }
     if chosen(Section::Residue) {
         watch::measure_residue(&mut figures).await;

@@ -87,8 +87,16 @@ impl Process {
         kib.trim().parse::<f64>().unwrap() / 1_024.0
     }
 
+    /// Sockets, files and pipes that it holds.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
+    fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("doorstep has ended"))
+    }
+
     fn proc_file(&self, name: &str) -> String {
-        let id = self.child.id().unwrap_or_else(|| panic!("doorstep has ended"));
-        fs::read_to_string(format!("/proc/{id}/{name}")).unwrap()
+        fs::read_to_string(format!("/proc/{}/{name}", self.id())).unwrap()
     }
 }

@@ -1,21 +1,27 @@
-//! `doorstep check`: each login once, and each doorbell and its doors once.
+//! `doorstep check`: each login once, with the codes that it takes, and each doorbell and its doors once.
 
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{ended, report, start_accounts};
+use crate::clock;
 use crate::config::Config;
-use crate::doorbell::{Door, Doorbell, Registry};
-use crate::model::{DoorKind, Link};
+use crate::doorbell::{Accounts, Door, Doorbell, Registry};
+use crate::model::{Account, AccountLink, DoorKind, Link};
+use crate::secret::Password;
+use crate::sim::console::stdin_lines;
 use crate::store::Store;
 
 /// How long an account, or a doorbell, may take.
 const WITHIN: Duration = Duration::from_secs(15);
 /// How long a door's lock may take, once the accounts have answered.
 const LOCKS_WITHIN: Duration = Duration::from_secs(5);
+/// How long an account waits for whoever is to type its code.
+const TYPED_WITHIN: Duration = Duration::from_secs(300);
 
 /// Tries each login and reaches for every doorbell once. Whether all went well.
 pub async fn check(config: &Config, data: &Path) -> bool {
@@ -27,11 +33,9 @@ pub async fn check(config: &Config, data: &Path) -> bool {
         all_well = false;
         report("An account did not answer in time. Try again.");
     }
-    for (vendor, status) in accounts.all() {
-        if let Some(why) = status.borrow().link.why() {
-            all_well = false;
-            report(&format!("{vendor} account: {why}"));
-        }
+    let mut codes = Codes(None);
+    for (n, (vendor, status)) in accounts.all().into_iter().enumerate() {
+        all_well &= stands(&accounts, n, vendor, status, &mut codes).await;
     }
     for doorbell in doorbells.all() {
         let outcome = reached(&doorbell).await;
@@ -49,6 +53,50 @@ pub async fn check(config: &Config, data: &Path) -> bool {
     stop.cancel();
     ended(&accounts, &doorbells).await;
     all_well
+}
+
+/// Whether account number `n` is well, after it was given the codes that it wants.
+async fn stands(
+    accounts: &Accounts,
+    n: usize,
+    vendor: &str,
+    mut status: watch::Receiver<Account>,
+    codes: &mut Codes,
+) -> bool {
+    let deadline = clock::now() + TYPED_WITHIN;
+    loop {
+        let link = status.borrow_and_update().link.clone();
+        let Some(why) = link.why() else { return true };
+        report(&format!("{vendor} account: {why}"));
+        if !matches!(link, AccountLink::NeedsCode { .. }) {
+            return false;
+        }
+        report("Type the code here, then press Enter.");
+        let Ok(Some(code)) = timeout_at(deadline, codes.next()).await else {
+            report("No code was typed.");
+            return false;
+        };
+        accounts.answer(n, code);
+        // The same again: the code was refused like the one before it.
+        let _refused_again = timeout(WITHIN, status.wait_for(|account| account.link != link)).await;
+    }
+}
+
+/// What is typed, or comes out of a pipe. Standard input is left alone until a code is wanted.
+struct Codes(Option<mpsc::Receiver<String>>);
+
+impl Codes {
+    /// The next line that is a code; `None` when there are no more lines.
+    async fn next(&mut self) -> Option<Password> {
+        let lines = self.0.get_or_insert_with(stdin_lines);
+        loop {
+            let line: String = lines.recv().await?.split_whitespace().collect();
+            if (4..=10).contains(&line.len()) && line.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Some(Password::new(line));
+            }
+            report("A code is 4 to 10 digits.");
+        }
+    }
 }
 
 async fn reached(doorbell: &Doorbell) -> Result<(), String> {

@@ -1,8 +1,10 @@
-//! `doorstep demo`: virtual doorbells on a virtual account, a broker and the service against them, on loopback only.
+//! `doorstep demo`: virtual doorbells on virtual accounts, a broker and the service against them, on loopback only.
 
-mod account;
 mod cast;
 mod console;
+mod houses;
+mod vivint;
+mod wyze;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -14,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Settings, report, start, until_stopped};
 use crate::config::{self, Config};
-use account::Account;
-use cast::VirtualDoorbell;
+use crate::model::DeviceId;
 use console::Console;
+use houses::Houses;
 
 /// How long the demo waits for its account's first listing.
 const ACCOUNT_WITHIN: Duration = Duration::from_secs(2);
@@ -52,6 +54,8 @@ pub enum Kind {
     TutkNew,
     /// A Wyze doorbell that is called through Wyze's cloud
     WyzeWebrtc,
+    /// A Vivint doorbell, with a lock and a garage door
+    Vivint,
 }
 
 /// Runs the demo until a signal or `quit`.
@@ -60,28 +64,25 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _stop_with_us = stop.clone().drop_guard();
     let (broker, _embedded) = broker(options.mqtt)?;
     let kinds = if options.only.is_empty() { Kind::value_variants() } else { &options.only };
-    let mut cast = Vec::new();
-    for kind in kinds {
-        cast.push(VirtualDoorbell::start(*kind, stop.clone()).await.context("starting a virtual doorbell")?);
-    }
-    let account = Account::start(&cast, stop.clone()).await.context("starting the virtual cloud")?;
-    let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &cast, &account)?;
+    let mut houses = Houses::start(kinds, &stop).await.context("starting the virtual doorbells")?;
+    let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &houses)?;
     let data = DataFolder::new(options.data)?;
 
     let mqtt = config.mqtt.as_ref().context("the demo has a broker")?;
     // Without the password that it may have.
     let broker = mqtt.url.to_string();
-    let console = Console::new(mqtt, cast, account);
+    houses.wire(mqtt);
+    let ids = houses.ids().iter().map(DeviceId::as_str).collect::<Vec<_>>().join(" ");
+    let console = Console::new(houses);
     let settings = Settings { config, data: data.path().to_owned(), demo: true };
     let running = start(settings).await?;
     if tokio::time::timeout(ACCOUNT_WITHIN, running.accounts.listed()).await.is_err() {
-        tracing::warn!("the account has not listed its doorbells yet");
+        tracing::warn!("an account has not listed its doorbells yet");
     }
     // So that the first `ring` is not lost; a broker of the owner's own may be away, and the page works without.
     if tokio::time::timeout(BROKER_WITHIN, running.listens_to_broker()).await.is_err() {
         tracing::warn!(broker, "the broker does not answer yet");
     }
-    let ids = console.ids().join(" ");
     report(&format!("demo ready: page http://{}/ · broker {broker} · doorbells {ids}", running.page));
     until_stopped(running, console.run(stop.clone())).await
 }
@@ -121,23 +122,12 @@ mod embedded {
 }
 
 /// The configuration that somebody with these doorbells would have written.
-fn configuration(
-    broker: &str,
-    page: SocketAddr,
-    media_port: u16,
-    cast: &[VirtualDoorbell],
-    account: &Account,
-) -> anyhow::Result<Config> {
-    // The lock is at the first doorbell's door.
-    let locks = std::iter::once(Account::lock()).map(Some).chain(std::iter::repeat(None));
-    let doorbells: String = cast.iter().zip(locks).map(|(doorbell, lock)| doorbell.yaml(lock.as_ref())).collect();
-    let account = account.yaml();
+fn configuration(broker: &str, page: SocketAddr, media_port: u16, houses: &Houses) -> anyhow::Result<Config> {
     // A JSON string, so that whatever stands in the URL stays in it.
     let broker = serde_json::Value::from(broker);
-    let text = format!(
-        "mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
-         wyze:\n{account}doorbells:\n{doorbells}"
-    );
+    let houses = houses.yaml();
+    let text =
+        format!("mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n{houses}");
     Ok(config::parse(&text, "demo")?)
 }
 

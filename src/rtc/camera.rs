@@ -340,9 +340,14 @@ impl CameraPeer {
 impl Drop for CameraPeer {
     /// The engine goes on without an end unless it is closed, and closing takes seconds when the camera is silent.
     fn drop(&mut self) {
-        let connection = self.connection.clone();
+        let (connection, control) = (self.connection.clone(), self.control.take());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { connection.close().await });
+            runtime.spawn(async move {
+                if let Some(control) = control {
+                    control.close().await;
+                }
+                connection.close().await
+            });
         }
     }
 }

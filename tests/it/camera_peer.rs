@@ -1,6 +1,7 @@
 //! A connection to a camera with a data channel and sound: two ends of our own, and a hand that sends what no camera
 //! should. Real sockets. (Foreign cameras are in `tests/peers`.)
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,12 @@ use doorstep::clock;
 use doorstep::media::convert::Converter;
 use doorstep::media::{AudioCodec, AudioFormat, FrameKind, FrameStream, MediaHub};
 use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Wanted};
+use doorstep::sim::lossy_link::Dice;
 use doorstep::sim::tone;
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCSessionDescription,
@@ -186,6 +190,82 @@ async fn a_hundred_calls_leave_no_task_and_no_socket_behind() {
     };
     let gone = timeout(PATIENCE, all_gone).await;
     gone.unwrap_or_else(|_| panic!("{} sockets and {} tasks are left of {before:?}", sockets(), tasks()));
+}
+
+/// A way between two ends that loses datagrams by a printed seed.
+struct LossyWay {
+    /// What the camera takes for the caller's address, and the other way round.
+    caller: SocketAddr,
+    camera: SocketAddr,
+    _carrying: AbortOnDropHandle<()>,
+}
+
+impl LossyWay {
+    async fn between(caller: SocketAddr, camera: SocketAddr, loss: f64, seed: u64) -> Self {
+        let to_camera = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let to_caller = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let stands_for = (to_camera.local_addr().unwrap(), to_caller.local_addr().unwrap());
+        let carrying = async move {
+            let (mut dice, mut up, mut down) = (Dice::new(seed), [0; 2_048], [0; 2_048]);
+            loop {
+                let (socket, payload, to) = tokio::select! {
+                    Ok(size) = to_camera.recv(&mut down) => (&to_caller, &down[..size], caller),
+                    Ok(size) = to_caller.recv(&mut up) => (&to_camera, &up[..size], camera),
+                };
+                if !dice.roll(loss) {
+                    let _nobody_there = socket.send_to(payload, to).await;
+                }
+            }
+        };
+        let _carrying = AbortOnDropHandle::new(tokio::spawn(carrying));
+        Self { caller: stands_for.0, camera: stands_for.1, _carrying }
+    }
+}
+
+/// Where the SDP says that an end can be reached on this machine.
+fn loopback_address(sdp: &str) -> SocketAddr {
+    let found = sdp.lines().find_map(|line| {
+        let words: Vec<&str> = line.strip_prefix("a=candidate:")?.split(' ').collect();
+        let is_it = words[4] == "127.0.0.1" && words[2] == "udp";
+        is_it.then(|| format!("{}:{}", words[4], words[5]).parse().unwrap())
+    });
+    found.expect("no candidate on 127.0.0.1")
+}
+
+/// With this address in place of all others.
+fn only_at(sdp: &str, address: SocketAddr) -> String {
+    let candidate = format!("a=candidate:1 1 udp 2130706431 {} {} typ host", address.ip(), address.port());
+    let kept = sdp.lines().filter(|line| !line.starts_with("a=candidate:") && !line.starts_with("a=end-of-cand"));
+    kept.chain([candidate.as_str()]).map(|line| format!("{line}\r\n")).collect()
+}
+
+#[tokio::test]
+async fn a_call_that_loses_a_tenth_comes_about_says_everything_and_is_understood() {
+    let seed = clock::unix_now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let (ours, theirs) = (wanted(OPUS_FIRST), wanted(OPUS_FIRST));
+    let hubs = (ours.hub.clone(), theirs.hub.clone());
+    let mut caller = CameraPeer::offer(ours).await.unwrap();
+    caller.gathered(PATIENCE).await;
+    // The camera learns of the caller by its checks.
+    let mut camera =
+        CameraPeer::answer_to(theirs, &only_at(&caller.sdp(), "127.0.0.1:9".parse().unwrap())).await.unwrap();
+    camera.gathered(PATIENCE).await;
+    let way = LossyWay::between(loopback_address(&caller.sdp()), loopback_address(&camera.sdp()), 0.1, seed).await;
+    camera.add_candidate(&format!("candidate:2 1 udp 2130706431 127.0.0.1 {} typ host", way.caller.port())).await;
+    caller.answer(&only_at(&camera.sdp(), way.camera)).await.unwrap();
+    let (mut caller, mut camera) = (End::of(caller, hubs.0), End::of(camera, hubs.1));
+    tokio::join!(caller.opened(), camera.opened());
+    for n in 0..6_u8 {
+        caller.channel.send(Bytes::from(vec![n; 2_000])).await.unwrap();
+        assert_eq!(camera.hears().await, vec![n; 2_000]);
+        camera.channel.send(Bytes::from(vec![n; 20])).await.unwrap();
+        assert_eq!(caller.hears().await, vec![n; 20]);
+    }
+    let _takes = camera.peer.flow();
+    let mut at_the_camera = camera.hub.listen();
+    let hz = timeout(PATIENCE, heard(&mut caller.peer, &mut at_the_camera)).await.expect("nothing is heard");
+    assert!(hz.is_some_and(|hz| (hz - 440.0).abs() < 20.0), "{hz:?}");
 }
 
 /// A camera by hand, which says what it likes.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use doorstep::model::DeviceId;
-use doorstep::sim::wyze_cloud::{self, Device, RunningCloud, Settings};
+use doorstep::sim::wyze_cloud::{self, CloudEvent, Device, RunningCloud, SecondFactor, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::mosquitto::free_port;
@@ -27,9 +28,17 @@ async fn check(text: &str, options: &[&str]) -> Ended {
 
 /// With the configuration and the data in `folder`.
 async fn command(command: &str, folder: &TempDir, options: &[&str]) -> Ended {
+    start_with(command, folder, options).ends().await
+}
+
+fn start(command: &str, folder: &TempDir) -> Program {
+    start_with(command, folder, &[])
+}
+
+fn start_with(command: &str, folder: &TempDir, options: &[&str]) -> Program {
     let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
     let arguments = [command, "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    Program::start(arguments.iter().chain(options)).ends().await
+    Program::start(arguments.iter().chain(options))
 }
 
 /// A Wyze account with a doorbell that nobody has to reach, and two locks.
@@ -97,6 +106,56 @@ async fn check_names_the_door_whose_lock_there_is_not_and_the_one_that_cannot_be
         let said = format!("GW_BE1, its door: No account has listed the lock `{lock}`");
         assert_eq!(ended.said.contains(&said), !well, "{ended:?}");
     }
+}
+
+/// A cloud whose login takes a code by text message, and a configuration for it.
+async fn cloud_with_sms() -> (RunningCloud, DropGuard, TempDir) {
+    let stop = CancellationToken::new();
+    let devices = vec![Device::generate("GW_BE1", "GW_BE1", 1)];
+    let settings = Settings { devices, second_factor: SecondFactor::Sms, ..Settings::generate(1) };
+    let cloud = wyze_cloud::start(settings, stop.clone()).await.unwrap();
+    let (folder, _) = written(&account(&cloud, cloud.settings.password.expose(), ""));
+    (cloud, stop.drop_guard(), folder)
+}
+
+async fn sms(events: &mut broadcast::Receiver<CloudEvent>) -> String {
+    loop {
+        if let CloudEvent::SmsSent { code } = events.recv().await.unwrap() {
+            return code;
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_takes_the_code_of_a_text_message_and_the_login_is_kept() {
+    let (cloud, _stop, folder) = cloud_with_sms().await;
+    let mut events = cloud.events();
+    let mut check = start("check", &folder);
+    check.says("a place for the code", |line| line == "Type the code here, then press Enter.").await;
+    let code = sms(&mut events).await;
+    check.type_line("the code is").await;
+    check.says("what a code is", |line| line == "A code is 4 to 10 digits.").await;
+    let wrong = if code == "0000" { "1111" } else { "0000" };
+    check.type_line(wrong).await;
+    check.says("that it was refused", |line| line.contains("Wyze refused that code")).await;
+    let (half, rest) = code.split_at(3);
+    check.type_line(&format!(" {half} {rest} ")).await;
+    let ended = check.ends().await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(ended.said.ends_with("GW_BE1: reached"), "{ended:?}");
+    assert!(!format!("{ended:?}").contains(&code), "the code was repeated: {ended:?}");
+
+    let again = command("check", &folder, &[]).await;
+    assert_eq!((again.status.code(), again.said.as_str()), (Some(0), "GW_BE1: reached"), "{again:?}");
+}
+
+#[tokio::test]
+async fn check_waits_for_nobody_when_nobody_can_type() {
+    let (_cloud, _stop, folder) = cloud_with_sms().await;
+    let ended = start("check", &folder).without_input().ends().await;
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    assert!(ended.said.contains("Wyze has sent a code by SMS"), "{ended:?}");
+    assert!(ended.said.ends_with("No code was typed."), "{ended:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorstep::clock;
 use doorstep::config::{self, VivintEndpoints};
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::Retry;
@@ -424,10 +425,10 @@ async fn a_still_picture_is_fetched_without_the_token() {
     let mut happened = account.cloud.events();
     client.request_thumbnail(camera).await.unwrap();
     happens(&mut happened, "a picture", |event| matches!(event, CloudEvent::ThumbnailTaken { .. }).then_some(())).await;
-    let picture = client.thumbnail(camera, std::time::SystemTime::now()).await.unwrap();
+    let picture = client.thumbnail(camera, clock::unix_now()).await.unwrap();
     assert!(picture.starts_with(&[0xff, 0xd8]), "no JPEG");
     account.trouble(Fault::ServerError, "/images");
-    let error = client.thumbnail(camera, std::time::SystemTime::now()).await.unwrap_err();
+    let error = client.thumbnail(camera, clock::unix_now()).await.unwrap_err();
     assert!(matches!(error, CloudError::Trouble(_)) && !error.to_string().contains("Signature"), "{error}");
 }
 

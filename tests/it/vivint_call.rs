@@ -8,11 +8,12 @@ use bytes::Bytes;
 use doorstep::clock;
 use doorstep::config;
 use doorstep::doorbell::{ActionError, Question, TalkLine, VendorError};
-use doorstep::media::AudioFormat;
 use doorstep::media::convert::Converter;
+use doorstep::media::{AudioCodec, AudioFormat};
 use doorstep::proto::vivint::channel::Body;
 use doorstep::proto::vivint::signaling::SdpType;
 use doorstep::secret::Token;
+use doorstep::sim::vivint::doorbell::{self, Codec, Event};
 use doorstep::sim::vivint::{self, Command, Fault, RunningVivint, SecondFactor, Settings};
 use doorstep::store::Store;
 use doorstep::vendor::vivint::caller::Callers;
@@ -20,6 +21,7 @@ use doorstep::vendor::vivint::cloud::Cloud;
 use doorstep::vendor::vivint::devices::{Camera, Place};
 use doorstep::vendor::vivint::firebase::Firebase;
 use doorstep::vendor::vivint::talk;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -124,7 +126,7 @@ impl Press {
         timeout(PATIENCE, &mut self.answer).await.expect("nothing is answered").expect("an answer")
     }
 
-    async fn is_over(self) -> Result<(), VendorError> {
+    async fn ends(self) -> Result<(), VendorError> {
         timeout(PATIENCE, self.talk).await.expect("the talk goes on").unwrap()
     }
 }
@@ -201,8 +203,8 @@ async fn speech_is_heard_once_the_camera_listens_and_the_end_is_told() {
         let speaking = speak(talk_line);
         line.hears(format).await;
         hush(speaking).await;
-        line.is_left().await;
-        press.is_over().await.unwrap();
+        line.hears_farewell().await;
+        press.ends().await.unwrap();
         house.is_empty(&uid).await;
         let camera = house.hand.uuid.clone();
         assert!(!house.hand.tree.get(&house.hand.path(&camera)).is_null(), "the camera's node is not ours to empty");
@@ -218,8 +220,8 @@ async fn stopping_in_mid_call_is_told_to_the_camera() {
     let speaking = speak(press.opens().await);
     line.hears(AudioFormat::OPUS).await;
     press.stop.cancel();
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
     timeout(PATIENCE, speaking).await.expect("the line stays open").unwrap();
 }
 
@@ -234,7 +236,7 @@ async fn a_camera_that_hangs_up_ends_the_talk_within_a_second() {
     drop(line);
     timeout(PATIENCE, talk_line.audio.closed()).await.expect("the line stays open");
     assert!(hung_up.elapsed() < Duration::from_secs(1), "noticed after {:?}", hung_up.elapsed());
-    let error = press.is_over().await.unwrap_err();
+    let error = press.ends().await.unwrap_err();
     assert!(error.what.starts_with("The doorbell ended the talk. Somebody else of the household"), "{error}");
 }
 
@@ -267,8 +269,8 @@ async fn what_yesterdays_call_left_and_what_others_say_is_passed_over() {
     let mut line = house.hand.answers(&offer, BOTH).await;
     line.consents().await;
     drop(press.opens().await);
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
 }
 
 #[tokio::test]
@@ -283,8 +285,8 @@ async fn a_talk_outlives_the_database() {
         line.hears(AudioFormat::OPUS).await;
     }
     hush(speaking).await;
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
 }
 
 #[tokio::test]
@@ -299,8 +301,8 @@ async fn a_call_whose_database_was_lost_is_placed_anew() {
     let mut line = house.hand.answers(&again, BOTH).await;
     line.consents().await;
     drop(press.opens().await);
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
 }
 
 #[tokio::test]
@@ -320,8 +322,60 @@ async fn a_camera_that_calls_first_is_answered() {
     let speaking = speak(press.opens().await);
     line.hears(AudioFormat::OPUS).await;
     hush(speaking).await;
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
+}
+
+/// A talk with the virtual doorbell, from the press to the end, which measures what it hears.
+async fn talks_with_a_doorbell(codec: Codec, fault: Option<doorbell::Fault>) {
+    let house = House::start().await;
+    let uuid = house.hand.uuid.clone();
+    let settings = doorbell::Settings {
+        uuid,
+        system: house.sim.settings.panel,
+        tree: house.sim.tree(),
+        codec,
+        relay: None,
+        fault,
+    };
+    let doorbell = doorbell::start(settings, house.stop.child_token());
+    let mut happened = doorbell.events();
+    let mut press = house.press();
+    let speaking = speak(press.opens().await);
+    let mut broken = Vec::new();
+    let mut sound = None;
+    let told = async {
+        loop {
+            match happened.recv().await.unwrap() {
+                Event::TalkAudio { tone_hz: Some(hz), codec, .. } if (hz - 1_000.0).abs() < 20.0 => {
+                    sound = Some(codec);
+                    speaking.abort();
+                }
+                Event::Check { ok: false, name, .. } => broken.push(name),
+                Event::CallEnded { unheard, .. } => return unheard,
+                _ => {}
+            }
+        }
+    };
+    let unheard = timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{fault:?}: the call goes on"));
+    press.ends().await.unwrap();
+    let spoken = if codec == Codec::Opus { AudioCodec::Opus } else { AudioCodec::Pcmu };
+    assert_eq!((sound, unheard, &broken[..]), (Some(spoken), 0, &[][..]), "{codec:?}, {fault:?}");
+}
+
+#[tokio::test]
+async fn the_virtual_doorbell_hears_a_talk_from_its_consent_to_the_farewell() {
+    tokio::join!(talks_with_a_doorbell(Codec::Opus, None), talks_with_a_doorbell(Codec::Pcmu, None));
+}
+
+#[tokio::test]
+async fn a_talk_comes_about_however_the_doorbell_misbehaves() {
+    use doorbell::Fault::*;
+    let tolerable =
+        [LateAnswer, NoConsent, ConsentWithBody, NoPong, Pings, Stale, ForeignOffer, CandidateLineEnds, Garbage];
+    for faults in tolerable.chunks(5) {
+        join_all(faults.iter().map(|fault| talks_with_a_doorbell(Codec::Opus, Some(*fault)))).await;
+    }
 }
 
 #[tokio::test]
@@ -336,7 +390,7 @@ async fn a_camera_that_never_answers_is_told_of_before_the_press_is_given_up() {
         error.to_string(),
         "Calling the doorbell failed: the doorbell did not answer. Check its power and its Wi-Fi if this goes on."
     );
-    press.is_over().await.unwrap();
+    press.ends().await.unwrap();
     house.is_empty(&house.uid()).await;
 }
 
@@ -349,7 +403,7 @@ async fn an_answer_that_cannot_be_read_is_told() {
     house.hand.tells(&uid, house.hand.sdp(SdpType::Answer, "v=0\r\n".to_owned(), offer.transaction_uuid));
     let error = press.is_answered().await.unwrap_err();
     assert!(error.to_string().starts_with("Calling the doorbell failed: "), "{error}");
-    press.is_over().await.unwrap();
+    press.ends().await.unwrap();
 }
 
 #[tokio::test]
@@ -361,17 +415,17 @@ async fn who_presses_while_another_talks_is_told_that_it_is_busy() {
     let talk_line = press.opens().await;
     let mut second = house.press();
     assert_eq!(second.is_answered().await.unwrap_err(), ActionError::Busy);
-    second.is_over().await.unwrap();
+    second.ends().await.unwrap();
     drop(talk_line);
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
     // And then it is free.
     let mut third = house.press();
     let mut line = house.hand.picks_up(&house.uid(), BOTH).await;
     line.consents().await;
     drop(third.opens().await);
-    line.is_left().await;
-    third.is_over().await.unwrap();
+    line.hears_farewell().await;
+    third.ends().await.unwrap();
 }
 
 #[tokio::test]
@@ -449,8 +503,8 @@ async fn a_warm_press_needs_an_offer_and_ice_only() {
     drop(press.opens().await);
     println!("from the press to an open speaker: {:?}", pressed.elapsed());
     assert_eq!((house.sim.counts().exchanges, house.sim.counts().connections), before);
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
 }
 
 #[tokio::test]
@@ -467,8 +521,8 @@ async fn a_call_comes_about_and_ends_well_under_loss() {
         line.hears(AudioFormat::OPUS).await;
     }
     hush(speaking).await;
-    line.is_left().await;
-    press.is_over().await.unwrap();
+    line.hears_farewell().await;
+    press.ends().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -483,8 +537,8 @@ async fn a_hundred_calls_leave_no_task_and_no_socket_behind() {
         let mut line = house.hand.picks_up(&house.uid(), BOTH).await;
         line.consents().await;
         drop(press.opens().await);
-        line.is_left().await;
-        press.is_over().await.unwrap();
+        line.hears_farewell().await;
+        press.ends().await.unwrap();
     }
     let all_gone = async {
         while sockets() > before.0 || tasks() > before.1 {

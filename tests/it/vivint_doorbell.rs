@@ -93,6 +93,14 @@ impl House {
         App::of(peer).await
     }
 
+    /// Lets the app speak until it is heard.
+    async fn hears(&mut self, app: &mut App) {
+        tokio::select! {
+            _codec = self.happens("tone", hears_the_tone) => {}
+            () = app.speaks(u32::MAX) => {}
+        }
+    }
+
     /// The rules that were broken so far.
     fn broken(&mut self) -> Vec<&'static str> {
         self.seen.extend(std::iter::from_fn(|| self.happened.try_recv().ok()));
@@ -204,9 +212,8 @@ async fn a_talk_is_heard_from_its_start_to_its_end_and_neither_before_nor_after(
             Event::TalkStarted { unheard, .. } => Some(*unheard),
             _ => None,
         };
-        let unheard = house.happens("talk", started).await;
-        assert!((1..=20).contains(&unheard), "{unheard} packets came before the talk");
-        app.speaks(60).await;
+        let before = house.happens("talk", started).await;
+        app.speaks(80).await;
         assert_eq!(house.happens("tone", hears_the_tone).await, name);
         app.says(END).await;
         app.hears(ENDED).await;
@@ -215,12 +222,13 @@ async fn a_talk_is_heard_from_its_start_to_its_end_and_neither_before_nor_after(
             _ => None,
         };
         let frames = house.happens("end of the talk", ended).await;
-        assert!((50..=60).contains(&frames), "{frames} packets were heard");
         app.speaks(10).await;
         drop(app);
-        let (why, unheard) = house.happens("end of the call", call_ended).await;
+        let (why, after) = house.happens("end of the call", call_ended).await;
         assert_eq!(why, "the app hung up");
-        assert!((1..=20).contains(&unheard), "{unheard} packets came after the talk");
+        // A message may overtake a few packets, and the last ones may be on their way still.
+        let fits = before > 0 && (65..95).contains(&frames) && after > 0 && before + frames + after <= 110;
+        assert!(fits, "{before} packets of 20 came before the talk, {frames} of 80 in it, {after} of 10 behind it");
         assert_eq!(house.broken(), [""; 0]);
     }
 }
@@ -258,8 +266,7 @@ async fn each_fault_of_a_consent_is_seen_by_the_app() {
             app.hears(message).await;
         }
         // It talks all the same.
-        app.speaks(60).await;
-        house.happens("tone", hears_the_tone).await;
+        house.hears(&mut app).await;
         app.says(END).await;
         app.hears(ENDED).await;
     }
@@ -348,8 +355,7 @@ async fn it_can_offer_first_and_be_answered() {
     let mut app = App::of(peer).await;
     app.says(START).await;
     app.hears(STARTED).await;
-    app.speaks(60).await;
-    house.happens("tone", hears_the_tone).await;
+    house.hears(&mut app).await;
 }
 
 #[tokio::test]

@@ -53,9 +53,9 @@ impl House {
             }
         });
         let lock = lock.await.expect("the lock is not listed");
-        let doorbell = DeviceId::parse("vivint_doorbell").unwrap();
         let kind = if device == GARAGE { DoorKind::Garage } else { DoorKind::Lock };
-        let settings = door::Settings { doorbell, kind, lock: id, secret: None };
+        let settings =
+            door::Settings { doorbell: DeviceId::parse("vivint_doorbell").unwrap(), kind, lock: id, secret: None };
         let folder = account.folder.path().join("door");
         let door = Door::new(settings, locks, Arc::new(Audit::open(&folder)), Store::open(&folder).unwrap());
         let house = Self { account, device, door, lock, _stop: stop.drop_guard() };

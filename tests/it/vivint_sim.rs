@@ -351,6 +351,9 @@ async fn faults_of_http_show_where_they_are_told_to() {
     hand.obey("fault bad_json /api");
     let cut = hand.api("GET", "authuser", "").await;
     assert!(cut.status == 200 && cut.body.starts_with('{') && serde_json::from_str::<Value>(&cut.body).is_err());
+    hand.misbehave(Fault::CodeDemanded);
+    let demanded = hand.api("GET", "authuser", "").await;
+    assert_eq!((demanded.status, demanded.json()["msg"].as_str()), (403, Some("Multi-factor authentication required")));
     hand.obey("fault wrong_types /api");
     assert!(hand.get("authuser").await.is_array());
     hand.obey("fault none");

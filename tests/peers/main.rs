@@ -11,9 +11,11 @@ mod doorstep;
 mod ffmpeg;
 #[path = "firebase-sdk/mod.rs"]
 mod firebase_sdk;
+mod firebase;
 mod go2rtc;
 mod http;
 mod rtsp;
+mod turn;
 mod vivint;
 mod wait;
 mod wav;
@@ -32,6 +34,11 @@ fn main() -> ExitCode {
         (wyze::tests(), wyze::missing()),
         (vivint::tests(), vivint::missing()),
         (firebase_sdk::tests(), firebase_sdk::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (turn::tests(), turn::missing()),
+        (aiortc::tests(), aiortc::missing()),
+        (firebase::tests(), firebase::missing()),
+        (wyze::tests(), wyze::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));

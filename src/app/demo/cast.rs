@@ -1,4 +1,4 @@
-//! The doorbells of the demo: what they are, and what their owner would say of them.
+//! The Wyze doorbells of the demo: what they are, and what their owner would say of them.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Kind;
 use crate::media::{AudioCodec, AudioFormat};
 use crate::model::DeviceId;
 use crate::secret::Enr;
@@ -16,6 +15,14 @@ use crate::sim::wyze_cloud::{Device, Stream};
 
 /// What a virtual doorbell tells, as a line of JSON.
 pub(super) type News = (DeviceId, serde_json::Value);
+
+/// How a doorbell is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    TutkOld,
+    TutkNew,
+    Webrtc,
+}
 
 /// A virtual camera behind a doorbell's name.
 pub(super) struct VirtualDoorbell {
@@ -40,11 +47,11 @@ impl VirtualDoorbell {
         let (name, mac) = match kind {
             Kind::TutkOld => ("Front Door", "D03F27A1B2C3"),
             Kind::TutkNew => ("Garden Gate", "D03F27D4E5F6"),
-            Kind::WyzeWebrtc => ("Side Entrance", "GW_BE1_D03F27778899"),
+            Kind::Webrtc => ("Side Entrance", "GW_BE1_D03F27778899"),
         };
         let camera = match kind {
             Kind::TutkOld | Kind::TutkNew => Camera::Tutk(tutk_camera::start(settings(kind, mac)?, stop).await?),
-            Kind::WyzeWebrtc => Camera::Called(Arc::new(
+            Kind::Webrtc => Camera::Called(Arc::new(
                 kvs_camera::start(kvs_camera::Settings { channel: mac.to_owned(), ..Default::default() }, stop).await?,
             )),
         };

@@ -4,12 +4,10 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::account::Account;
-use super::cast::{News, VirtualDoorbell};
+use super::Houses;
+use super::cast::News;
 use crate::app::report;
-use crate::config;
 use crate::model::DeviceId;
-use crate::mqtt::ButtonClient;
 use crate::sim::console::stdin_lines;
 
 /// Lines of output that wait; more of them hold up the tellers, which lose the oldest events then.
@@ -18,25 +16,18 @@ const LINES: usize = 64;
 /// The demo's terminal: `ring`, `motion`, `offline`, `online`, `fault NAME`, each followed by an id or for the
 /// first doorbell; `quit`.
 pub(super) struct Console {
-    cast: Vec<VirtualDoorbell>,
-    account: Account,
-    button: ButtonClient,
+    houses: Houses,
 }
 
 impl Console {
-    pub(super) fn new(broker: &config::Mqtt, cast: Vec<VirtualDoorbell>, account: Account) -> Self {
-        Self { button: ButtonClient::start(broker), cast, account }
-    }
-
-    pub(super) fn ids(&self) -> Vec<&str> {
-        self.cast.iter().map(|doorbell| doorbell.id.as_str()).collect()
+    pub(super) fn new(houses: Houses) -> Self {
+        Self { houses }
     }
 
     /// Returns on `quit`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         let (happened, mut news) = mpsc::channel(LINES);
-        self.cast.iter().for_each(|doorbell| doorbell.tell(happened.clone()));
-        self.account.tell(happened);
+        self.houses.tell(&happened);
         let mut lines = stdin_lines();
         let mut terminal = true;
         loop {
@@ -56,28 +47,13 @@ impl Console {
     }
 
     async fn obey(&self, line: &str) {
-        let Some(first) = self.cast.first() else { return };
-        let named = self.cast.iter().find(|doorbell| line.split(' ').any(|word| word == doorbell.id.as_str()));
-        let doorbell = named.unwrap_or(first);
-        let words: Vec<&str> = line.split_whitespace().filter(|word| *word != doorbell.id.as_str()).collect();
-        match words[..] {
-            ["ring"] => self.ring(doorbell),
-            ["motion"] => self.account.motion(doorbell),
-            _ => {
-                if let Err(commands) = doorbell.obey(&words.join(" ")).await {
-                    say(&serde_json::json!({"event": "bad_command", "line": line, "reason": commands}));
-                }
-            }
+        let ids = self.houses.ids();
+        let named = ids.iter().find(|id| line.split(' ').any(|word| word == id.as_str()));
+        let Some(id) = named.or(ids.first()) else { return };
+        let words: Vec<&str> = line.split_whitespace().filter(|word| *word != id.as_str()).collect();
+        if let Err(commands) = self.houses.obey(id, &words.join(" ")).await {
+            say(&serde_json::json!({"event": "bad_command", "line": line, "reason": commands}));
         }
-    }
-
-    /// The cloud hears of every press, a while later; a wired button says so at once, as a relay beside a real
-    /// chime would.
-    fn ring(&self, doorbell: &VirtualDoorbell) {
-        if let Some(topic) = doorbell.button_topic() {
-            self.button.press(&topic, "ON");
-        }
-        self.account.ring(doorbell);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The data channel over which camera and app command each other, beside sound and picture.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
@@ -105,6 +106,20 @@ impl Control {
         };
         let _carrying = AbortOnDropHandle::new(tokio::spawn(carrying.in_current_span()));
         (Self { line: line.clone(), _carrying }, Channel { line, messages })
+    }
+
+    /// Closes the channel, and gives the other side a moment to hear of it. The engine's own good-bye is not heard over
+    /// a relay, which it gives up first (`webrtc` 0.21.1).
+    pub(super) async fn close(self) {
+        const MOMENT: Duration = Duration::from_millis(200);
+        let open = match &*self.line.borrow() {
+            Line::Open(channel) => Some(channel.clone()),
+            _ => None,
+        };
+        if let Some(channel) = open {
+            let _over = channel.close().await;
+            let _heard = tokio::time::timeout(MOMENT, self.closed()).await;
+        }
     }
 
     /// Resolves when the channel is closed.

@@ -49,12 +49,18 @@ pub(super) async fn over(mut state: watch::Receiver<RTCPeerConnectionState>) {
     let _over = state.wait_for(|state| matches!(state, Failed | Closed)).await;
 }
 
-/// Until the camera has said good-bye. The engine's connection stays "connected" then: a data channel is told at
-/// once that it is closed; without one DTLS must be looked at.
-pub(super) async fn hung_up(connection: &dyn PeerConnection, control: Option<impl Future<Output = ()>>) {
-    match control {
-        Some(closed) => closed.await,
-        None => dtls_closed(connection).await,
+/// Until the camera has said good-bye. The engine's connection stays "connected" then: an open data channel is told at
+/// once that it is closed; without one, DTLS must be looked at.
+pub(super) async fn hung_up(connection: &dyn PeerConnection, channel_closed: Option<impl Future<Output = ()>>) {
+    let channel_closed = async move {
+        match channel_closed {
+            Some(closed) => closed.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = channel_closed => {}
+        () = dtls_closed(connection) => {}
     }
 }
 

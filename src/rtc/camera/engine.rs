@@ -109,7 +109,7 @@ pub(super) async fn connection(
         .with_configuration(ways(wanted))
         .with_media_engine(media)
         .with_interceptor_registry(registry)
-        .with_setting_engine(settings())
+        .with_setting_engine(settings(wanted.relay_only))
         .with_handler(Arc::new(events))
         .with_udp_addrs(sockets(wanted.loopback))
         .with_data_channel_send_buffer_limit(UNSENT)
@@ -144,8 +144,11 @@ fn ways(wanted: &Wanted<'_>) -> webrtc::peer_connection::RTCConfiguration {
         .build()
 }
 
-fn settings() -> SettingEngine {
+fn settings(relay_only: bool) -> SettingEngine {
+    // 2 s are given to better ways before one over a relay is taken. Here there are no better ones.
+    let relay_wait = if relay_only { Duration::ZERO } else { Duration::from_secs(2) };
     SettingEngineBuilder::new()
+        .with_relay_acceptance_min_wait(Some(relay_wait))
         // A camera that has vanished is noticed after 2 s; one that has not been reached yet has 2 s and 8 s.
         .with_ice_timeouts(Some(Duration::from_secs(2)), Some(Duration::from_secs(8)), Some(Duration::from_millis(500)))
         // As often as RFC 8445 §14.2 would have it: a way is taken with the second check. For 10 s, since a camera's

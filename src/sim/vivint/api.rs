@@ -14,6 +14,10 @@ use super::{Event, Fault, images};
 /// Everything below `/api/`.
 pub(super) fn answer(world: &mut World, call: &Call, path: &str) -> Result<Reply, Refusal> {
     world.tokens.check(Purpose::Access, call.bearer()).map_err(|_| Refusal::unauthorized())?;
+    if world.has(Fault::CodeDemanded) {
+        let why = "Multi-factor authentication required";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, &json!({"msg": why}), why));
+    }
     let (panel, partition) = (world.settings.panel.to_string(), Settings::PARTITION.to_string());
     let segments: Vec<&str> = path.split('/').collect();
     match (call.method.as_str(), segments.as_slice()) {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::doorbell;
 use super::fault::Trouble;
 use crate::secret::Password;
 use crate::sim::rtsp::RtspCommand;
@@ -52,6 +53,15 @@ pub enum Command {
     Expire,
     /// Misbehaves from now on; `None` for no more, of anything.
     Trouble(Option<Trouble>),
+    /// A doorbell calls the account's app by itself (§8).
+    Call {
+        device: Option<i64>,
+    },
+    /// The doorbells that take calls, this one or all.
+    Doorbell {
+        device: Option<i64>,
+        command: doorbell::Command,
+    },
     /// The RTSP servers of this camera, or of all.
     Pictures {
         device: Option<i64>,
@@ -61,7 +71,8 @@ pub enum Command {
 
 const COMMANDS: &str = "commands: `ring [ID]`, `motion [ID]`, `picture [ID]`, `lock [ID]`, `unlock [ID]`, \
     `open [ID]`, `close [ID]`, `offline [ID]`, `online [ID]`, `push JSON`, `rename ID NAME`, `remove ID`, \
-    `password NEW`, `rotate`, `expire`, `fault NAME [/PATH]`, `fault rtsp NAME`, `fault none`, `quit`";
+    `password NEW`, `rotate`, `expire`, `fault NAME [/PATH]`, `fault rtsp NAME`, \
+    `fault call NAME`, `fault none`, `call [ID]`, `hang_up [ID]`, `quit`";
 
 /// One command; `None` for an empty line.
 ///
@@ -89,6 +100,12 @@ pub fn parse(line: &str) -> Result<Option<Command>, String> {
         "rotate" if rest.is_empty() => Command::Rotate,
         "expire" if rest.is_empty() => Command::Expire,
         "fault" if rest == "none" => Command::Trouble(None),
+        "call" => Command::Call { device: device()? },
+        "hang_up" => Command::Doorbell { device: device()?, command: doorbell::Command::HangUp },
+        "fault" if first == "call" => {
+            let fault = second.trim().parse().map_err(|error| format!("{error}"))?;
+            Command::Doorbell { device: None, command: doorbell::Command::Fault(Some(fault)) }
+        }
         "fault" if first == "rtsp" => {
             let fault = second.trim().parse().map_err(|error| format!("{error}"))?;
             Command::Pictures { device: None, command: RtspCommand::Fault(Some(fault)) }
@@ -121,6 +138,10 @@ mod tests {
         assert!(heard("fault stall /api").contains(&format!("{trouble:?}")));
         assert!(parse("").unwrap().is_none());
         assert!(heard("fault rtsp deaf").contains("Fault(Some(Deaf))"));
+        assert!(heard("fault call no-answer").contains("Fault(Some(NoAnswer))"));
+        assert!(parse("fault call").is_err());
+        assert_eq!(heard("call 27"), "Call { device: Some(27) }");
+        assert_eq!(heard("hang_up"), "Doorbell { device: None, command: HangUp }");
         for mistake in
             ["fault rtsp dead", "jump", "remove", "rename 27", "ring bell", "push {", "fault", "password", "expire now"]
         {

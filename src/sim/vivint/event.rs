@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::doorbell;
 use super::pictures::Place;
 use crate::sim::rtsp::RtspEvent;
 
@@ -113,6 +114,13 @@ pub enum Event {
     Fault {
         name: &'static str,
     },
+    /// Something happened to a doorbell in calls.
+    #[serde(untagged)]
+    Call {
+        device: i64,
+        #[serde(flatten)]
+        event: doorbell::Event,
+    },
     /// Something happened at an RTSP server of a camera.
     #[serde(untagged)]
     Pictures {
@@ -148,6 +156,8 @@ pub struct Counts {
     pub door_closes: u64,
     pub thumbnails_asked: u64,
     pub thumbnails_read: u64,
+    /// Talks that a doorbell agreed to.
+    pub talks: u64,
     pub refused: u64,
 }
 
@@ -170,6 +180,7 @@ impl Counts {
             Event::DoorClosing { .. } => &mut self.door_closes,
             Event::ThumbnailAsked { .. } => &mut self.thumbnails_asked,
             Event::ThumbnailRead { .. } => &mut self.thumbnails_read,
+            Event::Call { event: doorbell::Event::TalkStarted { .. }, .. } => &mut self.talks,
             Event::Refused { .. } => &mut self.refused,
             _ => return,
         };

@@ -28,6 +28,8 @@ pub enum Fault {
     RefreshRevoked,
     /// A refresh gives no new refresh token; the old one stays good.
     RefreshKept,
+    /// The API lets nobody in who has not given a code, whoever has.
+    CodeDemanded,
     /// The account has no message channel.
     NoMessageChannel,
     /// The account's user is a list of one.
@@ -57,7 +59,7 @@ pub enum Fault {
     NoClaims,
     /// Custom tokens name no device.
     NotListed,
-    /// The database redirects before its hello, once for each client host.
+    /// The database redirects who calls it by another name than `localhost`, before its hello.
     Redirect,
     /// The hello comes after 3 s.
     LateHello,
@@ -100,7 +102,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [(Self, &str); 45] = [
+    pub const ALL: [(Self, &str); 46] = [
         (Self::ServerError, "500"),
         (Self::TooMany, "429"),
         (Self::Blocked, "403_html"),
@@ -112,6 +114,7 @@ impl Fault {
         (Self::CodeServerError, "code_500"),
         (Self::RefreshRevoked, "refresh_revoked"),
         (Self::RefreshKept, "refresh_kept"),
+        (Self::CodeDemanded, "code_demanded"),
         (Self::NoMessageChannel, "no_message_channel"),
         (Self::UserList, "user_list"),
         (Self::WrongTypes, "wrong_types"),

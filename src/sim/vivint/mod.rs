@@ -9,6 +9,7 @@ mod command;
 mod database;
 mod devices;
 pub mod doorbell;
+mod doorbells;
 mod event;
 mod fault;
 mod firebase;
@@ -39,6 +40,7 @@ pub use fault::{Fault, Trouble, UnknownFault};
 pub use pictures::Place;
 pub use settings::{PanelLogin, SecondFactor, Settings};
 
+use doorbells::Doorbells;
 use pictures::Pictures;
 use tree::Tree;
 use world::Cloud;
@@ -52,13 +54,19 @@ pub struct RunningVivint {
     pub settings: Settings,
     cloud: Arc<Cloud>,
     pictures: Pictures,
+    doorbells: Doorbells,
     task: JoinHandle<()>,
 }
 
-/// No device of the account has this id and is of the kind that a command is for.
+/// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the account has no device `{0}` that does this")]
-pub struct NoSuchDevice(i64);
+pub enum NotObeyed {
+    /// It has none with this id that is of the right kind.
+    #[error("the account has no device `{0}` that does this")]
+    NoSuchDevice(i64),
+    #[error("the doorbell `{0}` has too much to do")]
+    Busy(i64),
+}
 
 impl RunningVivint {
     /// What stands in for the address of each host: Vivint's, PubNub's and Google's.
@@ -94,18 +102,27 @@ impl RunningVivint {
     /// Carries out a command at once.
     ///
     /// # Errors
-    /// When it names a device that the account does not have.
-    pub fn obey(&self, command: Command) -> Result<(), NoSuchDevice> {
+    /// When it names a device that the account does not have, or a doorbell has too many commands waiting.
+    pub fn obey(&self, command: Command) -> Result<(), NotObeyed> {
         self.cloud.obey(command.clone())?;
         match command {
             Command::Pictures { device, command } => self.pictures.obey(device, &command),
+            Command::Doorbell { device, command } => self.doorbells.obey(device, &command)?,
+            Command::Call { device } => {
+                let app = self.settings.uid.clone();
+                self.doorbells.obey(device, &doorbell::Command::Offer { app })?;
+            }
             Command::Rotate => self.pictures.rotate(&self.panel_login().password),
             Command::Online { device: Some(device), online } => {
                 self.pictures.obey(Some(device), &RtspCommand::HangUp);
                 let fault = if online { None } else { Some(rtsp::Fault::Deaf) };
                 self.pictures.obey(Some(device), &RtspCommand::Fault(fault));
+                self.doorbells.reach(device, online)?;
             }
-            Command::Trouble(None) => self.pictures.obey(None, &RtspCommand::Fault(None)),
+            Command::Trouble(None) => {
+                self.pictures.obey(None, &RtspCommand::Fault(None));
+                self.doorbells.obey(None, &doorbell::Command::Fault(None))?;
+            }
             _ => {}
         }
         Ok(())
@@ -115,6 +132,7 @@ impl RunningVivint {
     pub async fn stopped(self) {
         // A panic has been reported where it happened.
         let _ = self.task.await;
+        self.doorbells.stopped().await;
         self.pictures.stopped().await;
     }
 }
@@ -132,13 +150,14 @@ pub async fn start(mut settings: Settings, stop: CancellationToken) -> io::Resul
     let address = listener.local_addr()?;
     let cloud = Arc::new(Cloud::new(settings.clone(), format!("http://{address}")));
     pictures.report(&cloud, &stop);
+    let doorbells = Doorbells::start(&settings, &cloud, &stop);
     let serving = server::serve(listener, Arc::clone(&cloud), stop.clone());
     let agenda = keep_agenda(Arc::clone(&cloud), stop);
     let task = tokio::spawn(async move {
         tokio::join!(serving, agenda);
     });
     guard.disarm();
-    Ok(RunningVivint { address, settings, cloud, pictures, task })
+    Ok(RunningVivint { address, settings, cloud, pictures, doorbells, task })
 }
 
 /// Lets bolts, doors and pictures arrive in their time.

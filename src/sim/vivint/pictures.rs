@@ -5,7 +5,6 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::Event;
@@ -63,22 +62,12 @@ impl Pictures {
     /// Passes on what happens at the servers, until `stop`.
     pub(super) fn report(&self, cloud: &Arc<Cloud>, stop: &CancellationToken) {
         for server in &self.servers {
-            let (device, place, cloud) = (server.device, server.place, Arc::clone(cloud));
-            let mut events = server.running.events();
-            let reporting = async move {
-                loop {
-                    match events.recv().await {
-                        Ok(event) => cloud.world().tell(Event::Pictures { device, place, event }),
-                        Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return,
-                    }
-                }
-            };
-            tokio::spawn(stop.clone().run_until_cancelled_owned(reporting));
+            let (device, place) = (server.device, server.place);
+            cloud.report(server.running.events(), stop, move |event| Event::Pictures { device, place, event });
         }
     }
 
-    /// Tells the servers of one camera, or of all.
+    /// Tells the servers of one camera, or of all; a device that has none is no mistake.
     pub(super) fn obey(&self, device: Option<i64>, command: &RtspCommand) {
         let wanted = self.servers.iter().filter(|server| device.is_none_or(|device| server.device == device));
         wanted.for_each(|server| server.running.obey(command.clone()));

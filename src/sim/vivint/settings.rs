@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::devices::Device;
 use super::fault::Trouble;
+use crate::rtc::camera::IceServer;
 use crate::secret::{Email, Password, Token};
 use crate::sim::lossy_link::Dice;
 use crate::sim::made_up::{LETTERS, LETTERS_AND_DIGITS, text};
@@ -63,8 +64,8 @@ pub struct Settings {
     pub exposure: Duration,
     /// How long a subscriber is held when nothing happens; 5 minutes at PubNub.
     pub long_poll: Duration,
-    /// Of the addresses that Firebase tokens name and the database redirects to, in place of the listener's own.
-    pub database: Option<String>,
+    /// A TURN server through which all calls must go; `None` for doorbells that can be reached directly.
+    pub relay: Option<IceServer>,
     /// How it misbehaves from the start.
     pub trouble: Option<Trouble>,
 }
@@ -94,7 +95,7 @@ impl Settings {
             travel: Duration::from_secs(2),
             exposure: Duration::from_secs(1),
             long_poll: Duration::from_secs(280),
-            database: None,
+            relay: None,
             trouble: None,
         }
     }

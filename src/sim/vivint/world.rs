@@ -1,11 +1,13 @@
 //! All that changes in a cloud, and the table of what it answers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::command::Command;
@@ -17,7 +19,7 @@ use super::reply::{Refusal, Reply};
 use super::settings::Settings;
 use super::tokens::{Purpose, Tokens};
 use super::tree::Tree;
-use super::{Counts, Event, NoSuchDevice, api, firebase, images, login, pubnub};
+use super::{Counts, Event, NotObeyed, api, firebase, images, login, pubnub};
 use crate::clock::{self, Instant};
 use crate::secret::Password;
 use crate::sim::made_up::random_hex;
@@ -100,9 +102,29 @@ impl Cloud {
         answer
     }
 
+    /// Passes on what happens elsewhere in the account, until `stop`.
+    pub(super) fn report<E: Clone + Send + 'static>(
+        self: &Arc<Self>,
+        mut events: broadcast::Receiver<E>,
+        stop: &CancellationToken,
+        named: impl Fn(E) -> Event + Send + 'static,
+    ) {
+        let cloud = Arc::clone(self);
+        let reporting = async move {
+            loop {
+                match events.recv().await {
+                    Ok(event) => cloud.world().tell(named(event)),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(reporting));
+    }
+
     /// # Errors
     /// When the command names a device that the account does not have.
-    pub(super) fn obey(&self, command: Command) -> Result<(), NoSuchDevice> {
+    pub(super) fn obey(&self, command: Command) -> Result<(), NotObeyed> {
         let incident = match &command {
             Command::Trouble(trouble) => Some(trouble.as_ref().map(|trouble| trouble.fault)),
             _ => None,
@@ -145,8 +167,7 @@ impl World {
 
     /// Where the tokens say that the database is.
     pub(super) fn database(&self) -> String {
-        let database = self.settings.database.as_ref();
-        database.cloned().unwrap_or_else(|| format!("{}/?ns=virtual", self.origin))
+        format!("{}/?ns=virtual", self.origin)
     }
 
     fn devices(&self) -> impl Iterator<Item = &Value> {
@@ -178,7 +199,7 @@ impl World {
         }));
     }
 
-    pub(super) fn obey(&mut self, command: Command) -> Result<(), NoSuchDevice> {
+    pub(super) fn obey(&mut self, command: Command) -> Result<(), NotObeyed> {
         match command {
             Command::Ring { device } => self.ring(device)?,
             Command::Motion { device } => {
@@ -199,7 +220,7 @@ impl World {
                 self.move_door(device, open);
             }
             Command::Online { device: Some(device), online } => {
-                self.record(device).ok_or(NoSuchDevice(device))?;
+                self.record(device).ok_or(NotObeyed::NoSuchDevice(device))?;
                 self.update(device, json!({"_id": device, "ol": online}));
                 self.tell(if online { Event::DeviceOnline { device } } else { Event::DeviceOffline { device } });
             }
@@ -207,7 +228,7 @@ impl World {
             Command::Online { device: None, .. } => {}
             Command::Push(delta) => self.tell_delta("u", delta),
             Command::Remove { device } => {
-                self.record(device).ok_or(NoSuchDevice(device))?;
+                self.record(device).ok_or(NotObeyed::NoSuchDevice(device))?;
                 if let Some(devices) = self.system["system"]["par"][0]["d"].as_array_mut() {
                     devices.retain(|record| record["_id"] != device);
                 }
@@ -215,7 +236,7 @@ impl World {
                 self.tell(Event::Removed { device });
             }
             Command::Rename { device, name } => {
-                self.record(device).ok_or(NoSuchDevice(device))?;
+                self.record(device).ok_or(NotObeyed::NoSuchDevice(device))?;
                 self.update(device, json!({"_id": device, "n": name}));
             }
             Command::Password(password) => self.settings.password = password,
@@ -228,24 +249,24 @@ impl World {
                 self.tell(Event::Expired);
             }
             Command::Trouble(trouble) => self.begin(trouble),
-            // The RTSP servers' business.
-            Command::Pictures { .. } => {}
+            // The cameras' business.
+            Command::Pictures { .. } | Command::Doorbell { .. } | Command::Call { .. } => {}
         }
         Ok(())
     }
 
     /// The id and `act` of this device, or of the first of this type; cameras that ring come first.
-    fn chosen(&self, device: Option<i64>, kind: &str) -> Result<(i64, String), NoSuchDevice> {
+    fn chosen(&self, device: Option<i64>, kind: &str) -> Result<(i64, String), NotObeyed> {
         let mut of_kind = self.devices().filter(|record| record["t"] == kind);
         let found = match device {
             Some(id) => of_kind.find(|record| record["_id"] == id),
             None => of_kind.next(),
         };
-        let record = found.ok_or(NoSuchDevice(device.unwrap_or_default()))?;
+        let record = found.ok_or(NotObeyed::NoSuchDevice(device.unwrap_or_default()))?;
         Ok((record["_id"].as_i64().unwrap_or_default(), record["act"].as_str().unwrap_or_default().to_owned()))
     }
 
-    fn ring(&mut self, device: Option<i64>) -> Result<(), NoSuchDevice> {
+    fn ring(&mut self, device: Option<i64>) -> Result<(), NotObeyed> {
         let (device, act) = self.chosen(device, "camera_device")?;
         // Older models say it with a truth value.
         let pressed = if act.starts_with("vivint_") { json!(1) } else { json!(true) };

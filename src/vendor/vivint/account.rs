@@ -47,8 +47,8 @@ impl Account {
     }
 
     /// For the next start.
-    fn keep(&self, systems: &Systems) {
-        if let Err(error) = self.store.put(&self.key, &systems.to_keep()) {
+    fn keep(&self, listing: &Value) {
+        if let Err(error) = self.store.put(&self.key, listing) {
             tracing::warn!(%error, "the list of devices was not kept for the next start");
         }
     }
@@ -252,7 +252,9 @@ impl Lister<'_> {
     }
 
     async fn take(&mut self) {
-        self.vivint.account.keep(&self.vivint.known.borrow());
+        // Let go of before the disk is waited for: rings need it.
+        let listing = self.vivint.known.borrow().to_keep();
+        self.vivint.account.keep(&listing);
         let found = self.vivint.found();
         let devices = found.len();
         self.desk.bring(found).await;

@@ -189,22 +189,30 @@ impl Kept {
 
     /// Until one side hangs up. The database may go: media that flow are not touched by that.
     async fn run(mut self, stop: CancellationToken) -> CallError {
-        let mut pings = interval_at(clock::now(), Self::PING_EVERY);
+        let mut pings = interval_at(clock::now() + Self::PING_EVERY, Self::PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut media = self.peer.flow();
+        // The first one comes before anything else is said (vivint reference §5).
+        if let Err(error) = self.ping().await {
+            return error;
+        }
         let ending = loop {
             let outcome = tokio::select! {
+                // Speech before words: what was spoken is heard before the talk is ended. Both before what the
+                // camera says, which may be without an end.
+                biased;
                 () = stop.cancelled() => break CallError::Ended(Ending::HungUp),
                 ending = &mut media => return CallError::Ended(ending.unwrap_or(Ending::HungUp)),
-                Some(body) = self.saying.recv() => self.say(&body).await,
-                message = self.channel.next() => match message {
-                    Some(message) => self.take(message).await,
-                    None => break CallError::Ended(Ending::HungUp),
-                },
                 Some(piece) = self.pieces.recv() => {
                     self.peer.speak(piece).await;
                     Ok(())
                 }
+                Some(body) = self.saying.recv() => self.say(&body).await,
+                _ = pings.tick() => self.ping().await,
+                message = self.channel.next() => match message {
+                    Some(message) => self.take(message).await,
+                    None => break CallError::Ended(Ending::HungUp),
+                },
                 candidate = self.signals.candidate() => {
                     self.peer.add_candidate(&candidate).await;
                     Ok(())
@@ -213,7 +221,6 @@ impl Kept {
                     self.signals.tell_candidate(&candidate);
                     Ok(())
                 }
-                _ = pings.tick() => self.ping().await,
             };
             if let Err(error) = outcome {
                 break error;

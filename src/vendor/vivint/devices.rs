@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 use url::Url;
 
-use super::VENDOR;
+use super::{VENDOR, models};
 use crate::config::DoorbellOverride;
 use crate::model::{Capability, DeviceId, DeviceInfo, Found, LockState, Role};
 use crate::proto::vivint::realtime::Object;
@@ -249,10 +249,12 @@ fn garage_door(state: i64) -> Option<LockState> {
 
 /// `vivint_dbc350_camera_device` is a `DBC350`, `kwikset_988_door_lock_device` a `Kwikset 988`.
 fn model(actual_type: &str) -> String {
-    const KINDS: [&str; 4] = ["camera_device", "door_lock_device", "garage_door_device", "primary_touch_link_device"];
+    if actual_type.ends_with("_camera_device") {
+        return models::code(actual_type);
+    }
+    const KINDS: [&str; 3] = ["door_lock_device", "garage_door_device", "primary_touch_link_device"];
     let words = KINDS.iter().find_map(|kind| actual_type.strip_suffix(kind)?.strip_suffix('_'));
     match words.map(|words| words.split_once('_').unwrap_or((words, ""))) {
-        Some(("vivint", model)) if !model.is_empty() => model.to_uppercase(),
         Some((maker, model)) => format!("{} {}", capitalized(maker), model.to_uppercase()).trim_end().to_owned(),
         None => capitalized(&actual_type.trim_end_matches("_device").replace('_', " ")),
     }
@@ -334,12 +336,11 @@ mod tests {
     fn models_are_named_as_they_are_sold() {
         for (actual_type, sold_as) in [
             ("vivint_dbc350_camera_device", "DBC350"),
-            ("vivotek_db8332s1_camera_device", "Vivotek DB8332S1"),
+            ("vivotek_db8332s1_camera_device", "DB8332S1"),
             ("kwikset_988_door_lock_device", "Kwikset 988"),
             ("garage_door_device", "Garage door"),
             ("primary_touch_link_device", "Primary touch link"),
             ("something", "Something"),
-            ("vivint_camera_device", "Vivint"),
             ("", ""),
         ] {
             assert_eq!(model(actual_type), sold_as, "{actual_type}");

@@ -423,3 +423,102 @@ fn refusal(answer: &Value) -> FirebaseError {
     let code: String = message.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').take(60).collect();
     FirebaseError::SignInRefused { why: if code.len() > 1 { code } else { "no reason given".to_owned() } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doorbell::VendorError;
+    use crate::doorbell::vendor::BoxFuture;
+
+    const PANEL: i64 = 7_001_000_200_030_004;
+
+    struct NoLogin;
+
+    impl IdTokens for NoLogin {
+        fn id_token(&self, _renew: bool) -> BoxFuture<'_, Result<Token, VendorError>> {
+            Box::pin(async { Ok(Token::new("id")) })
+        }
+    }
+
+    fn vectors() -> Value {
+        let text = include_str!("../../../tests/vectors/vivint/vivint.json");
+        serde_json::from_str::<Value>(text).unwrap()["firebase_tokens"].take()
+    }
+
+    fn claims() -> Claims {
+        let token = Token::new(vectors()["custom_token_unsigned_example"].as_str().unwrap());
+        let (uid, claims) = read_custom_token(&token);
+        assert_eq!(uid.as_deref(), Some("a1b2c3d4e5f60718293a4b5c"));
+        claims
+    }
+
+    fn at(endpoints: VivintEndpoints) -> Firebase {
+        Firebase::new(Token::new("key"), endpoints, Arc::new(NoLogin))
+    }
+
+    #[test]
+    fn the_panels_own_database_and_cameras_are_taken_from_the_custom_token() {
+        let (claims, firebase) = (claims(), at(VivintEndpoints::default()));
+        let database = firebase.0.database(&claims, PANEL).unwrap();
+        assert_eq!(database.as_str(), "https://vivint-example-shard.example-db.test/");
+        assert_eq!(claims.devices(PANEL).unwrap(), ["3b6f0c52-5a0e-4c1f-9d57-0a1b2c3d4e5f"]);
+        let other = firebase.0.database(&claims, 1).unwrap();
+        assert_eq!(other.as_str(), "https://vivint-prod.firebaseio.com/", "not another panel's");
+        assert_eq!(claims.devices(1), Some(vec![]));
+        assert_eq!(Claims::default().devices(PANEL), None);
+    }
+
+    #[test]
+    fn an_address_of_ones_own_means_the_same_database() {
+        let endpoints =
+            |text| VivintEndpoints { database: Some(Url::parse(text).unwrap()), ..VivintEndpoints::default() };
+        let database = |text| at(endpoints(text)).0.database(&claims(), PANEL).unwrap().to_string();
+        assert_eq!(database("http://127.0.0.1:9"), "http://127.0.0.1:9/?ns=vivint-example-shard");
+        assert_eq!(database("http://127.0.0.1:9/?ns=mine"), "http://127.0.0.1:9/?ns=mine");
+    }
+
+    #[test]
+    fn a_token_goes_to_no_address_without_encryption_that_came_with_it() {
+        for url in ["http://db.test", "ftp://db.test", "", "db.test"] {
+            let sig_server = BTreeMap::from([(PANEL.to_string(), Value::from(url))]);
+            let database =
+                at(VivintEndpoints::default()).0.database(&Claims { sig_server, ..Claims::default() }, PANEL);
+            assert!(matches!(database, Err(FirebaseError::Misunderstood(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_claims_nothing() {
+        let token = |payload: &str| Token::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload)));
+        for text in ["", "a", "a.b.c", "..", "a.!.c"] {
+            assert!(payload(text).is_none(), "{text}");
+        }
+        for payload in ["null", "[]", "5", "{}", r#"{"uid":7,"claims":5}"#, r#"{"claims":{"sig_server":[]}}"#] {
+            let (uid, claims) = read_custom_token(&token(payload));
+            assert!(uid.is_none() && claims.sig_server.is_empty(), "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_told_with_where_it_belongs_and_without_the_key() {
+        let answer = |message: &str, reason: &str| {
+            refusal(&json!({"error": {"code": 400, "message": message, "details": [{"reason": reason}]}}))
+        };
+        for (message, reason, expected) in [
+            ("API key not valid. Please pass a valid API key.", "API_KEY_INVALID", FirebaseError::ApiKeyInvalid),
+            ("INVALID_API_KEY", "", FirebaseError::ApiKeyInvalid),
+            ("The request is missing a valid API key.", "", FirebaseError::ApiKeyInvalid),
+            ("CREDENTIAL_MISMATCH", "", FirebaseError::ApiKeyForeign),
+            ("Requests are blocked.", "API_KEY_ANDROID_APP_BLOCKED", FirebaseError::ApiKeyRestricted),
+        ] {
+            let error = answer(message, reason);
+            assert_eq!(error, expected, "{message}");
+            assert_eq!(error.retry(), Retry::WaitForUser);
+            assert!(error.to_string().contains("`firebase_api_key`"));
+        }
+        let refused = |why: &str| FirebaseError::SignInRefused { why: why.to_owned() };
+        assert_eq!(refusal(&vectors()["sign_in_error"]), refused("INVALID_CUSTOM_TOKEN"));
+        assert_eq!(answer("TOKEN_EXPIRED : canary", ""), refused("TOKEN_EXPIRED"));
+        assert_eq!(refusal(&Value::Null), refused("no reason given"));
+    }
+}

@@ -28,7 +28,7 @@ use crate::clock::Instant;
 use crate::config::{self, DoorbellOverride};
 use crate::doorbell::vendor::{BoxFuture, Question, Request, Retry};
 use crate::doorbell::{AccountPort, ActionError, DevicePort, Vendor, VendorError};
-use crate::model::{Capability, DeviceId, Found};
+use crate::model::{DeviceId, Found};
 use crate::proto::vivint::realtime::Delta;
 use crate::secret::Token;
 use crate::store::Store;
@@ -87,10 +87,6 @@ impl Vivint {
         }
     }
 
-    pub fn cloud(&self) -> &Cloud {
-        &self.cloud
-    }
-
     /// What is known of a camera now.
     pub fn camera(&self, id: &DeviceId) -> Option<Camera> {
         self.known.borrow().get(id)?.device.camera().cloned()
@@ -115,11 +111,6 @@ impl Vivint {
         let wish = |id: &DeviceId| self.wishes.iter().find(|wish| wish.id == *id);
         let known = self.known.borrow();
         known.all().map(|record| record.device.found(wish(&record.device.place.id()))).collect()
-    }
-
-    /// Whether the account tells this of this device.
-    fn tells(&self, device: &Device, what: Capability) -> bool {
-        device.found(None).info.capabilities.contains(&what)
     }
 
     /// Takes over a complete listing, which was asked for at `asked`.

@@ -14,7 +14,7 @@ use super::account::Desk;
 use super::devices::Device;
 use super::systems::AuthUser;
 use crate::clock::{self, Instant};
-use crate::model::{Capability, DeviceId, Event, Motion, MotionKind, Ring};
+use crate::model::{DeviceId, Event, Motion, MotionKind, Ring};
 use crate::net::supervise::{Backoff, jitter};
 use crate::proto::vivint::realtime::{CameraEvent, Change, Cursor, Delta, Message, Reply, Timetoken, Update};
 pub(super) use pubnub::PubNub;
@@ -84,6 +84,8 @@ impl<'a, W: Wire> Listener<'a, W> {
     const SILENT: Duration = Duration::from_secs(6 * 60);
     /// What was told in a longer gap may be lost.
     const GAP: Duration = Duration::from_secs(60);
+    /// Between two polls of which the first brought nothing.
+    const NOT_SOONER: Duration = Duration::from_secs(1);
     /// The first failure may be a connection that had grown old.
     const TELL_AFTER: u32 = 2;
     /// A place from which so many answers could not be read is given up.
@@ -125,7 +127,13 @@ impl<'a, W: Wire> Listener<'a, W> {
         loop {
             let begun = clock::now();
             match self.poll_or_complain(subscription, &reading).await {
-                Ok(reply) => self.take(reply, &mut reading).await,
+                Ok(reply) => {
+                    if reply.messages.is_empty() && reply.cursor == reading.cursor {
+                        // Something on the way that holds no request open must not make us ask without end.
+                        tokio::time::sleep_until(begun + Self::NOT_SOONER).await;
+                    }
+                    self.take(reply, &mut reading).await;
+                }
                 Err(error) => self.fail(&error, begun, &mut reading).await,
             }
         }
@@ -204,7 +212,7 @@ impl<'a, W: Wire> Listener<'a, W> {
 
     /// `None` when the same camera has just rung: Vivint tells a ring more than once.
     fn ring(&mut self, device: &Device, published: Option<Timetoken>) -> Option<Event> {
-        if !self.vivint.tells(device, Capability::Ring) {
+        if !device.camera()?.rings {
             return None;
         }
         let (id, at) = (device.place.id(), time(published));

@@ -27,11 +27,15 @@ pub(super) struct AuthUser {
 }
 
 impl AuthUser {
-    /// `None` when it is none.
+    /// `None` when it is none: an answer that cannot be understood must not look like an account without devices.
     pub(super) fn read(body: &Value) -> Option<Self> {
         let user = one(body.get("u")?)?;
-        let systems = user.get("system").map(many).unwrap_or_default();
-        let panels = systems.iter().filter_map(|system| number(system.get("panid")?)).take(MOST_SYSTEMS).collect();
+        let systems = many(user.get("system")?);
+        let panels = systems.iter().filter_map(|system| number(system.get("panid")?)).take(MOST_SYSTEMS);
+        let panels: Vec<i64> = panels.collect();
+        if panels.is_empty() && !systems.is_empty() {
+            return None;
+        }
         let user = user.as_object()?;
         let owned = |key| text(user, key).map(str::to_owned);
         Some(Self { user: owned("_id").unwrap_or_default(), channel: owned("mbc"), panels })
@@ -74,17 +78,16 @@ pub(super) struct Listing {
 
 impl Listing {
     /// `asked` is when the cloud was asked for it; `None` for one of an earlier run. `None` when it is no listing,
-    /// which an empty one is: an answer that cannot be understood must not look like a house without devices.
+    /// which an empty one is.
     pub(super) fn read(panel: i64, body: &Value, asked: Option<Instant>) -> Option<Self> {
         let partitions = many(one(body.get("system")?)?.get("par")?);
         let mut listing = Self { records: Vec::new(), skipped: 0 };
         for partition in partitions.iter().take(MOST_SYSTEMS) {
-            let Some(number) = partition.get("parid").and_then(number) else {
+            let (Some(number), Some(devices)) = (partition.get("parid").and_then(number), partition.get("d")) else {
                 listing.skipped += 1;
                 continue;
             };
-            let devices = partition.get("d").map(many).unwrap_or_default();
-            devices.iter().take(MOST_DEVICES).for_each(|entry| listing.admit(panel, number, entry, asked));
+            many(devices).iter().take(MOST_DEVICES).for_each(|entry| listing.admit(panel, number, entry, asked));
         }
         (listing.skipped == 0 || !listing.records.is_empty()).then_some(listing)
     }
@@ -106,6 +109,11 @@ impl Record {
     fn new(place: Place, fields: Object, asked: Option<Instant>) -> Self {
         let device = Device::read(place, &fields);
         Self { fields, device, told: asked, state_told: asked }
+    }
+
+    /// Whether it says what the device can do, which makes a doorbell of a camera.
+    fn is_whole(&self) -> bool {
+        self.fields.get("caca").is_some_and(Value::is_array)
     }
 
     fn apply(&mut self, delta: &Delta, at: Instant) {
@@ -225,10 +233,16 @@ impl Systems {
     const REMEMBERED: Duration = Duration::from_secs(120);
     const MOST_PUSHED: usize = 256;
 
-    /// Takes over a complete listing, which was asked for at `asked`.
+    /// Takes over a complete listing, which was asked for at `asked`. What was known before stands for a device that
+    /// says no more what it can do: no doorbell turns into something else, but a cloud may garble its answer.
     pub(super) fn learn(&mut self, records: Vec<Record>, asked: Instant) {
         let now = records.into_iter().map(|record| (record.device.place.id(), record)).collect();
         self.before = std::mem::replace(&mut self.now, now);
+        for (id, record) in &mut self.now {
+            if let Some(before) = self.before.get(id).filter(|before| before.is_whole() && !record.is_whole()) {
+                record.clone_from(before);
+            }
+        }
         for Pushed { at, id, delta } in self.pushed.iter().filter(|pushed| pushed.at >= asked) {
             if let Some(record) = self.now.get_mut(id) {
                 record.apply(delta, *at);

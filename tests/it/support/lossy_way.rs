@@ -1,6 +1,7 @@
 //! A way to a WebRTC peer that loses datagrams, for engines that bind their own sockets.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -27,17 +28,32 @@ impl LossyWay {
 /// Each address that sends has a socket of its own towards the peer, as behind a router.
 async fn relay(front: Arc<UdpSocket>, peer: SocketAddr, loss: f64, seed: u64) {
     let mut dice = Dice::new(seed);
-    let mut mapped: HashMap<SocketAddr, (Arc<UdpSocket>, AbortOnDropHandle<()>)> = HashMap::new();
+    let mut mapped: HashMap<SocketAddr, Mapped> = HashMap::new();
     let mut datagram = [0; 2_048];
     while let Ok((len, from)) = front.recv_from(&mut datagram).await {
-        if !mapped.contains_key(&from) {
-            let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-            let way_back = relay_back(front.clone(), back.clone(), from, loss, seed ^ u64::from(from.port()));
-            mapped.insert(from, (back, AbortOnDropHandle::new(tokio::spawn(way_back))));
-        }
+        let back = match mapped.entry(from) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let seed = seed ^ u64::from(from.port());
+                new.insert(Mapped::new(|back| relay_back(front.clone(), back, from, loss, seed)).await)
+            }
+        };
         if !dice.roll(loss) {
-            let _lost_too = mapped[&from].0.send_to(&datagram[..len], peer).await;
+            let _lost_too = back.socket.send_to(&datagram[..len], peer).await;
         }
+    }
+}
+
+struct Mapped {
+    socket: Arc<UdpSocket>,
+    _way_back: AbortOnDropHandle<()>,
+}
+
+impl Mapped {
+    async fn new<F: Future<Output = ()> + Send + 'static>(way_back: impl FnOnce(Arc<UdpSocket>) -> F) -> Self {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let _way_back = AbortOnDropHandle::new(tokio::spawn(way_back(socket.clone())));
+        Self { socket, _way_back }
     }
 }
 

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// `doorstep` with arguments; killed when dropped.
 pub(crate) struct Program {
     child: Child,
-    stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     /// Standard output and standard error, line by line.
     said: watch::Receiver<Vec<String>>,
     logged: watch::Receiver<Vec<String>>,
@@ -35,7 +35,7 @@ impl Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap();
-        let stdin = child.stdin.take().unwrap();
+        let stdin = child.stdin.take();
         let (said, logged) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Self { child, stdin, said, logged }
     }
@@ -62,7 +62,14 @@ impl Program {
     }
 
     pub(crate) async fn type_line(&mut self, line: &str) {
-        self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let stdin = self.stdin.as_mut().expect("it has an input");
+        stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Nothing more is typed, as with `</dev/null`.
+    pub(crate) fn without_input(mut self) -> Self {
+        self.stdin = None;
+        self
     }
 
     pub(crate) fn terminate(&self) {

@@ -207,7 +207,7 @@ impl Line {
     }
 
     /// Is told that the talk is over and then hung up on.
-    pub(crate) async fn is_left(mut self) {
+    pub(crate) async fn hears_farewell(mut self) {
         assert_eq!(self.is_told().await, Some(Body::TwoWayTalkEnd(EMPTY)));
         self.says(Body::TwoWayTalkEndResponse(EMPTY)).await;
         assert_eq!(self.is_told().await, None, "it says more after the end");

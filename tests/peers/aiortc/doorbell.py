@@ -4,43 +4,19 @@ Prints one JSON object a line: {"port": …} when it listens, {"offered": …} f
 for what its speaker is given, {"state": …} for its connection. Hangs up when its standard input ends.
 """
 
-import array
 import asyncio
 import base64
-import fractions
 import json
-import math
 import sys
 
 import av
 import websockets
-from aiortc import AudioStreamTrack, RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
-from aiortc.mediastreams import MediaStreamError
+from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from aiortc.sdp import candidate_from_sdp
 
+from sound import Tone, listen, preferred, tell
+
 SOUND = sys.argv[1] if len(sys.argv) > 1 else "opus"
-
-
-def tell(**what):
-    print(json.dumps(what), flush=True)
-
-
-class Tone(AudioStreamTrack):
-    """1 kHz, 20 ms at a time."""
-
-    rate, samples, sent, begun = 48000, 960, 0, None
-
-    async def recv(self):
-        loop = asyncio.get_running_loop()
-        self.begun = self.begun or loop.time()
-        await asyncio.sleep(max(0, self.begun + self.sent / self.rate - loop.time()))
-        step = 2 * math.pi * 1000 / self.rate
-        pcm = array.array("h", (int(8000 * math.sin(step * (self.sent + n))) for n in range(self.samples)))
-        frame = av.AudioFrame(format="s16", layout="mono", samples=self.samples)
-        frame.planes[0].update(pcm.tobytes())
-        frame.sample_rate, frame.pts, frame.time_base = self.rate, self.sent, fractions.Fraction(1, self.rate)
-        self.sent += self.samples
-        return frame
 
 
 class Bars(VideoStreamTrack):
@@ -58,33 +34,8 @@ class Bars(VideoStreamTrack):
         return frame
 
 
-async def listen(track):
-    """Measures what the speaker would play by its zero crossings."""
-    crossings, samples, last = 0, 0, 0
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
-            return
-        channels = len(frame.layout.channels)
-        pcm = array.array("h", bytes(frame.planes[0])[: frame.samples * channels * 2])[::channels]
-        for sample in pcm:
-            if abs(sample) > 500:
-                crossings += last < 0 < sample
-                last = sample
-        samples += len(pcm)
-        if samples >= frame.sample_rate:
-            tell(heard=crossings * frame.sample_rate / samples, rate=frame.sample_rate)
-            crossings, samples = 0, 0
-
-
-def preferred(kind, name):
-    codecs = RTCRtpSender.getCapabilities(kind).codecs
-    return [codec for codec in codecs if codec.mimeType.lower() == f"{kind}/{name}"]
-
-
 async def answer(peer, offer):
-    peer.addTrack(Tone())
+    peer.addTrack(Tone(1000, 8000))
     peer.addTrack(Bars())
     for transceiver in peer.getTransceivers():
         transceiver.setCodecPreferences(preferred(transceiver.kind, SOUND if transceiver.kind == "audio" else "h264"))

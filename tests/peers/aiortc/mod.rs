@@ -1,8 +1,11 @@
-//! aiortc (BSD, github.com/aiortc/aiortc) as the doorbell that a KVS call is placed to: another WebRTC, in Python.
+//! aiortc (BSD, github.com/aiortc/aiortc): another WebRTC, in Python. It is the doorbell that a KVS call is placed to,
+//! a Vivint camera that we call, and an app that calls our virtual Vivint doorbell.
 //!
 //! `$AIORTC_PYTHON` names a Python that has what `requirements.txt` here names; without it, that of a virtual
 //! environment here: `python3 -m venv tests/peers/aiortc/.venv`, then
 //! `tests/peers/aiortc/.venv/bin/pip install -r tests/peers/aiortc/requirements.txt`.
+
+mod vivint;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use doorstep::secret::SignedUrl;
 use doorstep::sim::tone;
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{interval, timeout};
 
@@ -27,17 +30,19 @@ use crate::promise;
 use crate::wait::PATIENCE;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    vec![
+    let mut tests = vec![
         promise("aiortc::its_picture_and_sound_arrive_and_it_hears_us_in_opus", || talks("opus", AudioFormat::OPUS)),
         promise("aiortc::its_picture_and_sound_arrive_and_it_hears_us_in_pcmu", || talks("pcmu", AudioFormat::PCMU)),
         promise("aiortc::who_does_not_talk_is_shown_it_all_the_same", watches),
         promise("aiortc::a_doorbell_that_hangs_up_ends_the_call", || {
-            ends(|doorbell| drop(doorbell.process.stdin.take()))
+            ends(|doorbell| drop(doorbell.program.process.stdin.take()))
         }),
         promise("aiortc::a_doorbell_that_vanishes_ends_the_call", || {
-            ends(|doorbell| doorbell.process.start_kill().unwrap())
+            ends(|doorbell| doorbell.program.process.start_kill().unwrap())
         }),
-    ]
+    ];
+    tests.extend(vivint::tests());
+    tests
 }
 
 /// Why these tests cannot run here.
@@ -57,27 +62,61 @@ fn python() -> PathBuf {
     env::var_os("AIORTC_PYTHON").map_or_else(|| folder().join(".venv/bin/python"), PathBuf::from)
 }
 
-/// A running doorbell. Killed when dropped.
-struct Doorbell {
+/// A running program of this folder, which speaks JSON, an object a line. Killed when dropped.
+struct Program {
     process: Child,
     says: Lines<BufReader<ChildStdout>>,
-    port: u64,
 }
 
-impl Doorbell {
-    async fn start(sound: &str) -> Self {
+impl Program {
+    fn start(script: &str, argument: &str) -> Self {
         let mut command = Command::new(python());
         command
-            .arg(folder().join("doorbell.py"))
-            .arg(sound)
+            .arg(folder().join(script))
+            .arg(argument)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let says = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut doorbell = Self { process, says, port: 0 };
-        doorbell.port = doorbell.says("port").await.as_u64().unwrap();
-        doorbell
+        Self { process, says }
+    }
+
+    /// The next that it says under this name.
+    async fn says(&mut self, name: &str) -> Value {
+        self.says_all(name).await[name].take()
+    }
+
+    /// All of what it says together with this name.
+    async fn says_all(&mut self, name: &str) -> Value {
+        let said = async {
+            loop {
+                let line = self.says.next_line().await.unwrap().expect("the program has ended");
+                let said: Value = serde_json::from_str(&line).unwrap();
+                if said.get(name).is_some() {
+                    return said;
+                }
+            }
+        };
+        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("the program says nothing of `{name}`"))
+    }
+
+    async fn tell(&mut self, what: &Value) {
+        self.process.stdin.as_mut().unwrap().write_all(format!("{what}\n").as_bytes()).await.unwrap();
+    }
+}
+
+/// The doorbell behind KVS frames.
+struct Doorbell {
+    program: Program,
+    port: u64,
+}
+
+impl Doorbell {
+    async fn start(sound: &str) -> Self {
+        let mut program = Program::start("doorbell.py", sound);
+        let port = program.says("port").await.as_u64().unwrap();
+        Self { program, port }
     }
 
     fn signalling(&self) -> Signalling {
@@ -85,18 +124,8 @@ impl Doorbell {
         Signalling { url, client_id: "viewer-1".to_owned(), ice_servers: vec![] }
     }
 
-    /// The next that it says under this name.
     async fn says(&mut self, name: &str) -> Value {
-        let said = async {
-            loop {
-                let line = self.says.next_line().await.unwrap().expect("the doorbell has ended");
-                let mut said: Value = serde_json::from_str(&line).unwrap();
-                if let Some(value) = said.get_mut(name) {
-                    return value.take();
-                }
-            }
-        };
-        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("the doorbell says nothing of `{name}`"))
+        self.program.says(name).await
     }
 }
 
@@ -143,15 +172,31 @@ async fn ends(end: impl FnOnce(&mut Doorbell)) {
 
 /// A tone of 440 Hz, in time, without end.
 async fn speak(call: KvsCall, format: AudioFormat) {
-    let pcm = AudioFormat { codec: AudioCodec::Pcm, rate_hz: 8_000, channels: 1 };
-    let mut converter = Converter::new(pcm, format).unwrap();
+    let mut voice = Voice::new(format);
     let mut beat = interval(Duration::from_millis(20));
-    for n in 0_u32.. {
+    loop {
         beat.tick().await;
-        let sample =
-            |k: u32| (8_000.0 * (std::f64::consts::TAU * 440.0 * f64::from(160 * n + k) / 8_000.0).sin()) as i16;
-        let piece: Vec<u8> = (0..160).flat_map(|k| sample(k).to_le_bytes()).collect();
-        converter.push(&piece).into_iter().for_each(|piece: Bytes| call.send_audio(piece));
+        voice.next().into_iter().for_each(|piece| call.send_audio(piece));
+    }
+}
+
+/// A tone of 440 Hz, 20 ms at a time.
+struct Voice {
+    converter: Converter,
+    said: u32,
+}
+
+impl Voice {
+    fn new(format: AudioFormat) -> Self {
+        let pcm = AudioFormat { codec: AudioCodec::Pcm, rate_hz: 8_000, channels: 1 };
+        Self { converter: Converter::new(pcm, format).unwrap(), said: 0 }
+    }
+
+    fn next(&mut self) -> Vec<Bytes> {
+        let at = |k: u32| std::f64::consts::TAU * 440.0 * f64::from(160 * self.said + k) / 8_000.0;
+        let piece: Vec<u8> = (0..160).flat_map(|k| ((8_000.0 * at(k).sin()) as i16).to_le_bytes()).collect();
+        self.said += 1;
+        self.converter.push(&piece)
     }
 }
 
@@ -172,6 +217,11 @@ fn assert_alive(seen: &[Arc<Frame>], format: AudioFormat) {
     let pictures: Vec<_> = seen.iter().filter(|frame| frame.kind.is_video()).collect();
     assert_eq!(pictures[0].kind, FrameKind::Video { codec: VideoCodec::H264, keyframe: true });
     assert!(pictures.windows(2).all(|pair| pair[0].pts < pair[1].pts && pair[0].data != pair[1].data));
+    assert_beeps(seen, format);
+}
+
+/// A tone of 1 kHz.
+fn assert_beeps(seen: &[Arc<Frame>], format: AudioFormat) {
     let mut ear = Converter::new(format, AudioFormat { codec: AudioCodec::Pcm, rate_hz: 8_000, channels: 1 }).unwrap();
     let sound = seen.iter().filter(|frame| frame.kind == FrameKind::Audio(format));
     let pcm: Vec<u8> = sound.flat_map(|frame| ear.push(&frame.data)).flatten().collect();

@@ -218,7 +218,7 @@ impl Keeper {
     async fn open(&mut self, place: &Place, elsewhere: Option<String>) -> Option<Result<Option<Socket>, End>> {
         let within = if elsewhere.is_some() { Self::OPEN_ELSEWHERE_WITHIN } else { Self::OPEN_WITHIN };
         let host = elsewhere.as_deref().unwrap_or(&place.host);
-        let last = self.last.session.clone();
+        let last = self.last.session.clone().filter(|session| !session.is_empty());
         let opened = self.meanwhile(Socket::open(place, host, last.as_deref(), within)).await?;
         Some(match (opened, &elsewhere) {
             (Ok(socket), _) => Ok(Some(socket)),
@@ -405,11 +405,11 @@ impl Keeper {
     }
 
     fn fail(&self, why: String) {
-        let failing = DatabaseStatus::Failing { why };
-        if *self.status.borrow() != failing {
-            tracing::warn!(status = ?failing, "there is no connection to Vivint's signalling database");
-            self.status.send_replace(failing);
+        if matches!(&*self.status.borrow(), DatabaseStatus::Failing { why: before } if *before == why) {
+            return;
         }
+        tracing::warn!(why, "there is no connection to Vivint's signalling database");
+        self.status.send_replace(DatabaseStatus::Failing { why });
     }
 
     /// Until somebody asks for another try after a pause.

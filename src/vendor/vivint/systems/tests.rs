@@ -36,9 +36,11 @@ fn an_account_names_its_systems_and_its_channel() {
     let mut listed = json!({ "u": [account["u"]] });
     listed["u"][0]["system"] = account["u"]["system"][0].clone();
     assert_eq!(AuthUser::read(&listed), Some(read));
-    let poor = AuthUser::read(&json!({"u": {"mbc": ""}})).unwrap();
+    let poor = AuthUser::read(&json!({"u": {"mbc": "", "system": []}})).unwrap();
     assert_eq!((poor.channel, poor.panels), (None, vec![]));
-    for nonsense in [json!(null), json!({}), json!({"u": []}), json!({"u": "x"}), json!({"u": [7]})] {
+    let odd = [json!({"u": {}}), json!({"u": {"system": [{}]}}), json!({"u": {"system": "x"}})];
+    let nonsense = [json!(null), json!({}), json!({"u": []}), json!({"u": "x"}), json!({"u": [7]})];
+    for nonsense in nonsense.into_iter().chain(odd) {
         assert_eq!(AuthUser::read(&nonsense), None, "{nonsense}");
     }
 }
@@ -55,7 +57,7 @@ async fn every_device_of_the_vector_is_understood() {
     let text = str::to_owned;
     let number = |device: i64| format!("vivint_{PANEL}_{device}");
     assert_eq!(told(27), (number(27), text("Front Doorbell"), text("DBC350"), Role::Doorbell, false));
-    assert_eq!(told(28), (number(28), text("Side Doorbell"), text("Vivotek DB8332S1"), Role::Doorbell, false));
+    assert_eq!(told(28), (number(28), text("Side Doorbell"), text("DB8332S1"), Role::Doorbell, false));
     assert_eq!(told(40), (number(40), text("Front Door"), text("Kwikset 988"), Role::Lock, false));
     assert_eq!(told(61), (number(61), text("Garage"), text("Garage door"), Role::Garage, false));
     assert_eq!(told(14), (number(14), text("Panel"), text("Primary touch link"), Role::Other, true));
@@ -100,7 +102,7 @@ async fn one_device_that_cannot_be_read_loses_no_other() {
     let listing = Listing::read(PANEL, &body, None).unwrap();
     assert_eq!((listing.records.len(), listing.skipped), (5, 3));
     assert!(matches!(record(&listing, 27).device.kind, Kind::Camera(_)));
-    for nonsense in [json!({}), json!({"system": {}}), json!({"system": {"par": [{"d": []}]}}), json!("x")] {
+    for nonsense in [json!({}), json!({"system": {}}), json!({"system": {"par": [{"parid": 1}]}}), json!("x")] {
         assert!(Listing::read(PANEL, &nonsense, None).is_none(), "{nonsense}");
     }
     assert!(Listing::read(PANEL, &json!({"system": {"par": []}}), None).unwrap().records.is_empty());
@@ -205,6 +207,19 @@ async fn a_listing_that_was_asked_for_before_a_push_does_not_undo_it() {
     tokio::time::advance(Duration::from_secs(1)).await;
     systems.learn(listing().records, clock::now());
     assert_eq!(systems.get(&id(40)).unwrap().device.door(), Some(LockState::Locked));
+}
+
+#[tokio::test]
+async fn a_doorbell_that_is_listed_without_what_it_can_do_stays_one() {
+    let mut systems = Systems::default();
+    systems.learn(listing().records, clock::now());
+    let mut body = vectors()["system"].clone();
+    for device in body["system"]["par"][0]["d"].as_array_mut().unwrap() {
+        *device = json!({"_id": device["_id"], "t": device["t"]});
+    }
+    systems.learn(Listing::read(PANEL, &body, Some(clock::now())).unwrap().records, clock::now());
+    let found = systems.get(&id(27)).unwrap().device.found(None);
+    assert_eq!((found.role, found.info.name.as_str()), (Role::Doorbell, "Front Doorbell"));
 }
 
 #[tokio::test]

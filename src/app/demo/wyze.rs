@@ -7,21 +7,28 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::cast::{News, VirtualDoorbell};
+use super::cast::{Kind, News, VirtualDoorbell};
+use crate::config;
 use crate::model::DeviceId;
+use crate::mqtt::ButtonClient;
 use crate::sim::wyze_cloud::{self, CloudCommand, CloudEvent, Device, RunningCloud, Scripted, Settings, Stream};
 
 /// The same from run to run, as the doorbells' ids are.
 const LOCK: &str = "YD.LO1.0123456789abcdef0123456789abcdef";
 
-pub(super) struct Account {
+pub(super) struct Wyze {
+    cast: Vec<VirtualDoorbell>,
     cloud: RunningCloud,
-    /// Of each doorbell, by what the account calls it.
-    ids: HashMap<String, DeviceId>,
+    button: Option<ButtonClient>,
 }
 
-impl Account {
-    pub(super) async fn start(cast: &[VirtualDoorbell], stop: CancellationToken) -> io::Result<Self> {
+impl Wyze {
+    /// An account with doorbells of these kinds.
+    pub(super) async fn start(kinds: &[Kind], stop: CancellationToken) -> io::Result<Self> {
+        let mut cast = Vec::new();
+        for kind in kinds {
+            cast.push(VirtualDoorbell::start(*kind, stop.clone()).await?);
+        }
         let mut settings = Settings::generate(getrandom::u64().map_err(io::Error::other)?);
         settings.devices = cast.iter().map(VirtualDoorbell::device).collect();
         settings.devices.push(Device { mac: LOCK.to_owned(), ..Device::generate("YD.LO1", "Front Door Lock", 0) });
@@ -29,16 +36,27 @@ impl Account {
             cast.iter().filter_map(|doorbell| Some((doorbell.mac, doorbell.streams()?))).collect();
         settings.streams = Arc::new(move |device| -> Option<Stream> { streams.get(device).map(|stream| stream()) });
         let cloud = wyze_cloud::start(settings, stop).await?;
-        let ids = cast.iter().map(|doorbell| (doorbell.mac.to_owned(), doorbell.id.clone())).collect();
-        Ok(Self { cloud, ids })
+        Ok(Self { cast, cloud, button: None })
     }
 
-    pub(super) fn lock() -> DeviceId {
-        DeviceId::from_hardware("wyze", LOCK)
+    /// The broker through which the wired button is heard.
+    pub(super) fn wire(&mut self, broker: &config::Mqtt) {
+        self.button = Some(ButtonClient::start(broker));
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &DeviceId> {
+        self.cast.iter().map(|doorbell| &doorbell.id)
+    }
+
+    /// Its entries under `doorbells`. The lock is at the first one's door.
+    pub(super) fn doorbells_yaml(&self) -> String {
+        let lock = DeviceId::from_hardware("wyze", LOCK);
+        let locks = std::iter::once(Some(&lock)).chain(std::iter::repeat(None));
+        self.cast.iter().zip(locks).map(|(doorbell, lock)| doorbell.yaml(lock)).collect()
     }
 
     /// Its entry under `wyze`. Impatient, since nobody waits five seconds for a demo.
-    pub(super) fn yaml(&self) -> String {
+    pub(super) fn account_yaml(&self) -> String {
         let Settings { email, password, key_id, api_key, .. } = &self.cloud.settings;
         let url = self.cloud.url();
         format!(
@@ -51,14 +69,27 @@ impl Account {
         )
     }
 
-    /// Presses a doorbell's button.
-    pub(super) fn ring(&self, doorbell: &VirtualDoorbell) {
-        self.happen(Scripted::ring(), doorbell);
+    /// Carries out what was typed for a doorbell, if it is one of these.
+    ///
+    /// # Errors
+    /// With the commands there are.
+    pub(super) async fn obey(&self, id: &DeviceId, line: &str) -> Result<(), String> {
+        let Some(doorbell) = self.cast.iter().find(|doorbell| doorbell.id == *id) else { return Ok(()) };
+        match line {
+            "ring" => self.ring(doorbell),
+            "motion" => self.happen(Scripted::motion(&[101]), doorbell),
+            _ => return doorbell.obey(line).await,
+        }
+        Ok(())
     }
 
-    /// Somebody walks up to a doorbell.
-    pub(super) fn motion(&self, doorbell: &VirtualDoorbell) {
-        self.happen(Scripted::motion(&[101]), doorbell);
+    /// The cloud hears of every press, a while later; a wired button says so at once, as a relay beside a real
+    /// chime would.
+    fn ring(&self, doorbell: &VirtualDoorbell) {
+        if let (Some(button), Some(topic)) = (&self.button, doorbell.button_topic()) {
+            button.press(&topic, "ON");
+        }
+        self.happen(Scripted::ring(), doorbell);
     }
 
     fn happen(&self, what: Scripted, doorbell: &VirtualDoorbell) {
@@ -68,8 +99,10 @@ impl Account {
 
     /// Passes on what happens, but for the listings that are read every second.
     pub(super) fn tell(&self, news: mpsc::Sender<News>) {
+        self.cast.iter().for_each(|doorbell| doorbell.tell(news.clone()));
         let mut events = self.cloud.events();
-        let ids = self.ids.clone();
+        let ids: HashMap<String, DeviceId> =
+            self.cast.iter().map(|doorbell| (doorbell.mac.to_owned(), doorbell.id.clone())).collect();
         tokio::spawn(async move {
             while let Ok(event) = super::console::next(&mut events).await {
                 if matches!(event, CloudEvent::Events { .. } | CloudEvent::List { .. }) {

@@ -8,6 +8,7 @@ use doorstep::model::Link;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::support::vivint_camera::{Life, Seen, VivintCamera};
 
@@ -136,6 +137,18 @@ async fn a_camera_without_a_picture_is_still_talked_to() {
     let why = life.ended().await.unwrap_err().to_string();
     assert!(why.starts_with("Its account tells no address for its picture. "), "{why}");
     assert_eq!(camera.seen().farewells, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_without_a_login_says_why_there_is_none() {
+    let camera = VivintCamera::new();
+    camera.change(|camera| camera.panel.hd = Some(Url::parse("rtsp://192.0.2.10:8554/Video-27").unwrap()));
+    let life = Life::begin(&camera);
+    let _demand = life.media.hold();
+    let why = life.ended().await.unwrap_err().to_string();
+    let sentence = "No way leads to the camera's picture: through the panel, there is no login for it: The cloud is \
+                    away. It is being tried again. ";
+    assert!(why.starts_with(sentence), "{why}");
 }
 
 #[tokio::test(start_paused = true)]

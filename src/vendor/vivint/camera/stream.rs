@@ -171,7 +171,8 @@ async fn login(services: &impl Services, way: Way, camera: &Camera, renew: bool)
 fn words(failure: &Failure) -> String {
     match failure {
         Failure::Rtsp(error) => error.to_string(),
-        Failure::Cloud(error) => format!("there is no login for it. {}", error.what),
+        // Whole sentences, the last of which goes on here.
+        Failure::Cloud(error) => format!("there is no login for it: {}", error.what.trim_end_matches('.')),
     }
 }
 

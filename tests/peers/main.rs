@@ -9,9 +9,9 @@
 mod aiortc;
 mod doorstep;
 mod ffmpeg;
+mod firebase;
 #[path = "firebase-sdk/mod.rs"]
 mod firebase_sdk;
-mod firebase;
 mod go2rtc;
 mod http;
 mod rtsp;

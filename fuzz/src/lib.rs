@@ -6,3 +6,4 @@ pub mod media;
 mod pieces;
 pub mod rtc;
 pub mod tutk;
+pub mod vivint;

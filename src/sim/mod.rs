@@ -6,6 +6,7 @@ mod checks;
 pub mod clip;
 pub mod console;
 mod ear;
+pub mod fault;
 pub mod kvs_camera;
 mod listener;
 pub mod lossy_link;

@@ -24,7 +24,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use fault::{Fault, UnknownFault};
+pub use fault::Fault;
 
 use crate::media::AudioFormat;
 use crate::secret::Password;

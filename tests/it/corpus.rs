@@ -24,6 +24,9 @@ mod rtc;
 #[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/tutk.rs"]
 mod tutk;
+#[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/vivint.rs"]
+mod vivint;
 
 type Target = fn(&[u8]);
 
@@ -47,6 +50,12 @@ const TARGETS: &[(&str, Target)] = &[
     ("tutk_session", tutk::session),
     ("tutk_talk", tutk::talk),
     ("tutk_transcode", tutk::transcode),
+    ("vivint_channel", vivint::channel),
+    ("vivint_database_message", vivint::database_message),
+    ("vivint_database_session", vivint::database_session),
+    ("vivint_login", vivint::login),
+    ("vivint_realtime", vivint::realtime),
+    ("vivint_signaling", vivint::signaling),
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::media::{AudioCodec, AudioFormat};
 use crate::model::DeviceId;
 use crate::secret::Enr;
+use crate::sim::fault::UnknownFault;
 use crate::sim::kvs_camera::{self, CameraCommand, RunningKvsCamera};
 use crate::sim::tutk_camera::{self, Protocol, RunningCamera};
 use crate::sim::wyze_cloud::{Device, Stream};
@@ -126,7 +127,7 @@ impl VirtualDoorbell {
 fn fault(line: &str) -> Result<Option<kvs_camera::Fault>, String> {
     match line.split_once(' ') {
         Some(("fault", "none")) => Ok(None),
-        Some(("fault", name)) => name.parse().map(Some).map_err(|error: kvs_camera::UnknownFault| error.to_string()),
+        Some(("fault", name)) => name.parse().map(Some).map_err(|error: UnknownFault| error.to_string()),
         _ => Err("commands: `ring`, `motion`, `fault NAME`, `fault none`, `quit`".to_owned()),
     }
 }

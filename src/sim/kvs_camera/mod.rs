@@ -24,7 +24,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use fault::{Fault, UnknownFault};
+pub use fault::Fault;
 pub use settings::{Gathering, Limits, Settings};
 
 use crate::media::AudioCodec;

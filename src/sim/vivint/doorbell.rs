@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use fault::{Fault, UnknownFault};
+pub use fault::Fault;
 
 use super::tree::Tree;
 use crate::media::AudioCodec;

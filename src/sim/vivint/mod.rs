@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use command::{Command, parse};
 pub use devices::{Camera, Device, Kind};
 pub use event::{Counts, Event};
-pub use fault::{Fault, Trouble, UnknownFault};
+pub use fault::{Fault, Trouble};
 pub use pictures::Place;
 pub use settings::{PanelLogin, SecondFactor, Settings};
 

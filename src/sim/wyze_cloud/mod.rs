@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use command::{CloudCommand, parse};
 pub use device::{Device, Parent};
 pub use event_list::Scripted;
-pub use fault::{Fault, Trouble, UnknownFault};
+pub use fault::{Fault, Trouble};
 pub use settings::{IceServer, Rate, SecondFactor, Settings, Stream, Streams};
 
 use world::Cloud;

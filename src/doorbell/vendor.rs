@@ -63,7 +63,7 @@ pub struct DevicePort {
     pub info: Arc<DeviceInfo>,
     /// Closed when the doorbell is gone.
     pub requests: mpsc::Receiver<Request>,
-    /// The device keeps `link`, `transport`, `last_error` and `talk_obstacle` of it, a lock or garage door `door` as
+    /// The device keeps `link`, `transport`, `last_error`, `talk_obstacle` and `talk_pending` of it, a lock or garage door `door` as
     /// well; the rest is the actor's.
     pub state: watch::Sender<State>,
     /// What happened; the actor drops what it was told before.

@@ -99,8 +99,7 @@ impl Kept {
     pub(super) fn tokens(&self) -> Option<Tokens> {
         let KeptTokens { refresh, access, id, until } = self.entry.tokens.as_ref()?;
         let token = |text: &String| Token::new(text.as_str());
-        let life = Duration::from_secs(until.saturating_sub(unix_seconds()));
-        Some(Tokens { access: token(access), id: token(id), refresh: token(refresh), life })
+        Some(Tokens::kept(token(access), token(id), token(refresh), until.saturating_sub(unix_seconds())))
     }
 
     /// On the disk when this returns, so that a crash loses no token that was just given. A disk that refuses is
@@ -217,6 +216,7 @@ pub(super) fn unix_seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::Session;
     use super::*;
     use crate::config::VivintEndpoints;
     use crate::secret::{Email, Password};
@@ -260,6 +260,25 @@ mod tests {
         assert!(Kept::load(&somebody, &store).tokens().is_none());
         open(&folder).forget_tokens();
         assert!(open(&folder).tokens().is_none());
+    }
+
+    #[tokio::test]
+    async fn no_life_that_a_cloud_may_tell_is_beyond_the_clock_or_renewed_by_every_call() {
+        for (told, life) in [(u64::MAX, 24 * 3_600), (i64::MAX as u64, 24 * 3_600), (3_600, 3_600), (0, 10)] {
+            let folder = tempfile::tempdir().unwrap();
+            let reply = serde_json::json!({"access_token": "a", "refresh_token": "r", "expires_in": told});
+            let tokens = Tokens::read(&reply, None).unwrap();
+            assert_eq!(tokens.life.as_secs(), life);
+            open(&folder).keep_tokens(&tokens);
+            // What an earlier version has kept.
+            let (store, key) = (Store::open(folder.path()).unwrap(), key("vivint_account", &login("hunter2")));
+            let mut entry: serde_json::Value = store.get(&key).unwrap();
+            entry["tokens"]["until"] = told.into();
+            store.put(&key, &entry).unwrap();
+            let kept = Kept::load(&login("hunter2"), &store);
+            assert!(kept.tokens().is_some_and(|tokens| tokens.life.as_secs() <= 24 * 3_600));
+            let _begins = Session::new(kept, &store);
+        }
     }
 
     #[tokio::test(start_paused = true)]

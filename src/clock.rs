@@ -22,6 +22,11 @@ pub fn unix_now() -> SystemTime {
     }
 }
 
+/// The seconds since 1970, which clouds count in.
+pub fn unix_seconds() -> u64 {
+    unix_now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// A time as RFC 3339 in UTC with milliseconds, as MQTT payloads and the API carry it. Clouds may name any time: what
 /// the format cannot say is told as the first or the last moment that it can.
 pub fn rfc3339(at: SystemTime) -> String {

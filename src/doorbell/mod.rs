@@ -31,6 +31,7 @@ use ring_log::RingLog;
 pub use accounts::Accounts;
 pub use door::Door;
 pub use registry::Registry;
+pub use talk::ANSWER_WITHIN;
 pub use vendor::{AccountPort, DevicePort, Question, Request, TalkLine, Vendor, VendorError};
 
 /// Why an action did not happen, in words for the owner.

@@ -57,9 +57,10 @@ struct Microphone {
     given_up_at: Instant,
 }
 
-impl Talk {
-    const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a doorbell may take to open its speaker.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+impl Talk {
     pub(super) fn new(shared: Arc<Shared>, device: Device, limit: Duration) -> Self {
         Self { shared, device, limit, phase: Phase::Idle }
     }
@@ -118,7 +119,7 @@ impl Talk {
 
     fn open(&mut self, switch: Vec<Reply<()>>, microphone: Option<(u64, Reply<TalkGrant>)>) {
         let (request, answer) = oneshot::channel();
-        let mut opening = Opening { answer, deadline: clock::now() + Self::ANSWER_WITHIN, switch, microphone };
+        let mut opening = Opening { answer, deadline: clock::now() + ANSWER_WITHIN, switch, microphone };
         let asked = match &*self.device.borrow_and_update() {
             // A device that leaves its requests lying has not answered them in time either.
             Some(device) => device.try_send(Request::StartTalk { reply: request }).map_err(|_| ActionError::Timeout),

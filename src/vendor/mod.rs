@@ -1,5 +1,6 @@
 //! The vendors. Reading [`all`] is reading the product.
 
+mod kept;
 pub mod vivint;
 pub mod wyze;
 

@@ -2,7 +2,7 @@
 //! which ones it made. They are not signed: no client has the key to check it.
 
 use std::collections::HashMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,7 +49,7 @@ impl Tokens {
     /// A token with these claims, and when it was made and ends.
     pub(super) fn make(&mut self, purpose: Purpose, life: Duration, claims: Value) -> String {
         let now = clock::now();
-        let seconds = clock::unix_now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = clock::unix_seconds();
         let times = json!({"iat": seconds, "exp": seconds + life.as_secs(), "jti": random_hex(16)});
         let payload = merged(times, claims);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());

@@ -14,14 +14,14 @@ use super::caller::{Callers, Claimed};
 use super::devices::Camera;
 use crate::clock::{self, Instant};
 use crate::doorbell::vendor::Retry;
-use crate::doorbell::{ActionError, Question, TalkLine, VendorError};
+use crate::doorbell::{ANSWER_WITHIN, ActionError, Question, TalkLine, VendorError};
 use crate::media::AudioFormat;
 use crate::proto::vivint::channel::{Body, Received};
 use crate::proto::wire;
 use crate::rtc::camera::Ending;
 
-/// The doorbell waits 10 s for an open speaker, and a sentence says more than its time-out.
-const PRESS: Duration = Duration::from_millis(9_500);
+/// Sooner than the press is given up: a sentence says more than a time-out.
+const PRESS: Duration = ANSWER_WITHIN.saturating_sub(Duration::from_millis(500));
 /// Nobody holds a button down for the answer to a question.
 const ASKING: Duration = Duration::from_secs(30);
 /// `TwoWayTalkStartResponse`; without it talk begins all the same (vivint reference §9).

@@ -90,7 +90,7 @@ impl Inner {
         };
         let mut pending = PendingCode { by, tries: 0, begun: clock::now(), attempt };
         let (CodeBy::App, Some(secret)) = (by, &self.login.totp_secret) else { return Ok(Step::Code(pending)) };
-        let digits = totp(secret.expose(), super::kept::unix_seconds()).ok_or(CloudError::TotpRefused)?;
+        let digits = totp(secret.expose(), clock::unix_seconds()).ok_or(CloudError::TotpRefused)?;
         match self.answer_with_code(&mut pending, &digits, password).await {
             Ok(tokens) => Ok(Step::Done(tokens)),
             Err(CloudError::CodeRefused) => Err(CloudError::TotpRefused),

@@ -29,7 +29,6 @@ use crate::doorbell::vendor::BoxFuture;
 use crate::net::http::{Answer, Client, Method, Request};
 use crate::secret::{Password, Token};
 use crate::store::Store;
-use kept::Kept;
 use session::{Session, Tokens};
 
 /// One account at Vivint's cloud. Cheap to clone; all clones share one login.
@@ -59,7 +58,7 @@ impl Cloud {
         Self(Arc::new(Inner {
             client: Client::new(),
             login: login.clone(),
-            session: Session::new(Kept::load(login, store), store),
+            session: Session::new(kept::load(login, store), store),
             panel_logins: Mutex::default(),
         }))
     }

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::error::CloudError;
-use super::kept::{self, Kept};
+use super::kept::{Kept, KeptTokens};
 use super::login::{PendingCode, Step};
 use crate::clock::{self, Instant};
 use crate::net::supervise::{Backoff, jitter};
@@ -49,7 +49,7 @@ impl Tokens {
         };
         let id = token("id_token").unwrap_or_else(|| access.clone());
         let said = reply.get("expires_in").and_then(Value::as_u64);
-        let claimed = lifetime(id.expose(), kept::unix_seconds());
+        let claimed = lifetime(id.expose(), clock::unix_seconds());
         let life = said.into_iter().chain(claimed).min().unwrap_or(Self::USUAL_LIFE);
         let life = life.clamp(*Self::LIVES.start(), *Self::LIVES.end());
         Ok(Self { access, id, refresh, life: Duration::from_secs(life) })
@@ -98,7 +98,7 @@ struct Renewal {
 
 impl Session {
     pub(super) fn new(kept: Kept, store: &Store) -> Self {
-        let held = kept.tokens().map(Held::new);
+        let held = kept.tokens().map(|kept| Held::new(kept.read()));
         let borrowed = store.is_read_only();
         let renewal = Renewal { kept, borrowed, code: None, failed: None, backoff: Backoff::default() };
         Self { held: Mutex::new(held), renewal: tokio::sync::Mutex::new(renewal) }
@@ -123,7 +123,7 @@ impl Session {
 
     /// From now on calls are made with these. On the disk first.
     fn install(&self, renewal: &mut Renewal, tokens: Tokens) -> Arc<Tokens> {
-        renewal.kept.keep_tokens(&tokens);
+        renewal.kept.keep_tokens(KeptTokens::new(&tokens));
         (renewal.failed, renewal.code, renewal.backoff) = (None, None, Backoff::default());
         self.held().insert(Held::new(tokens)).tokens.clone()
     }

@@ -29,8 +29,8 @@ use crate::net::http::{Client, Request};
 use crate::proto::wyze::{FORD_KEY, ford_sign};
 use crate::secret::{Email, Password, Token};
 use crate::store::Store;
+use crate::vendor::kept::random_hex;
 use answer::Speaker;
-use kept::{Kept, random_hex};
 use limits::{Limits, Urgency};
 use server_time::ServerTime;
 use session::{Session, Tokens};
@@ -69,7 +69,7 @@ impl Cloud {
             client: Client::new(),
             login: login.clone(),
             phone_id: kept::phone_id(store),
-            session: Session::new(Kept::load(login, store), store),
+            session: Session::new(kept::load(login, store), store),
             limits: Limits::new(),
             time: ServerTime::default(),
         }))
@@ -255,7 +255,7 @@ impl Inner {
             .header("appinfo", app_info(app))
             .header("env", "prod")
             .header("phoneid", &self.phone_id)
-            .header("requestid", &random_hex::<16>())
+            .header("requestid", &random_hex())
             .header("signature2", &signature);
         match app {
             App::Web => request.header("authorization", token.expose()),

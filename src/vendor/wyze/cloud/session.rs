@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::error::CloudError;
-use super::kept::Kept;
+use super::kept::{Kept, KeptTokens};
 use super::login::{PendingCode, Step};
 use crate::clock::{self, Instant};
 use crate::net::supervise::{Backoff, jitter};
@@ -68,7 +68,8 @@ struct Renewal {
 impl Session {
     pub(super) fn new(kept: Kept, store: &Store) -> Self {
         let borrowed = store.is_read_only();
-        let held = kept.tokens().map(|(access, refresh, age)| {
+        let held = kept.tokens().map(|kept| {
+            let (access, refresh, age) = kept.read();
             let due = if borrowed { LIFE } else { due_in().saturating_sub(age) };
             let tokens = Arc::new(Tokens { access, refresh, worked: true.into() });
             Held { tokens, due: clock::now() + due, refused: false }
@@ -110,7 +111,7 @@ impl Session {
 
     /// From now on calls are made with these. On the disk first.
     fn install(&self, renewal: &mut Renewal, access: Token, refresh: Token) -> Arc<Tokens> {
-        renewal.kept.keep_tokens(&access, &refresh);
+        renewal.kept.keep_tokens(KeptTokens::new(&access, &refresh));
         renewal.failed = None;
         renewal.code = None;
         renewal.backoff = Backoff::default();

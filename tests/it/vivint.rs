@@ -260,3 +260,34 @@ async fn without_the_key_everything_but_talk_works_and_it_is_said_why() {
     assert_eq!(account.cloud.counts().exchanges, 0, "the database was asked for without a key");
     service.running.stop().await;
 }
+
+#[tokio::test]
+async fn check_says_why_nobody_can_talk_and_devices_lists_what_the_other_accounts_have() {
+    let account = Account::open().await;
+    let (key, doorbell) = (account.cloud.settings.firebase_api_key.expose(), account.doorbell());
+    let right = account.yaml(free_port(), true);
+    let folder = tempfile::tempdir().unwrap();
+    let [file, data] = ["doorstep.yaml", "data"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    let command = async |name, yaml: &str| {
+        std::fs::write(&file, yaml).unwrap();
+        Program::start([name, "--config", &file, "--data", &data]).ends().await
+    };
+
+    let talks = command("check", &right).await;
+    assert_eq!(talks.status.code(), Some(0), "{talks:?}");
+    assert!(!talks.said.contains("talking:"), "{talks:?}");
+    for (yaml, why) in [
+        (account.yaml(free_port(), false), "Talking to Vivint's doorbells needs `firebase_api_key`"),
+        (right.replace(key, "AIzaAnother"), "Google refused `firebase_api_key`: it is not a valid key."),
+    ] {
+        let ended = command("check", &yaml).await;
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert!(ended.said.lines().any(|line| line.contains(&format!(", talking: {why}"))), "{ended:?}");
+    }
+
+    let nobody = "  - {username: nobody@example.com}\ndoorbells:";
+    let two = command("devices", &right.replace("doorbells:", nobody)).await;
+    assert_eq!(two.status.code(), Some(1), "{two:?}");
+    assert!(two.said.contains(&doorbell), "{two:?}");
+    assert!(two.log.contains("vivint account: There is no login at Vivint"), "{two:?}");
+}

@@ -178,8 +178,31 @@ fn start_logging(format: LogFormat) {
     }
 }
 
-/// At its most talkative one library prints what goes over its connections: signed addresses, and descriptions of
-/// calls with their passwords. No `DOORSTEP_LOG` shows that.
 fn has_no_secret(line: &Metadata<'_>) -> bool {
-    *line.level() <= Level::INFO || !line.target().starts_with("tungstenite")
+    may_be_shown(line.target(), *line.level())
+}
+
+/// At their most talkative libraries print what goes over their connections: signed addresses and descriptions of
+/// calls (`tungstenite`), the ICE passwords of cameras and viewers (`rtc_ice`), the names of RTSP sessions, which are
+/// all it takes to end them (`retina`). No `DOORSTEP_LOG` shows that.
+fn may_be_shown(target: &str, level: Level) -> bool {
+    const TALKATIVE: [&str; 3] = ["tungstenite", "rtc_ice", "retina"];
+    let library = target.split("::").next().unwrap_or_default();
+    level <= Level::INFO || !TALKATIVE.contains(&library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_libraries_print_of_their_connections_is_never_shown() {
+        for target in ["tungstenite::protocol", "rtc_ice::agent", "retina::client", "retina"] {
+            assert!(!may_be_shown(target, Level::DEBUG) && !may_be_shown(target, Level::TRACE), "{target}");
+            assert!(may_be_shown(target, Level::INFO), "{target}");
+        }
+        for target in ["doorstep::vendor::vivint::rtsp", "rtc_sctp::association", "hyper"] {
+            assert!(may_be_shown(target, Level::TRACE), "{target}");
+        }
+    }
 }

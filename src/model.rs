@@ -171,6 +171,8 @@ pub struct State {
     pub doors: BTreeMap<DoorKind, Door>,
     /// Why nobody can talk at present although it has a speaker, in whole sentences for the owner.
     pub talk_obstacle: Option<String>,
+    /// Whether that is still being found out.
+    pub talk_pending: bool,
 }
 
 /// How a door stands.

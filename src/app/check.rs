@@ -20,6 +20,8 @@ use crate::store::Store;
 const WITHIN: Duration = Duration::from_secs(15);
 /// How long a door's lock may take, once the accounts have answered.
 const LOCKS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a vendor may take to say whether anybody can talk.
+const TALK_WITHIN: Duration = Duration::from_secs(5);
 /// How long an account waits for whoever is to type its code.
 const TYPED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -42,6 +44,10 @@ pub async fn check(config: &Config, data: &Path) -> bool {
         all_well &= outcome.is_ok();
         let said = outcome.map_or_else(|why| why, |()| "reached".to_owned());
         report(&format!("{}: {said}", doorbell.info().name));
+        // Not all is well, but nothing of it is broken: who has no use for talking need do nothing.
+        if let Some(why) = unheard(&doorbell).await {
+            report(&format!("{}, talking: {why}", doorbell.info().name));
+        }
         for (kind, door) in doorbell.doors() {
             if let Some(why) = blocked(door).await {
                 all_well = false;
@@ -71,7 +77,7 @@ async fn stands(
         if !matches!(link, AccountLink::NeedsCode { .. }) {
             return false;
         }
-        report("Type the code here, then press Enter.");
+        report("Type the code here instead, then press Enter.");
         let Ok(Some(code)) = timeout_at(deadline, codes.next()).await else {
             report("No code was typed.");
             return false;
@@ -106,6 +112,14 @@ async fn reached(doorbell: &Doorbell) -> Result<(), String> {
         Ok(Ok(state)) => state.last_error.clone().map_or(Ok(()), Err),
         _ => Err("The doorbell could not be reached in time. Try again.".to_owned()),
     }
+}
+
+/// Why nobody can talk to it although it has a speaker.
+async fn unheard(doorbell: &Doorbell) -> Option<String> {
+    let mut state = doorbell.state();
+    // Whatever is known by then.
+    drop(timeout(TALK_WITHIN, state.wait_for(|state| !state.talk_pending)).await);
+    state.borrow().talk_obstacle.clone()
 }
 
 /// Why the enabled door cannot be worked.

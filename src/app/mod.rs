@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -340,15 +340,19 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
 
 /// `doorstep devices`: what the accounts hold.
 pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
-    let mut found = Vec::new();
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
     for vendor in vendor::all(config, &Store::visit(data)) {
-        found.extend(vendor.discover().await?);
+        match vendor.discover().await {
+            Ok(devices) => found.extend(devices),
+            Err(error) => failed.push(format!("{} account: {error}", vendor.name())),
+        }
     }
     if json {
         report(&serde_json::to_string_pretty(&found).context("writing JSON")?);
-        return Ok(());
+    } else {
+        found.iter().for_each(|found| report(&line(found)));
     }
-    found.iter().for_each(|found| report(&line(found)));
+    ensure!(failed.is_empty(), "{}\nWhere a code is wanted, `doorstep check` takes it.", failed.join("\n"));
     Ok(())
 }
 

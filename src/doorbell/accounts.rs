@@ -29,7 +29,7 @@ impl Wishes {
     fn want(&self, device: &DeviceId, kind: DoorKind) -> bool {
         let doors = self.options.values().flat_map(|options| options.doors.values());
         // Each of them is asked, so that whichever is mistaken says so.
-        let mistaken = doors.filter(|door| !door.puts_up_with(device, kind)).count();
+        let mistaken = doors.filter(|door| !door.accepts(device, kind)).count();
         mistaken == 0 && self.locks.contains(device)
     }
 }

@@ -83,7 +83,7 @@ impl Door {
 
     /// An account has listed `device`, which is of this kind. Whether it may be connected to for all that this door
     /// knows: one that is named as a lock and is a garage door may not, or the other way round, and the door says so.
-    pub(super) fn puts_up_with(&self, device: &DeviceId, kind: DoorKind) -> bool {
+    pub(super) fn accepts(&self, device: &DeviceId, kind: DoorKind) -> bool {
         let Inside { settings, mistaken_for, news, .. } = &*self.inside;
         if *device != settings.lock {
             return true;

@@ -63,7 +63,7 @@ pub struct DevicePort {
     pub info: Arc<DeviceInfo>,
     /// Closed when the doorbell is gone.
     pub requests: mpsc::Receiver<Request>,
-    /// The device keeps `link`, `transport`, `last_error` and `talk_obstacle` of it, a lock or garage door `door` as
+    /// The device keeps `link`, `transport`, `last_error`, `talk_obstacle` and `talk_pending` of it, a lock or garage door `door` as
     /// well; the rest is the actor's.
     pub state: watch::Sender<State>,
     /// What happened; the actor drops what it was told before.
@@ -81,7 +81,7 @@ pub enum Request {
     /// Work the lock or garage door, once. The permit says what to do, and that the guard has allowed it. The answer
     /// is how it stands afterwards.
     WorkLock { permit: Permit, reply: oneshot::Sender<Result<LockState, ActionError>> },
-    /// Take a still picture: a JPEG, and no older than the asking.
+    /// Take a still picture: a JPEG. Where the camera takes none in time, the last one it took.
     TakeSnapshot { reply: oneshot::Sender<Result<Bytes, ActionError>> },
     /// Tell what is known of the device, or what it answers when asked, for whoever looks for a fault. Nothing
     /// secret is in the answer.

@@ -273,11 +273,13 @@ impl Discovery {
     }
 
     /// As the lock. These motors can be told to open and to close, but not to stop. The words of its states are Home
-    /// Assistant's own.
+    /// Assistant's own, but for one: a cover that has `stopped` while it was closing it shows as closed, and this one
+    /// stands half-way then.
     fn garage(&self, info: &DeviceInfo) -> Value {
         let garage = json!({
             "device_class": "garage",
             "state_topic": self.topics.door(&info.id, DoorKind::Garage),
+            "value_template": "{{ 'open' if value == 'stopped' else value }}",
             "command_topic": self.topics.door_command(&info.id, DoorKind::Garage),
             "payload_open": "OPEN",
             "payload_close": "CLOSE",

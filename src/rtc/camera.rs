@@ -2,8 +2,8 @@
 //! both ways. Mostly we offer and the camera answers; it can be the other way round.
 //!
 //! What the engine (`webrtc` 0.21.1) does not do by itself is done here: it tells no loss of the peer but by ICE's
-//! timers, asks for no keyframe, binds no loopback address when told to bind all, and stumbles over spellings of
-//! candidates that cameras use.
+//! timers, asks for no keyframe, binds no loopback address when told to bind all, stumbles over spellings of
+//! candidates that cameras use, sleeps on what it has to send, and says no good-bye over a relay.
 
 mod candidates;
 mod channel;
@@ -26,6 +26,7 @@ use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
+use webrtc::data_channel::DataChannel;
 use webrtc::error::Error;
 use webrtc::peer_connection::{
     PeerConnection, RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription,
@@ -173,7 +174,7 @@ impl CameraPeer {
     async fn begin(
         wanted: &Wanted<'_>,
         sound: SoundCodecs,
-    ) -> Result<(Self, mpsc::Receiver<Arc<dyn webrtc::data_channel::DataChannel>>), Error> {
+    ) -> Result<(Self, mpsc::Receiver<Arc<dyn DataChannel>>), Error> {
         let (connection, news) = engine::connection(wanted, &sound).await?;
         let News { candidates, tracks, channels, gathering, state } = news;
         // From here on whatever fails hangs up.

@@ -34,7 +34,7 @@ pub(super) async fn refuse_others(requests: &mut mpsc::Receiver<Request>) {
 }
 
 pub(super) fn busy() -> ActionError {
-    let why = "The lock is still carrying out the last command. Try again when it has moved.".to_owned();
+    let why = "The last command is still being carried out. Try again when the door has moved.".to_owned();
     ActionError::Refused { why }
 }
 

@@ -11,7 +11,7 @@ use crate::support::mosquitto::{Mosquitto, Witness};
 use crate::support::program::Program;
 use crate::support::service::Page;
 
-/// What the demo calls its lock.
+/// What the demo calls the lock of its first door.
 const LOCK: &str = "wyze_yd_lo1_0123456789abcdef0123456789abcdef";
 
 #[tokio::test]
@@ -22,21 +22,21 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
     let mut demo = Demo::start(&[]).await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "ready after {took:?}");
-    assert_eq!(demo.ids.len(), 3, "{:?}", demo.ids);
+    assert_eq!(demo.ids.len(), 4, "{:?}", demo.ids);
     let (_, port) = demo.broker.rsplit_once(':').unwrap();
     assert!(demo.broker.starts_with("mqtt://127.0.0.1:") && port != "1883", "{}", demo.broker);
     demo.program.logs("port 1883 is taken, the broker is elsewhere").await;
 
     let mut rings = Witness::of_3_1_1(port.parse().unwrap(), "doorstep/+/ring").await;
-    // Only the first one's button is wired; the others' rings come by way of the cloud.
-    for (id, source) in demo.ids.clone().into_iter().zip(["button", "cloud", "cloud"]) {
+    // Only the first one's button is wired; Wyze's cloud is asked for the others' rings, and Vivint's pushes them.
+    for (id, source) in demo.ids.clone().into_iter().zip(["button", "cloud", "cloud", "push"]) {
         let command = if source == "button" { "ring".to_owned() } else { format!("ring {id}") };
         demo.program.type_line(&command).await;
         let ring = rings.next().await;
         assert_eq!(ring.topic, format!("doorstep/{id}/ring"));
         let said = ring.json();
         assert_eq!((&said["event_type"], &said["source"]), (&"ring".into(), &source.into()), "{said}");
-        assert_eq!(said["latency_ms"].is_u64(), source == "cloud", "{said}");
+        assert_eq!(said["latency_ms"].is_u64(), source != "button", "{said}");
         demo.tells(&id, "its ring", |event| event["event"] == "ring").await;
     }
     assert_eq!(rings.until_fence().await, [], "a ring came twice");
@@ -54,7 +54,7 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
 }
 
 #[tokio::test]
-async fn the_demos_lock_opens_the_first_door_and_there_is_no_other() {
+async fn a_lock_of_the_demo_opens_its_own_door_and_no_other() {
     let broker = Mosquitto::start().await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("mqtt://127.0.0.1:{}", broker.port);
@@ -63,6 +63,8 @@ async fn the_demos_lock_opens_the_first_door_and_there_is_no_other() {
     let ids = demo.ids.clone();
     let (door, others) = ids.split_first().unwrap();
     page.until(door, "its lock is known", |doorbell| doorbell["door"]["lock"] == "LOCKED").await;
+    let (vivint, others) = others.split_last().unwrap();
+    page.until(vivint, "its lock is known", |doorbell| doorbell["door"]["lock"] == "LOCKED").await;
     for id in others {
         assert_eq!(page.post(&format!("/api/doorbells/{id}/unlock"), "{}").await.status, 404, "{id}");
     }
@@ -75,6 +77,7 @@ async fn the_demos_lock_opens_the_first_door_and_there_is_no_other() {
         assert_eq!(lock.next().await.payload, state);
     }
     demo.tells(LOCK, "that it is open", |event| event["event"] == "unlocked").await;
+    page.until(vivint, "its own lock", |doorbell| doorbell["door"]["lock"] == "LOCKED").await;
     let audit = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
     let results: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(results.iter().map(|line| &line["result"]).collect::<Vec<_>>(), ["allowed", "done"], "{audit}");
@@ -111,6 +114,24 @@ async fn the_demo_shows_only_the_doorbells_that_were_asked_for_and_no_password()
     demo.program.terminate();
     let ended = demo.program.ends().await;
     assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_demos_vivint_doorbell_comes_alone_with_its_doors_and_the_ring_it_is_told_of() {
+    let broker = Mosquitto::start().await;
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let mut demo = Demo::start(&["--mqtt", &url, "--only", "vivint"]).await;
+    let [id] = demo.ids.clone().try_into().unwrap();
+    let mut rings = broker.listen(&format!("doorstep/{id}/ring")).await;
+    demo.program.type_line("ring").await;
+    assert_eq!(rings.next().await.json()["source"], "push");
+    let page = Page::at(demo.page);
+    page.until(&id, "its garage door is known", |doorbell| doorbell["garage"]["state"] == "closed").await;
+    let outcome = page.post(&format!("/api/doorbells/{id}/garage"), r#"{"open":true}"#).await;
+    assert_eq!(outcome.status, 202, "{outcome:?}");
+    page.until(&id, "that it is open", |doorbell| doorbell["garage"]["state"] == "open").await;
+    demo.program.terminate();
+    assert_eq!(demo.program.ends().await.status.code(), Some(0));
 }
 
 #[tokio::test]

@@ -32,6 +32,11 @@ async fn a_browser_sees_and_is_heard_by_the_doorbell_of_the_demo_that_is_called_
     a_browser_sees_and_is_heard_by("wyze-webrtc", "pcmu").await;
 }
 
+#[tokio::test]
+async fn a_browser_sees_and_is_heard_by_the_vivint_doorbell_of_the_demo() {
+    a_browser_sees_and_is_heard_by("vivint", "opus").await;
+}
+
 async fn a_browser_sees_and_is_heard_by(kind: &str, codec: &str) {
     let broker = Mosquitto::start().await;
     let (_folder, speech) = beeps();
@@ -60,15 +65,16 @@ async fn the_demos_page_shows_every_doorbell_and_the_held_button_is_heard_there(
     let (_folder, speech) = beeps();
     let mut demo = Demo::start(&["--mqtt", &format!("mqtt://127.0.0.1:{}", broker.port)]).await;
     let microphone = format!("--use-file-for-fake-audio-capture={}", speech.display());
-    let browser = Browser::launch_with(&[microphone]).await;
+    // So tall that every card is in sight, and plays.
+    let browser = Browser::launch_with(&[microphone, "--window-size=1280,1800".to_owned()]).await;
     let page = browser.open(&format!("http://{}/", demo.page)).await;
-    page.until("document.querySelectorAll('#doorbells .card').length === 3").await;
+    page.until("document.querySelectorAll('#doorbells .card').length === 4").await;
     let shown = "[...document.querySelectorAll('video')].every((v) => v.getVideoPlaybackQuality().totalVideoFrames >= 60 \
                  && v.currentTime > 1)";
     page.until(shown).await;
 
     let doorbells: Value = serde_json::from_str(&Page::at(demo.page).get("/api/doorbells").await.body).unwrap();
-    for card in 1..=3 {
+    for card in 1..=4 {
         let card = format!("#doorbells .card:nth-of-type({card})");
         let name = page.value(&format!("document.querySelector('{card} h2').textContent")).await;
         let doorbell = doorbells.as_array().unwrap().iter().find(|doorbell| doorbell["name"] == name).unwrap();
@@ -80,6 +86,15 @@ async fn the_demos_page_shows_every_doorbell_and_the_held_button_is_heard_there(
         page.mouse("mouseReleased", &button).await;
         demo.tells(id, "the end of the talk", |event| event["event"] == "talk_ended").await;
         page.until(&format!("document.querySelector('{button}').dataset.state === 'idle'")).await;
+    }
+    let doors = demo.ids.last().unwrap().clone();
+    for (door, action, shown) in [("lock", "unlocked", "Unlocked"), ("garage", "door_opened", "Garage open")] {
+        let door = format!("#doorbell-{doors} [data-kind={door}]");
+        page.mouse("mousePressed", &format!("{door} .unlock")).await;
+        let is_done = |line: &str| line.contains(&format!("\"event\":\"{action}\""));
+        demo.program.says(action, is_done).await;
+        page.mouse("mouseReleased", &format!("{door} .unlock")).await;
+        page.until(&format!("document.querySelector('{door} .lock-word').textContent === '{shown}'")).await;
     }
     demo.program.type_line("ring").await;
     page.until("document.querySelector('.banner') && document.querySelector('#rings .who')").await;

@@ -81,6 +81,7 @@ async fn an_enabled_garage_door_is_a_cover_beside_the_lock() {
         "default_entity_id": "cover.front_door_garage",
         "name": "Garage door",
         "state_topic": "doorstep/fake_1/garage",
+        "value_template": "{{ 'open' if value == 'stopped' else value }}",
         "command_topic": GARAGE,
         "payload_open": "OPEN",
         "payload_close": "CLOSE",

@@ -38,6 +38,18 @@ fn the_configuration_it_shows_is_right() {
 }
 
 #[test]
+fn interfaces_names_every_key_of_a_vivint_account() {
+    let line = include_str!("../../docs/interfaces.md").lines().find(|line| line.starts_with("vivint: ["));
+    let line = line.expect("the example has an account of Vivint's");
+    for account in ["{username: a@b.c, none: 1}", "{username: a@b.c, endpoints: {none: 1}}"] {
+        let error = config::parse(&format!("vivint: [{account}]"), "x").unwrap_err().to_string();
+        let (_, known) = error.trim().split_once("it knows here: ").unwrap_or_else(|| panic!("{error}"));
+        let missing: Vec<&str> = known.split(", ").filter(|key| !line.contains(&format!("{key}: "))).collect();
+        assert!(missing.is_empty(), "docs/interfaces.md does not name {missing:?}");
+    }
+}
+
+#[test]
 fn every_message_that_troubleshooting_explains_is_one_that_can_be_met() {
     let said = everything_said(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
     let troubleshooting = include_str!("../../docs/troubleshooting.md");

@@ -131,7 +131,7 @@ async fn check_takes_the_code_of_a_text_message_and_the_login_is_kept() {
     let (cloud, _stop, folder) = cloud_with_sms().await;
     let mut events = cloud.events();
     let mut check = start("check", &folder);
-    check.says("a place for the code", |line| line == "Type the code here, then press Enter.").await;
+    check.says("a place for the code", |line| line == "Type the code here instead, then press Enter.").await;
     let code = sms(&mut events).await;
     check.type_line("the code is").await;
     check.says("what a code is", |line| line == "A code is 4 to 10 digits.").await;

@@ -40,6 +40,7 @@ async fn whoever_asks_for_a_picture_gets_one_that_was_taken_now() {
         assert_eq!((reply.status, reply.bytes.as_slice()), (200, JPEG));
         assert_eq!(reply.header("content-type"), Some("image/jpeg"));
         assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"));
         assert_eq!(house.vendor.seen().snapshots_asked, n);
     }
     assert_eq!(house.post(PATH, "{}").await.status, 405);

@@ -1,6 +1,7 @@
 //! A doorbell that has a speaker which nobody can reach says why, everywhere, and is not asked for it.
 
 use doorstep::doorbell::ActionError;
+use doorstep::model::Capability;
 use serde_json::json;
 
 use crate::support::browser::Browser;
@@ -68,7 +69,8 @@ async fn the_talk_switch_is_unavailable_and_the_attributes_say_why() {
 #[tokio::test]
 async fn the_page_shows_the_button_disabled_and_says_why() {
     let browser = Browser::launch().await;
-    let house = house::House::open().await;
+    let vendor = FakeVendor::with([Capability::Ring, Capability::Talk]);
+    let house = house::House::with(vendor, None, axum::Router::new()).await;
     set(&house.vendor, &house.doorbell, Some(WHY)).await;
     let page = browser.open(&house.url()).await;
     page.until("document.querySelector('.talk').textContent.trim() === 'Talk unavailable'").await;

@@ -125,6 +125,19 @@ fn speaks() -> Manners {
     Manners { speaks: true, ..Manners::default() }
 }
 
+/// Waits until commands to either door are taken; what is asked for meanwhile is too old to open anything.
+async fn quiet_is_over(broker: &Mosquitto, id: &str) {
+    let mut results = broker.listen(&format!("doorstep/{id}/result")).await;
+    for (n, (door, command)) in [("lock", "unlock"), ("garage", "open")].into_iter().cycle().enumerate() {
+        let old = json!({"cmd": command, "id": format!("old-{n}"), "ts": 1}).to_string();
+        broker.publish(&format!("doorstep/{id}/{door}/set"), &old, &["-q", "1"]);
+        let refused = results.next().await.json();
+        if door == "garage" && !refused["error"].as_str().unwrap().contains("first 2 s") {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_press_is_pushed_to_mqtt_once_with_how_late_it_was() {
     let (broker, account) = (Mosquitto::start().await, Account::open().await);
@@ -171,7 +184,6 @@ async fn a_viewer_sees_the_vivint_doorbell_and_is_heard_there_for_as_long_as_he_
     let silence = vanished.elapsed();
     assert!(silence < Duration::from_secs(5), "the speaker stayed open for {silence:?} after the microphone was gone");
     assert_eq!((account.count(is_started), account.count(is_ended)), (1, 1));
-    service.page.is(&id, "ready").await;
     service.running.stop().await;
 }
 
@@ -233,10 +245,11 @@ async fn without_the_key_everything_but_talk_works_and_it_is_said_why() {
     viewer.sees("the picture", |seen| seen.pictures().len() >= 10).await;
     while lock.next().await.payload != "LOCKED" {}
     while garage.next().await.payload != "closed" {}
+    quiet_is_over(&broker, &id).await;
     broker.publish(&format!("doorstep/{id}/lock/set"), "UNLOCK", &["-q", "1"]);
-    assert_eq!([lock.next().await.payload, lock.next().await.payload], ["UNLOCKING", "UNLOCKED"]);
+    while lock.next().await.payload != "UNLOCKED" {}
     broker.publish(&format!("doorstep/{id}/garage/set"), "OPEN", &["-q", "1"]);
-    assert_eq!([garage.next().await.payload, garage.next().await.payload], ["opening", "open"]);
+    while garage.next().await.payload != "open" {}
     assert_eq!((account.cloud.counts().unlocks, account.cloud.counts().door_opens), (1, 1));
 
     let snapshot = service.page.get(&format!("/api/doorbells/{id}/snapshot.jpg")).await;

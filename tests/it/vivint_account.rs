@@ -11,6 +11,7 @@ use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::Retry;
 use doorstep::doorbell::{Accounts, Doorbell, Registry, VendorError};
 use doorstep::model::{AccountLink, Capability, DeviceId, Event, Role};
+use doorstep::net::http::HttpError;
 use doorstep::secret::Password;
 use doorstep::sim::vivint::{
     self, Command, Event as CloudEvent, Fault, RunningVivint, SecondFactor, Settings, Trouble,
@@ -22,6 +23,8 @@ use doorstep::vendor::vivint::{IdTokens, Vivint};
 use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
@@ -277,6 +280,53 @@ async fn a_login_that_never_reached_the_cloud_does_not_count() {
     assert!(matches!(error, CloudError::Http(_)), "{error:?} at {address} of {}", settings.panel);
     let again = Cloud::new(&nowhere, &account.store()).authuser().await.unwrap_err();
     assert!(matches!(again, CloudError::Http(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_login_that_broke_off_half_way_counts() {
+    let account = Account::simple().await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let identity = format!("http://{}", server.local_addr().unwrap()).parse().unwrap();
+    let login = config::Vivint {
+        endpoints: VivintEndpoints { identity, ..account.login.endpoints.clone() },
+        ..account.login.clone()
+    };
+    // Answers the first request, and then there is nobody any more.
+    let first = async move {
+        let (mut connection, _) = server.accept().await.unwrap();
+        drop(server);
+        let _request = connection.read(&mut [0; 4_096]).await.unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await.unwrap();
+    };
+    let client = Cloud::new(&login, &account.store());
+    let (outcome, ()) = tokio::join!(client.authuser(), first);
+    assert!(matches!(outcome, Err(CloudError::Http(HttpError::Unreachable { .. }))), "{outcome:?}");
+    let restarted = Cloud::new(&login, &account.store()).authuser().await;
+    assert!(matches!(restarted, Err(CloudError::NotYet(wait)) if wait > Duration::from_secs(50)), "{restarted:?}");
+}
+
+#[tokio::test]
+async fn a_code_that_is_refused_in_unknown_words_is_a_wrong_one_too() {
+    let account = Account::with(|_| {}).await;
+    let client = account.client();
+    assert_eq!(client.authuser().await, Err(CloudError::CodeWanted(CodeBy::Sms)));
+    account.trouble(Fault::Html, "/idp/api/validate");
+    for _ in 0..3 {
+        let outcome = client.enter_code(Password::new("000000")).await;
+        assert!(matches!(outcome, Err(CloudError::Misunderstood(_))), "{outcome:?}");
+    }
+    let outcome = client.enter_code(Password::new("000000")).await;
+    assert!(matches!(outcome, Err(CloudError::NotYet(_))), "{outcome:?}");
+    assert_eq!(account.cloud.requests_to("/idp/api/validate"), 3);
+}
+
+#[tokio::test]
+async fn a_process_that_looks_in_has_no_second_code_sent() {
+    let account = Account::with(|_| {}).await;
+    assert_eq!(account.client().authuser().await, Err(CloudError::CodeWanted(CodeBy::Sms)));
+    let visitor = Cloud::new(&account.login, &Store::read_only(account.folder.path()));
+    assert_eq!(visitor.authuser().await, Err(CloudError::Borrowed));
+    assert_eq!(account.cloud.requests_to(SUBMIT), 1);
 }
 
 #[tokio::test]

@@ -242,6 +242,19 @@ async fn a_login_that_is_revoked_is_renewed_on_the_same_connection() {
 }
 
 #[tokio::test]
+async fn a_database_that_revokes_token_after_token_is_left_for_a_while() {
+    let (house, mut caller, _listener) = House::listening().await;
+    let revoked = || json!({ "s": "expired_token", "d": "Auth token is expired." });
+    caller.push("ac", revoked()).await;
+    let auth = caller.asked("auth").await;
+    caller.reply(&auth, "ok", json!({ "auth": { "uid": "me" } })).await;
+    caller.push("ac", revoked()).await;
+    let why = house.fails().await;
+    assert!(why.contains("one token after the other"), "{why}");
+    assert_eq!(house.google.asked.exchanges.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_accepted_is_replaced_and_another_such_one_left_for_a_while() {
     let house = House::start().await;
     let mut caller = house.base.connected().await;

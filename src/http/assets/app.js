@@ -82,6 +82,12 @@ function showBroker(state) {
   setTone(part('broker'), ...BROKER[state]);
 }
 
+function showAccounts(all) {
+  accounts.show(all);
+  // Whoever has written an account down has been through them.
+  part('first-steps').hidden = all.length > 0;
+}
+
 function askForToken(message = '') {
   cards.forEach((card) => card.stop());
   events.close();
@@ -123,13 +129,13 @@ events.addEventListener('snapshot', ({ detail }) => {
     if (ring && Date.now() - Date.parse(ring.at) < FRESH_RING_MS) rang({ id, ...ring });
   }
   showBroker(detail.mqtt);
-  accounts.show(detail.accounts);
+  showAccounts(detail.accounts);
   part('demo').hidden = !detail.demo_hint;
   setSentence(part('demo'), detail.demo_hint ?? '');
   part('footer').textContent = `Doorstep ${detail.version}`;
 });
 events.addEventListener('state', ({ detail }) => showOne(detail.doorbell));
-events.addEventListener('accounts', ({ detail }) => accounts.show(detail.accounts));
+events.addEventListener('accounts', ({ detail }) => showAccounts(detail.accounts));
 events.addEventListener('motion', ({ detail }) => moved(detail));
 events.addEventListener('ring', ({ detail }) => rang(detail));
 events.addEventListener('mqtt', ({ detail }) => showBroker(detail.mqtt));

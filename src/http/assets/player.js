@@ -175,10 +175,13 @@ export class Player extends EventTarget {
 function release(session) {
   clearInterval(session.watch);
   session.abort.abort();
-  session.peer.close();
-  // Also while the page is being left, hence `keepalive`. A viewer that is not told goes by itself later.
-  if (session.resource) request(session.resource, { method: 'DELETE', keepalive: true }).catch(() => {});
+  const { peer, voice, resource } = session;
   session.resource = null;
+  if (!resource) return peer.close();
+  voice.sender.replaceTrack(null).catch(() => {});
+  // The peer goes last: by its farewell the service would end the session, and find none to delete. Also while the
+  // page is being left, hence `keepalive`. A viewer that is not told goes by itself later.
+  request(resource, { method: 'DELETE', keepalive: true }).catch(() => {}).finally(() => peer.close());
 }
 
 /** All candidates are known, or enough time has passed: the service learns the rest from the checks themselves. */

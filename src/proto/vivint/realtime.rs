@@ -43,6 +43,10 @@ impl Timetoken {
     }
 }
 
+impl Cursor {
+    pub const BEGINNING: Self = Self { timetoken: 0, region: 0 };
+}
+
 impl Reply {
     /// `None` when it does not say where to go on. A message that is none is left out.
     pub fn read(body: &Value) -> Option<Self> {
@@ -51,6 +55,12 @@ impl Reply {
             Cursor { timetoken: number(cursor.get("t")?)?, region: cursor.get("r").and_then(number).unwrap_or(0) };
         let messages = body.get("m").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Some(Self { cursor, messages: messages.iter().filter_map(Message::read).collect() })
+    }
+
+    /// Whether it says anything to whoever asked for what came after `asked`: messages and a place behind them, or,
+    /// at the beginning, where that is.
+    pub fn leads_on(&self, asked: &Cursor) -> bool {
+        self.cursor != *asked && (*asked == Cursor::BEGINNING || !self.messages.is_empty())
     }
 }
 

@@ -193,12 +193,16 @@ pub enum Ignored {
     UselessCandidate,
     #[error("too many early candidates")]
     TooMany,
+    #[error("a description longer than any")]
+    TooLong,
 }
 
 impl Dialogue {
     /// Clocks of cameras are not ours.
     const SKEW_MS: i64 = 60_000;
     const MOST_CANDIDATES: usize = 32;
+    /// In bytes. Descriptions of apps with every codec there is have a tenth of it.
+    const LONGEST_SDP: usize = 1 << 16;
 
     /// `uid` is who we are to the database, `camera` its uuid; `now_ms` the time since 1970, as everywhere here.
     pub fn new(uid: impl Into<String>, camera: impl Into<String>, now_ms: i64) -> Self {
@@ -245,6 +249,7 @@ impl Dialogue {
             return Err(Ignored::Stale);
         }
         match message {
+            Message::Sdp(message) if message.sdp.len() > Self::LONGEST_SDP => Err(Ignored::TooLong),
             Message::Sdp(message) if message.sdp_type == SdpType::Answer => self.on_answer(message),
             Message::Sdp(message) => self.on_offer(message),
             Message::Ice(message) => self.on_ice(&message),

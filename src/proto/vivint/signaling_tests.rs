@@ -67,6 +67,15 @@ fn ignored(dialogue: &mut Dialogue, value: &Value) -> Ignored {
 }
 
 #[test]
+fn no_description_without_an_end_reaches_the_engine() {
+    for mut dialogue in [quiet(), offered()] {
+        let long = |value| with(value, "sdp", json!("a=mid:0\r\n".repeat(10_000)));
+        assert_eq!(ignored(&mut dialogue, &long(offer_of_the_camera())), Ignored::TooLong);
+        assert_eq!(ignored(&mut dialogue, &long(answer())), Ignored::TooLong);
+    }
+}
+
+#[test]
 fn nodes_are_where_the_vectors_have_them() {
     let vectors = vectors();
     assert_eq!(path(Some(7_001_000_200_030_004), UID), vectors["app_path"]);

@@ -11,9 +11,10 @@ use webrtc::data_channel::DataChannel;
 use webrtc::error::Error;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
-    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceGatheringState, RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, Registry,
-    SettingEngine, SettingEngineBuilder, configure_nack, configure_rtcp_reports, configure_twcc_receiver_only,
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfiguration,
+    RTCConfigurationBuilder, RTCIceGatheringState, RTCIceTransportPolicy, RTCPeerConnectionIceEvent,
+    RTCPeerConnectionState, Registry, SettingEngine, SettingEngineBuilder, configure_nack, configure_rtcp_reports,
+    configure_twcc_receiver_only,
 };
 
 use super::codecs::{self, SoundCodecs};
@@ -22,7 +23,8 @@ use crate::rtc::interfaces;
 
 /// Sockets of one connection.
 const MOST_ADDRESSES: usize = 8;
-/// Ours. Full: the last ones are dropped; so many lead nowhere anyway.
+/// Of ours that wait to be told, and of theirs that come behind the description. Full: the last ones are dropped; so
+/// many lead nowhere anyway.
 pub(super) const MOST_CANDIDATES: usize = 32;
 /// One picture and one sound. Full: more streams are left out.
 const MOST_TRACKS: usize = 2;
@@ -136,7 +138,7 @@ pub(super) async fn hurry(connection: &dyn PeerConnection) {
     }
 }
 
-fn ways(wanted: &Wanted<'_>) -> webrtc::peer_connection::RTCConfiguration {
+fn ways(wanted: &Wanted<'_>) -> RTCConfiguration {
     let policy = if wanted.relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     RTCConfigurationBuilder::default()
         .with_ice_servers(candidates::usable_servers(wanted.ice_servers))

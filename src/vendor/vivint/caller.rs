@@ -20,10 +20,8 @@ use crate::doorbell::ActionError;
 use crate::rtc::camera::IceServer;
 
 const NO_KEY: &str = "Talking to Vivint's doorbells needs `firebase_api_key`, which Doorstep does not bring along; \
-                      everything else works without it. It is the public web API key of Vivint's own app: it begins \
-                      with `AIza` and stands in the Firebase settings of the app and of its website. Put it under \
-                      `vivint` in the configuration and restart Doorstep. The section \"Talk to Vivint doorbells\" in \
-                      docs/troubleshooting.md says more.";
+                      everything else works without it. Put the web API key of Vivint's app under `vivint` in the \
+                      configuration and restart Doorstep; docs/troubleshooting.md says where it stands.";
 const NO_SPEAKER: &str = "The account says that it has no speaker. If Vivint's app can talk to it, restart Doorstep.";
 const NO_UUID: &str = "The account does not say how it is to be called, so nobody can talk to it. See whether two-way \
                        talk works in Vivint's app.";

@@ -101,12 +101,15 @@ pub async fn live(services: &impl Services, port: DevicePort, stop: Cancellation
         // As far as is known: nothing is asked of a camera that nobody wants.
         state.link = Link::Ready;
         state.talk_obstacle = services.talk_obstacle();
+        state.talk_pending = state.talk_obstacle.is_none();
     });
+    let warming = port.state.borrow().talk_pending.then(|| services.warm());
     let leave = CancellationToken::new();
     let life = Life {
         services,
         port,
         leave,
+        warming,
         streaming: None,
         talk: None,
         next_talk: None,
@@ -123,6 +126,8 @@ struct Life<'a, S> {
     port: DevicePort,
     /// Cancelled when this life ends, for what has to say farewell.
     leave: CancellationToken,
+    /// Finds out who may be called.
+    warming: Running<'a, ()>,
     streaming: Running<'a, Result<(), VendorError>>,
     talk: Running<'a, Result<(), VendorError>>,
     /// Waits until the talk before it is over: the doorbell lets one talk at a time, and asks again only when it has
@@ -136,9 +141,6 @@ struct Life<'a, S> {
 impl<'a, S: Services> Life<'a, S> {
     async fn run(mut self, stop: CancellationToken) -> Result<(), VendorError> {
         let media = self.port.media.clone();
-        if self.port.state.borrow().talk_obstacle.is_none() {
-            self.errands.push(self.services.warm());
-        }
         loop {
             if self.talk.is_none()
                 && let Some(failure) = self.failure.take()
@@ -154,12 +156,18 @@ impl<'a, S: Services> Life<'a, S> {
                 () = media.watched(), if self.streaming.is_none() && self.failure.is_none() => self.stream(),
                 outcome = end_of(&mut self.streaming) => self.streamed(outcome),
                 outcome = end_of(&mut self.talk) => self.talked(outcome),
-                // One of them has found out who may be called.
+                () = end_of(&mut self.warming) => self.warmed(),
+                // One of them may have found out that nobody can.
                 Some(()) = self.errands.next() => self.show_talk_obstacle(),
             }
         }
         self.leave().await;
         Ok(())
+    }
+
+    fn warmed(&mut self) {
+        self.warming = None;
+        self.show_talk_obstacle();
     }
 
     fn stream(&mut self) {
@@ -235,10 +243,10 @@ impl<'a, S: Services> Life<'a, S> {
     }
 
     fn show_talk_obstacle(&self) {
-        let obstacle = self.services.talk_obstacle();
+        let (obstacle, pending) = (self.services.talk_obstacle(), self.warming.is_some());
         self.port.state.send_if_modified(|state| {
-            let news = state.talk_obstacle != obstacle;
-            state.talk_obstacle = obstacle;
+            let news = state.talk_obstacle != obstacle || state.talk_pending != pending;
+            (state.talk_obstacle, state.talk_pending) = (obstacle, pending);
             news
         });
     }

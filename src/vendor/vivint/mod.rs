@@ -18,7 +18,7 @@ pub mod talk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -130,11 +130,18 @@ impl Vivint {
         device.inspect(|device| self.note_thumbnail(device))
     }
 
+    /// A listing may be a little older than what was told by push. Far from the one before is another matter: that
+    /// one was of a camera whose clock was wrong.
     fn note_thumbnail(&self, device: &Device) {
+        const FAR: Duration = Duration::from_secs(24 * 60 * 60);
         let Some(at) = device.camera().and_then(|camera| camera.thumbnail_at) else { return };
         self.thumbnails.send_if_modified(|known| {
             let id = device.place.id();
-            let news = known.get(&id).is_none_or(|before| *before < at);
+            let is_news = |before: &SystemTime| match before.duration_since(at) {
+                Ok(ahead) => ahead > FAR,
+                Err(_) => true,
+            };
+            let news = known.get(&id).is_none_or(is_news);
             if news {
                 known.insert(id, at);
             }

@@ -71,11 +71,9 @@ struct Reading {
 }
 
 impl Reading {
-    const BEGINNING: Cursor = Cursor { timetoken: 0, region: 0 };
-
     fn new() -> Self {
         let backoff = Backoff::default();
-        Self { cursor: Self::BEGINNING, heard: clock::now(), lost: None, failures: 0, backoff }
+        Self { cursor: Cursor::BEGINNING, heard: clock::now(), lost: None, failures: 0, backoff }
     }
 }
 
@@ -128,11 +126,12 @@ impl<'a, W: Wire> Listener<'a, W> {
             let begun = clock::now();
             match self.poll_or_complain(subscription, &reading).await {
                 Ok(reply) => {
-                    if reply.messages.is_empty() && reply.cursor == reading.cursor {
+                    let leads_on = reply.leads_on(&reading.cursor);
+                    self.take(reply, &mut reading).await;
+                    if !leads_on {
                         // Something on the way that holds no request open must not make us ask without end.
                         tokio::time::sleep_until(begun + Self::NOT_SOONER).await;
                     }
-                    self.take(reply, &mut reading).await;
                 }
                 Err(error) => self.fail(&error, begun, &mut reading).await,
             }
@@ -153,7 +152,7 @@ impl<'a, W: Wire> Listener<'a, W> {
 
     async fn take(&mut self, reply: Reply, reading: &mut Reading) {
         let missed = reading.lost.is_some_and(|since| since.elapsed() > Self::GAP);
-        let begins = reading.cursor == Reading::BEGINNING;
+        let begins = reading.cursor == Cursor::BEGINNING;
         *reading = Reading { cursor: reply.cursor, ..Reading::new() };
         self.desk.push_is(None).await;
         for message in reply.messages {
@@ -175,7 +174,7 @@ impl<'a, W: Wire> Listener<'a, W> {
             self.desk.push_is(Some(cannot_ask(error))).await;
         }
         if error.is_of_its_place() && reading.failures.is_multiple_of(Self::UNREADABLE_AFTER) {
-            reading.cursor = Reading::BEGINNING;
+            reading.cursor = Cursor::BEGINNING;
         }
         tokio::time::sleep(reading.backoff.next(Duration::ZERO, jitter())).await;
     }

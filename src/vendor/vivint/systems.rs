@@ -11,7 +11,7 @@ use crate::clock::{self, Instant};
 use crate::model::DeviceId;
 use crate::proto::vivint::realtime::{Delta, Object};
 
-/// More than any house has.
+/// More than any system has.
 const MOST_DEVICES: usize = 512;
 const MOST_SYSTEMS: usize = 16;
 
@@ -87,7 +87,7 @@ impl Listing {
                 listing.skipped += 1;
                 continue;
             };
-            many(devices).iter().take(MOST_DEVICES).for_each(|entry| listing.admit(panel, number, entry, asked));
+            many(devices).iter().for_each(|entry| listing.admit(panel, number, entry, asked));
         }
         (listing.skipped == 0 || !listing.records.is_empty()).then_some(listing)
     }
@@ -96,6 +96,7 @@ impl Listing {
         let fields = entry.as_object();
         let device = fields.and_then(|fields| fields.get("_id")).and_then(number);
         match (fields, device) {
+            _ if self.records.len() >= MOST_DEVICES => self.skipped += 1,
             (Some(fields), Some(device)) if self.records.iter().all(|known| known.device.place.device != device) => {
                 let place = Place { panel, partition, device };
                 self.records.push(Record::new(place, fields.clone(), asked));

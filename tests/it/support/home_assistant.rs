@@ -142,6 +142,8 @@ fn check_platform(platform: &str, component: &Map<String, Value>) {
             assert_eq!(class, Some("garage"));
             assert_eq!(component["optimistic"], false, "an optimistic cover shows what was asked for");
             assert_eq!(component.get("payload_stop"), Some(&Value::Null), "left out, STOP is sent");
+            let template = component["value_template"].as_str().unwrap_or_default();
+            assert!(template.contains("'stopped'"), "what stopped while it was closing is shown as closed");
         }
         "camera" => {
             text(component, "topic");

@@ -164,8 +164,11 @@ struct Envelope<T> {
 
 impl FromServer {
     /// # Errors
-    /// [`MessageError`]. What has a code that is not known is `Unknown` and no error.
+    /// [`MessageError`]. What has a code that is not known, or far too many parts, is `Unknown` and no error.
     pub fn decode(message: &str) -> Result<Self, MessageError> {
+        if has_too_many_parts(message) {
+            return Ok(Self::Unknown);
+        }
         match envelope(message)? {
             Envelope { t, d } if t == "c" => Self::decode_control(d),
             Envelope { t, mut d } if t == "d" => match (d["r"].as_u64(), d["a"].as_str()) {
@@ -323,6 +326,14 @@ fn envelope(message: &str) -> Result<Envelope<Value>, MessageError> {
         MessageError::NotJson { line, column }
     })?;
     part(value).ok_or(MessageError::NotAnEnvelope)
+}
+
+/// A value of a few bytes takes some hundred once it is read: what fits into a message would not fit into a small
+/// machine. Nothing of use has a hundredth of these.
+fn has_too_many_parts(message: &str) -> bool {
+    const MOST_PARTS: usize = 1 << 17;
+    // Those in texts are counted too: there are few.
+    message.bytes().filter(|byte| matches!(byte, b'{' | b'[' | b',')).count() > MOST_PARTS
 }
 
 fn control(code: &str, payload: impl Serialize) -> String {
@@ -544,6 +555,18 @@ mod tests {
                 assert!(FromClient::decode(&message[..at]).is_err(), "{at} bytes of {name} were accepted");
             }
         }
+    }
+
+    #[test]
+    fn a_message_of_too_many_parts_is_not_taken_apart() {
+        let push = |value: &str| format!(r#"{{"t":"d","d":{{"a":"d","b":{{"p":"a","d":{value}}}}}}}"#);
+        for part in [r#"{"":0}"#, "[]", "0"] {
+            let listed = |times| push(&format!("[{}]", vec![part; times].join(",")));
+            assert!(FromServer::decode(&listed(200_000)) == Ok(FromServer::Unknown), "{part}");
+            assert!(matches!(FromServer::decode(&listed(1_000)), Ok(FromServer::Push(_))), "{part}");
+        }
+        let long = push(&format!("{:?}", "x".repeat(10 << 20)));
+        assert!(matches!(FromServer::decode(&long), Ok(FromServer::Push(_))));
     }
 
     #[test]

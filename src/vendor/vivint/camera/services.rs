@@ -82,7 +82,8 @@ impl Services for OfAccount<'_> {
     fn newer_thumbnail(&self, than: Option<SystemTime>) -> BoxFuture<'_, SystemTime> {
         let mut thumbnails = self.vivint.thumbnails();
         Box::pin(async move {
-            let is_newer = |at: &&SystemTime| than.is_none_or(|than| **at > than);
+            // What is known changes only for a newer one, whatever time it tells.
+            let is_newer = |at: &&SystemTime| than != Some(**at);
             loop {
                 let newest = thumbnails.borrow_and_update().get(&self.id).filter(is_newer).copied();
                 if let Some(at) = newest {

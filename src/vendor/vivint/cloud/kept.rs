@@ -45,8 +45,8 @@ impl KeptTokens {
 
     pub(super) fn read(&self) -> Tokens {
         let token = |text: &String| Token::new(text.as_str());
-        let life = Duration::from_secs(self.until.saturating_sub(unix_seconds()));
-        Tokens { access: token(&self.access), id: token(&self.id), refresh: token(&self.refresh), life }
+        let left = self.until.saturating_sub(unix_seconds());
+        Tokens::kept(token(&self.access), token(&self.id), token(&self.refresh), left)
     }
 }
 
@@ -65,6 +65,7 @@ pub(in super::super) fn key(of: &str, login: &Vivint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::Session;
     use super::*;
     use crate::config::VivintEndpoints;
     use crate::secret::Email;
@@ -102,6 +103,26 @@ mod tests {
         let somebody = Vivint { username: Email::new("somebody@example.com"), ..login("hunter2") };
         assert!(load(&elsewhere, &store).tokens().is_none());
         assert!(load(&somebody, &store).tokens().is_none());
+    }
+
+    #[tokio::test]
+    async fn no_life_that_a_cloud_may_tell_is_beyond_the_clock_or_renewed_by_every_call() {
+        for (told, life) in [(u64::MAX, 24 * 3_600), (i64::MAX as u64, 24 * 3_600), (3_600, 3_600), (0, 10)] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let reply = serde_json::json!({"access_token": "a", "refresh_token": "r", "expires_in": told});
+            let tokens = Tokens::read(&reply, None).unwrap();
+            assert_eq!(tokens.life.as_secs(), life);
+            load(&login("hunter2"), &store).keep_tokens(KeptTokens::new(&tokens));
+            // What an earlier version has kept.
+            let key = key("vivint_account", &login("hunter2"));
+            let mut entry: serde_json::Value = store.get(&key).unwrap();
+            entry["tokens"]["until"] = told.into();
+            store.put(&key, &entry).unwrap();
+            let kept = load(&login("hunter2"), &store);
+            assert!(kept.tokens().is_some_and(|tokens| tokens.read().life.as_secs() <= 24 * 3_600));
+            let _begins = Session::new(kept, &store);
+        }
     }
 
     #[tokio::test(start_paused = true)]

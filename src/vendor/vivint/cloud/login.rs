@@ -59,6 +59,13 @@ impl Attempt {
     }
 }
 
+/// A login that the server knows of.
+pub(super) struct Begun {
+    attempt: Attempt,
+    /// Where the cookies are still a login it ends right here.
+    redirect: Option<Redirect>,
+}
+
 /// How the identity server answered a login, or a code.
 enum Reply {
     Next(Next, Answer),
@@ -68,9 +75,9 @@ enum Reply {
 impl Inner {
     /// User name and password, and the second factor where it needs nobody. `LoginRefused` is of the first,
     /// `TotpRefused` of the second.
-    pub(super) async fn ask_for_login(&self, password: &Password) -> Result<Step, CloudError> {
-        let mut attempt = Attempt::new()?;
-        if let Some(redirect) = self.begin(&mut attempt).await? {
+    pub(super) async fn ask_for_login(&self, begun: Begun, password: &Password) -> Result<Step, CloudError> {
+        let Begun { mut attempt, redirect } = begun;
+        if let Some(redirect) = redirect {
             return Ok(Step::Done(self.redeem(&attempt, redirect).await?));
         }
         let by = match self.submit(&mut attempt, "/idp/api/submit", json!({}), password).await? {
@@ -91,8 +98,9 @@ impl Inner {
         }
     }
 
-    /// Step 1: the server learns what the login is for. It ends here when the cookies are still a login.
-    async fn begin(&self, attempt: &mut Attempt) -> Result<Option<Redirect>, CloudError> {
+    /// Step 1: the server learns what the login is for.
+    pub(super) async fn begin_login(&self) -> Result<Begun, CloudError> {
+        let mut attempt = Attempt::new()?;
         let mut url = self.identity("/oauth2/auth");
         url.query_pairs_mut()
             .append_pair("response_type", "code")
@@ -102,10 +110,10 @@ impl Inner {
             .append_pair("state", &attempt.state)
             .append_pair("code_challenge", &login::challenge(&attempt.verifier))
             .append_pair("code_challenge_method", "S256");
-        let answer = self.visit(attempt, Request::new(Method::GET, url)).await?;
+        let answer = self.visit(&mut attempt, Request::new(Method::GET, url)).await?;
         match answer::passing(&answer) {
             Some(error) => Err(error),
-            None => Ok(answer.location().and_then(Redirect::parse)),
+            None => Ok(Begun { attempt, redirect: answer.location().and_then(Redirect::parse) }),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Tokens that are due are refreshed. When the refresh token is worth nothing any more there is one login, if there is
 //! a password for it; the budget of logins in [`Kept`] says when.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ impl Tokens {
     const MARGIN: Duration = Duration::from_secs(30);
     /// Where nobody says how long they live.
     const USUAL_LIFE: u64 = 3_600;
+    /// Whatever is said: not so short that every call renews them, nor longer than a clock can count.
+    const LIVES: RangeInclusive<u64> = 10..=24 * 3_600;
 
     /// `refreshed` is what was given for them, and stays good when there is no other in its place.
     pub(super) fn read(reply: &Value, refreshed: Option<&Token>) -> Result<Self, CloudError> {
@@ -48,7 +51,13 @@ impl Tokens {
         let said = reply.get("expires_in").and_then(Value::as_u64);
         let claimed = lifetime(id.expose(), clock::unix_seconds());
         let life = said.into_iter().chain(claimed).min().unwrap_or(Self::USUAL_LIFE);
+        let life = life.clamp(*Self::LIVES.start(), *Self::LIVES.end());
         Ok(Self { access, id, refresh, life: Duration::from_secs(life) })
+    }
+
+    /// As they were kept by an earlier run, when they are good for so many seconds more.
+    pub(super) fn kept(access: Token, id: Token, refresh: Token, left: u64) -> Self {
+        Self { access, id, refresh, life: Duration::from_secs(left.min(*Self::LIVES.end())) }
     }
 
     /// How long they need no renewal.
@@ -183,6 +192,10 @@ impl Inner {
         if renewal.kept.is_refused() {
             return Err(CloudError::LoginRefused);
         }
+        // The other process is about to log in: a second login would make the code worthless that it waits for.
+        if renewal.borrowed && renewal.kept.logins_in_a_row() > 0 {
+            return Err(CloudError::Borrowed);
+        }
         if let Some(code) = &renewal.code {
             return Err(CloudError::CodeWanted(code.by));
         }
@@ -192,7 +205,12 @@ impl Inner {
         }
         renewal.kept.begin_login();
         tracing::info!("logging in at Vivint");
-        match self.ask_for_login(password).await {
+        let begun = match self.begin_login().await {
+            Err(error) if error.was_not_sent() => return Err(renewal.login_not_begun(error)),
+            Err(error) => return Err(renewal.login_failed(error)),
+            Ok(begun) => begun,
+        };
+        match self.ask_for_login(begun, password).await {
             Ok(Step::Done(tokens)) => Ok(self.session.install(renewal, tokens)),
             Ok(Step::Code(code)) => Err(CloudError::CodeWanted(renewal.code.insert(code).by)),
             Err(error) => Err(renewal.login_failed(error)),
@@ -212,12 +230,12 @@ impl Inner {
                 self.session.install(renewal, tokens);
                 Ok(())
             }
-            Err(CloudError::CodeRefused) => {
-                pending.tries += 1;
-                renewal.code.take_if(|pending| pending.tries >= TRIES || pending.is_stale());
-                Err(CloudError::CodeRefused)
-            }
             Err(error) => {
+                // One that is refused in words that nobody knows is a wrong one as well.
+                if let CloudError::CodeRefused | CloudError::Misunderstood(_) = error {
+                    pending.tries += 1;
+                    renewal.code.take_if(|pending| pending.tries >= TRIES || pending.is_stale());
+                }
                 error.wait().into_iter().for_each(|wait| renewal.kept.hold_logins(wait));
                 Err(error)
             }
@@ -228,6 +246,13 @@ impl Inner {
 impl Renewal {
     fn refresh_failed(&mut self, error: CloudError) -> CloudError {
         let pause = error.wait().unwrap_or_else(|| self.backoff.next(Duration::ZERO, jitter()));
+        self.fail(error, pause)
+    }
+
+    /// The cloud has not heard of the login, so it does not count.
+    fn login_not_begun(&mut self, error: CloudError) -> CloudError {
+        self.kept.undo_login();
+        let pause = self.backoff.next(Duration::ZERO, jitter());
         self.fail(error, pause)
     }
 
@@ -242,11 +267,6 @@ impl Renewal {
         };
         if matches!(error, CloudError::LoginRefused | CloudError::TotpRefused) {
             self.kept.refuse();
-        }
-        if error.was_not_sent() {
-            self.kept.undo_login();
-            let pause = self.backoff.next(Duration::ZERO, jitter());
-            return self.fail(error, pause);
         }
         error.wait().into_iter().for_each(|wait| self.kept.hold_logins(wait));
         let pause = self.kept.login_in();

@@ -245,8 +245,13 @@ impl Keeper {
     async fn talk(&mut self, socket: &mut Socket, access: &Access) -> Result<Infallible, End> {
         let mut renew_at = access.renew_at;
         let mut renewing: Option<BoxFuture<'static, Result<Access, FirebaseError>>> = None;
+        let mut wanted: Option<Instant> = None;
         loop {
             if self.say(socket, &access.uid).await? {
+                // Each new one costs a login at Vivint and at Google.
+                if wanted.replace(clock::now()).is_some_and(|before| before.elapsed() < Self::PAUSE) {
+                    return Err(End::broke("it revokes one token after the other"));
+                }
                 renewing = Some(Box::pin(self.new_access(true)));
             }
             tokio::select! {

@@ -26,6 +26,17 @@ fn delta(fields: Value) -> Delta {
 }
 
 #[test]
+fn no_system_has_more_devices_than_a_house() {
+    let partition = |number: i64| {
+        let devices = (0..300).map(|n| json!({"_id": number * 1_000 + n, "t": "camera_device"}));
+        json!({"parid": number, "d": devices.collect::<Vec<_>>()})
+    };
+    let body = json!({"system": {"par": [partition(1), partition(2), partition(3)]}});
+    let listing = Listing::read(PANEL, &body, None).unwrap();
+    assert_eq!((listing.records.len(), listing.skipped), (512, 388));
+}
+
+#[test]
 fn an_account_names_its_systems_and_its_channel() {
     let account = vectors()["authuser"].clone();
     let read = AuthUser::read(&account).unwrap();

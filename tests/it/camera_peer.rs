@@ -11,17 +11,16 @@ use doorstep::clock;
 use doorstep::media::convert::Converter;
 use doorstep::media::{AudioCodec, AudioFormat, FrameKind, FrameStream, MediaHub};
 use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Wanted};
-use doorstep::sim::lossy_link::Dice;
 use doorstep::sim::tone;
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
-use tokio_util::task::AbortOnDropHandle;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState, RTCSessionDescription,
     SettingEngineBuilder,
 };
+
+use crate::support::lossy_way::LossyWay;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -194,36 +193,6 @@ async fn a_hundred_calls_leave_no_task_and_no_socket_behind() {
     gone.unwrap_or_else(|_| panic!("{} sockets and {} tasks are left of {before:?}", sockets(), tasks()));
 }
 
-/// A way between two ends that loses datagrams by a printed seed.
-struct LossyWay {
-    /// What the camera takes for the caller's address, and the other way round.
-    caller: SocketAddr,
-    camera: SocketAddr,
-    _carrying: AbortOnDropHandle<()>,
-}
-
-impl LossyWay {
-    async fn between(caller: SocketAddr, camera: SocketAddr, loss: f64, seed: u64) -> Self {
-        let to_camera = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let to_caller = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let stands_for = (to_camera.local_addr().unwrap(), to_caller.local_addr().unwrap());
-        let carrying = async move {
-            let (mut dice, mut up, mut down) = (Dice::new(seed), [0; 2_048], [0; 2_048]);
-            loop {
-                let (socket, payload, to) = tokio::select! {
-                    Ok(size) = to_camera.recv(&mut down) => (&to_caller, &down[..size], caller),
-                    Ok(size) = to_caller.recv(&mut up) => (&to_camera, &up[..size], camera),
-                };
-                if !dice.roll(loss) {
-                    let _nobody_there = socket.send_to(payload, to).await;
-                }
-            }
-        };
-        let _carrying = AbortOnDropHandle::new(tokio::spawn(carrying));
-        Self { caller: stands_for.0, camera: stands_for.1, _carrying }
-    }
-}
-
 /// Where the SDP says that an end can be reached on this machine.
 fn loopback_address(sdp: &str) -> SocketAddr {
     let found = sdp.lines().find_map(|line| {
@@ -253,9 +222,8 @@ async fn a_call_that_loses_a_tenth_comes_about_says_everything_and_is_understood
     let mut camera =
         CameraPeer::answer_to(theirs, &only_at(&caller.sdp(), "127.0.0.1:9".parse().unwrap())).await.unwrap();
     camera.gathered(PATIENCE).await;
-    let way = LossyWay::between(loopback_address(&caller.sdp()), loopback_address(&camera.sdp()), 0.1, seed).await;
-    camera.add_candidate(&format!("candidate:2 1 udp 2130706431 127.0.0.1 {} typ host", way.caller.port())).await;
-    caller.answer(&only_at(&camera.sdp(), way.camera)).await.unwrap();
+    let way = LossyWay::to(loopback_address(&camera.sdp()), 0.1, seed).await;
+    caller.answer(&only_at(&camera.sdp(), way.address)).await.unwrap();
     let (mut caller, mut camera) = (End::of(caller, hubs.0), End::of(camera, hubs.1));
     tokio::join!(caller.opened(), camera.opened());
     for n in 0..6_u8 {

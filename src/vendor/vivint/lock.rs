@@ -17,10 +17,10 @@ use super::cloud::{Cloud, CloudError, Once};
 use super::devices::{Device, Kind, Place};
 use super::systems::Systems;
 use crate::clock::{self, Instant};
-use crate::doorbell::guard::Permit;
 use crate::doorbell::vendor::Request;
 use crate::doorbell::{ActionError, DevicePort, VendorError};
 use crate::model::{DeviceId, Door, Link, LockAction, LockState, State};
+use crate::vendor::lock::{Word, busy, moving, reached, refuse_others};
 
 /// How long the login may take to be renewed: a wish to open a door lasts no longer.
 const RENEWAL: Duration = Duration::from_secs(4);
@@ -95,24 +95,6 @@ impl Bolt for Remote<'_> {
             true => once.set_garage(self.place, action == LockAction::Unlock, COMMAND).await,
             false => once.set_lock(self.place, action == LockAction::Lock, COMMAND).await,
         }
-    }
-}
-
-/// The guard's word that the lock may be worked once.
-trait Word {
-    fn action(&self) -> LockAction;
-    /// # Errors
-    /// When it has grown old, and the lock must be left alone.
-    fn spend(self) -> Result<LockAction, ActionError>;
-}
-
-impl Word for Permit {
-    fn action(&self) -> LockAction {
-        Self::action(self)
-    }
-
-    fn spend(self) -> Result<LockAction, ActionError> {
-        self.redeem(clock::now())
     }
 }
 
@@ -324,31 +306,4 @@ async fn at(moment: Option<Instant>) {
 fn refuse(reply: Reply, error: ActionError) {
     tracing::warn!(%error, "the lock was not told, or has not said that it heard");
     let _asker_left = reply.send(Err(error));
-}
-
-/// While one command is given, no other is kept waiting: it might open a door that nobody wants open any more.
-/// Returns when the doorbell is gone.
-async fn refuse_others(requests: &mut mpsc::Receiver<Request>) {
-    while let Some(request) = requests.recv().await {
-        request.refuse(busy());
-    }
-}
-
-fn busy() -> ActionError {
-    let why = "The last command is still being carried out. Try again when the door has moved.".to_owned();
-    ActionError::Refused { why }
-}
-
-fn moving(action: LockAction) -> LockState {
-    match action {
-        LockAction::Lock => LockState::Locking,
-        LockAction::Unlock => LockState::Unlocking,
-    }
-}
-
-fn reached(action: LockAction) -> LockState {
-    match action {
-        LockAction::Lock => LockState::Locked,
-        LockAction::Unlock => LockState::Unlocked,
-    }
 }

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::cloud::{Cloud, CloudError};
 use crate::clock::{self, Instant};
-use crate::doorbell::guard::Permit;
 use crate::doorbell::{ActionError, DevicePort, Request, VendorError};
 use crate::model::{Door, Link, LockAction, LockState, State};
+use crate::vendor::lock::{Word, moving, reached, refuse_others};
 use remote::{Bolt, Reading, Remote};
 pub use remote::{Interface, Lock};
 
@@ -50,24 +50,6 @@ struct Life<B> {
     state: watch::Sender<State>,
     /// What the lock said of its bolt when it had jammed. As long as it says nothing else, it is stuck.
     jammed_at: Option<Option<LockState>>,
-}
-
-/// Leave to work the lock once.
-trait Leave {
-    fn action(&self) -> LockAction;
-    /// # Errors
-    /// When it has grown old, and the lock must be left alone.
-    fn spend(self) -> Result<LockAction, ActionError>;
-}
-
-impl Leave for Permit {
-    fn action(&self) -> LockAction {
-        Self::action(self)
-    }
-
-    fn spend(self) -> Result<LockAction, ActionError> {
-        self.redeem(clock::now())
-    }
 }
 
 impl<B: Bolt> Life<B> {
@@ -106,16 +88,16 @@ impl<B: Bolt> Life<B> {
     }
 
     /// Carries out one command and tells how the lock stands afterwards.
-    async fn work(&mut self, leave: impl Leave, reply: Reply) {
+    async fn work(&mut self, word: impl Word, reply: Reply) {
         // Whoever has given up does not expect the door to open any more.
         if reply.is_closed() {
             return;
         }
         let began = Began { at: clock::now(), theirs: self.bolt.time() };
-        let action = leave.action();
+        let action = word.action();
         let sent = match self.bolt.prepare(action, COMMAND) {
             Err(error) => Err(error.into()),
-            Ok(command) => match leave.spend() {
+            Ok(command) => match word.spend() {
                 Err(stale) => Err(stale),
                 Ok(_) => {
                     let before = self.state.borrow().door.clone();
@@ -234,27 +216,4 @@ impl<B: Bolt> Life<B> {
 struct Began {
     at: Instant,
     theirs: SystemTime,
-}
-
-/// While one command is carried out, no other is kept waiting: it might open a door that nobody wants open any more.
-/// Returns when the doorbell is gone.
-async fn refuse_others(requests: &mut mpsc::Receiver<Request>) {
-    while let Some(request) = requests.recv().await {
-        let why = "The lock is still carrying out the last command. Try again when it has moved.".to_owned();
-        request.refuse(ActionError::Refused { why });
-    }
-}
-
-fn moving(action: LockAction) -> LockState {
-    match action {
-        LockAction::Lock => LockState::Locking,
-        LockAction::Unlock => LockState::Unlocking,
-    }
-}
-
-fn reached(action: LockAction) -> LockState {
-    match action {
-        LockAction::Lock => LockState::Locked,
-        LockAction::Unlock => LockState::Unlocked,
-    }
 }

@@ -31,10 +31,11 @@ async fn relay(front: Arc<UdpSocket>, peer: SocketAddr, loss: f64, seed: u64) {
     let mut mapped: HashMap<SocketAddr, Mapped> = HashMap::new();
     let mut datagram = [0; 2_048];
     while let Ok((len, from)) = front.recv_from(&mut datagram).await {
+        let nth = mapped.len() as u64 + 1;
         let back = match mapped.entry(from) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
-                let seed = seed ^ u64::from(from.port());
+                let seed = seed.wrapping_add(nth);
                 new.insert(Mapped::new(|back| relay_back(front.clone(), back, from, loss, seed)).await)
             }
         };

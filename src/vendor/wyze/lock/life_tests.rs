@@ -72,7 +72,7 @@ struct Unlock {
     stale: bool,
 }
 
-impl Leave for Unlock {
+impl Word for Unlock {
     fn action(&self) -> LockAction {
         LockAction::Unlock
     }

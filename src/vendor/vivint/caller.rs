@@ -20,8 +20,9 @@ use crate::doorbell::ActionError;
 use crate::rtc::camera::IceServer;
 
 const NO_KEY: &str = "Talking to Vivint's doorbells needs `firebase_api_key`, which Doorstep does not bring along; \
-                      everything else works without it. Put the web API key of Vivint's app under `vivint` in the \
-                      configuration and restart Doorstep; docs/troubleshooting.md says where it stands.";
+                      everything else works without it. Put the web API key of Vivint's app, which begins with `AIza`, \
+                      under `vivint` in the configuration and restart Doorstep; docs/troubleshooting.md says where \
+                      it stands.";
 const NO_SPEAKER: &str = "The account says that it has no speaker. If Vivint's app can talk to it, restart Doorstep.";
 const NO_UUID: &str = "The account does not say how it is to be called, so nobody can talk to it. See whether two-way \
                        talk works in Vivint's app.";

@@ -1,7 +1,9 @@
-//! Which addresses viewers are told.
+//! Which addresses this machine has: those that viewers are told, and those that lead back to it.
 
 use std::io;
 use std::net::IpAddr;
+
+use url::{Host, Url};
 
 /// Each address costs two candidates in every answer, and a check to each of the viewer's.
 const MAX_ADDRESSES: usize = 16;
@@ -37,6 +39,16 @@ fn is_link_local(ip: &IpAddr) -> bool {
     }
 }
 
+/// Whether the service at `url` is on this machine. It has its cameras there then: both are virtual.
+pub fn is_this_machine(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +75,15 @@ mod tests {
     #[test]
     fn an_ipv4_socket_tells_no_ipv6_address() {
         assert!(advertised(ip("0.0.0.0"), &[], true).unwrap().iter().all(IpAddr::is_ipv4));
+    }
+
+    #[test]
+    fn a_service_on_this_machine_is_known_by_its_address() {
+        for url in ["ws://127.0.0.1:8080/?x", "ws://localhost/", "wss://[::1]:1/"] {
+            assert!(is_this_machine(url), "{url}");
+        }
+        for url in ["wss://v-1.kinesisvideo.us-east-1.amazonaws.com/?x", "ws://192.168.1.2/", "", "localhost"] {
+            assert!(!is_this_machine(url), "{url}");
+        }
     }
 }

@@ -21,5 +21,6 @@ mod viewers;
 
 pub(crate) use camera::{Depacketizer, Piece, RtpClock};
 pub use certificate::{Certificate, CertificateError};
+pub use interfaces::is_this_machine;
 pub use sdp::{AnswerError, Offer};
 pub use viewers::{Answered, Counters, MicPacket, Settings, Viewers};

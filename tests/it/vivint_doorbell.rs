@@ -6,14 +6,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use doorstep::clock;
 use doorstep::media::convert::Converter;
-use doorstep::media::{AudioCodec, AudioFormat, MediaHub};
-use doorstep::rtc::camera::{CameraPeer, Channel, Sound, Wanted};
+use doorstep::media::{AudioCodec, AudioFormat};
+use doorstep::rtc::camera::{CameraPeer, Channel};
 use doorstep::sim::vivint::doorbell::{self, Codec, Command, Doorbell, Event, Fault, Settings};
 use doorstep::sim::vivint::tree::Tree;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::support::vivint_hand::as_the_app;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -125,20 +127,8 @@ fn offer(sdp: &str, transaction: &str) -> Value {
         "videoSource": {"type": "nosource"}, "_timestamp": now()})
 }
 
-fn wanted() -> Wanted<'static> {
-    Wanted {
-        hub: MediaHub::new(),
-        video: false,
-        sound: Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]),
-        channel: Some("channel"),
-        ice_servers: &[],
-        relay_only: false,
-        loopback: true,
-    }
-}
-
 async fn peer() -> CameraPeer {
-    let mut peer = CameraPeer::offer(wanted()).await.unwrap();
+    let mut peer = CameraPeer::offer(as_the_app()).await.unwrap();
     peer.gathered(PATIENCE).await;
     peer
 }
@@ -348,7 +338,7 @@ async fn it_can_offer_first_and_be_answered() {
     house.doorbell.commands.send(Command::Offer { app: APP.to_owned() }).await.unwrap();
     let offer = house.told().await;
     assert_eq!((&offer["sdpType"], &offer["from"]), (&json!("offer"), &json!(UUID)));
-    let mut peer = CameraPeer::answer_to(wanted(), offer["sdp"].as_str().unwrap()).await.unwrap();
+    let mut peer = CameraPeer::answer_to(as_the_app(), offer["sdp"].as_str().unwrap()).await.unwrap();
     peer.gathered(PATIENCE).await;
     house.says(json!({"type": "sdp", "sdpType": "answer", "sdp": peer.sdp(), "from": APP,
         "transactionUuid": offer["transactionUuid"], "_timestamp": now()}));

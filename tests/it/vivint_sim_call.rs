@@ -3,30 +3,17 @@
 
 use bytes::Bytes;
 use doorstep::clock;
-use doorstep::media::{AudioFormat, MediaHub};
-use doorstep::rtc::camera::{CameraPeer, Sound, Wanted};
+use doorstep::rtc::camera::CameraPeer;
 use doorstep::sim::vivint::{Event, doorbell};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::vivint_hand::{Hand, PATIENCE, event};
+use crate::support::vivint_hand::{Hand, PATIENCE, as_the_app, event};
 use crate::support::vivint_wire::Wire;
 
 const CALL: &str = "c9f95f59-c84e-4dd0-a4a1-3ba262140383";
-
-fn wanted() -> Wanted<'static> {
-    Wanted {
-        hub: MediaHub::new(),
-        video: false,
-        sound: Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]),
-        channel: Some("channel"),
-        ice_servers: &[],
-        relay_only: false,
-        loopback: true,
-    }
-}
 
 #[tokio::test]
 async fn a_call_through_the_database_reaches_the_doorbell() {
@@ -35,7 +22,7 @@ async fn a_call_through_the_database_reaches_the_doorbell() {
     let mut wire = Wire::authenticated(&hand).await;
     let (uid, camera) = (hand.vivint.settings.uid.clone(), hand.camera());
     wire.listen(&hand.node(&uid)).await;
-    let mut peer = CameraPeer::offer(wanted()).await.unwrap();
+    let mut peer = CameraPeer::offer(as_the_app()).await.unwrap();
     peer.gathered(PATIENCE).await;
     let sent = clock::unix_now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     let offer = json!({

@@ -1,10 +1,8 @@
 //! From an offer to media that flow.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::sleep_until;
-use url::{Host, Url};
 
 use super::line::Line;
 use super::{CallError, Ending, Signalling};
@@ -12,6 +10,7 @@ use crate::clock;
 use crate::media::{AudioFormat, MediaHub};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::rtc::camera::{CameraPeer, PeerError, Sound, Wanted};
+use crate::rtc::interfaces::is_this_machine;
 
 /// The best first.
 const SPOKEN: [AudioFormat; 3] = [AudioFormat::OPUS, AudioFormat::PCMU, AudioFormat::PCMA];
@@ -48,16 +47,6 @@ pub(super) async fn arrange(
     arrangement.answered().await?;
     arrangement.connected().await?;
     Ok((arrangement.peer, arrangement.line))
-}
-
-/// A service on this machine has its cameras there: both are virtual.
-fn is_this_machine(url: &str) -> bool {
-    match Url::parse(url).ok().as_ref().and_then(Url::host) {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
-        None => false,
-    }
 }
 
 struct Arrangement {
@@ -144,21 +133,6 @@ impl From<PeerError> for CallError {
         match error {
             PeerError::Setup(_) => Self::Setup(error.to_string()),
             PeerError::BadOffer | PeerError::BadAnswer | PeerError::NoVideo => Self::BadAnswer(error.to_string()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_on_this_machine_is_known_by_its_address() {
-        for url in ["ws://127.0.0.1:8080/?x", "ws://localhost/", "wss://[::1]:1/"] {
-            assert!(is_this_machine(url), "{url}");
-        }
-        for url in ["wss://v-1.kinesisvideo.us-east-1.amazonaws.com/?x", "ws://192.168.1.2/", "", "localhost"] {
-            assert!(!is_this_machine(url), "{url}");
         }
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Line, OwnedMutexGuard};
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use url::{Host, Url};
 
 use super::call::{Call, CallError, Calling};
 use super::database::{Database, DatabaseStatus};
@@ -18,6 +17,7 @@ use crate::clock::Instant;
 use crate::config::VivintEndpoints;
 use crate::doorbell::ActionError;
 use crate::rtc::camera::IceServer;
+use crate::rtc::is_this_machine;
 
 const NO_KEY: &str = "Talking to Vivint's doorbells needs `firebase_api_key`, which Doorstep does not bring along; \
                       everything else works without it. Put the web API key of Vivint's app, which begins with `AIza`, \
@@ -120,7 +120,7 @@ impl Callers {
     async fn sign_in(&self, firebase: &Firebase, panel: i64) -> Result<(Database, Known), FirebaseError> {
         let database = self.database(firebase, panel);
         let access = firebase.access(panel, None).await?;
-        let known = Known { loopback: is_this_machine(&access.database), devices: access.devices };
+        let known = Known { loopback: is_this_machine(access.database.as_str()), devices: access.devices };
         if let Some(panel) = self.panels().get_mut(&panel) {
             panel.known = Some(known.clone());
         }
@@ -199,13 +199,4 @@ fn trouble(error: &CallError, database: &Database) -> String {
 
 fn offline(error: &FirebaseError) -> ActionError {
     ActionError::Offline { why: error.to_string() }
-}
-
-fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use doorstep::media::{AudioFormat, MediaHub};
+use doorstep::rtc::camera::{Sound, Wanted};
 use doorstep::sim::vivint::{self, Command, Event, Fault, RunningVivint, SecondFactor, Settings, Trouble};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -21,6 +23,19 @@ const REDIRECT: &str = "vivint://app/oauth_redirect";
 
 pub(crate) fn golden() -> Value {
     serde_json::from_str(include_str!("../../vectors/vivint/vivint.json")).unwrap()
+}
+
+/// What Vivint's app wants of a camera it calls: its speaker and its channel (§9).
+pub(crate) fn as_the_app() -> Wanted<'static> {
+    Wanted {
+        hub: MediaHub::new(),
+        video: false,
+        sound: Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]),
+        channel: Some("channel"),
+        ice_servers: &[],
+        relay_only: false,
+        loopback: true,
+    }
 }
 
 pub(crate) fn quick(seed: u64) -> Settings {

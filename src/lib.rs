@@ -16,6 +16,7 @@ pub mod store;
 // floor 2
 pub mod rtc;
 // floor 3
+pub mod aws;
 pub mod doorbell;
 // floor 4
 pub mod http;

@@ -2,6 +2,7 @@
 //! holds one may derive `Debug` and cannot derive `Serialize`.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -57,6 +58,30 @@ secret!(
     /// An address that whoever knows it may use, such as a presigned one.
     SignedUrl
 );
+
+/// A certificate or a private key in PEM, in a file or as it stands.
+#[derive(Clone)]
+pub enum Pem {
+    File(PathBuf),
+    Text(Password),
+}
+
+impl Pem {
+    /// A text that has the mark of PEM in it, and a path otherwise.
+    pub fn new(value: &str) -> Self {
+        if value.contains("-----BEGIN ") { Self::Text(Password::new(value)) } else { Self::File(value.into()) }
+    }
+}
+
+/// Shows where it is and never what it is.
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "Pem({})", path.display()),
+            Self::Text(_) => f.write_str("Pem(***)"),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

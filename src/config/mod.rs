@@ -3,6 +3,7 @@
 //! YAML and the add-on's options in JSON go through the same reader. It goes on after a mistake, so
 //! that an owner sees all of them at once, each with its place.
 
+mod kvs;
 mod mistake;
 mod section;
 mod tree;
@@ -16,6 +17,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
 pub use vivint::{Vivint, VivintEndpoints};
@@ -31,6 +33,7 @@ pub struct Config {
     pub media: Media,
     pub wyze: Vec<Wyze>,
     pub vivint: Vec<Vivint>,
+    pub kvs: Vec<Kvs>,
     pub doorbells: Vec<DoorbellOverride>,
 }
 
@@ -205,6 +208,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
         media: file.section("media", read_media).unwrap_or_default(),
         wyze: file.sections("wyze", |account| wyze::read(account, &mut macs)),
         vivint: file.sections("vivint", |account| vivint::read(account, &mut usernames)),
+        kvs: file.sections("kvs", kvs::read),
         doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut named, &own_topics)),
     })
 }

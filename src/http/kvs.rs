@@ -41,7 +41,7 @@ struct Server {
 
 impl Call {
     fn new(cam: DeviceId, signalling: Signalling) -> Self {
-        let Signalling { url, client_id, ice_servers } = signalling;
+        let Signalling { url, client_id, ice_servers, authority: _ } = signalling;
         let servers = ice_servers.into_iter().map(Server::from).collect();
         Self { client_id, cam, result: "ok", servers, signaling_url: url.expose().to_owned() }
     }

@@ -15,7 +15,7 @@ use reqwest::header::{
 use serde_json::Value;
 use url::Url;
 
-use super::tls::{self, Distrust};
+use super::tls::{self, Distrust, Trust};
 
 /// The longest a call may take, from its first packet to the last byte of the answer, but for a [`Request::long_poll`].
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -61,8 +61,13 @@ pub struct Client(reqwest::Client);
 impl Client {
     /// Reads the machine's list of authorities: some milliseconds.
     pub fn new() -> Self {
+        Self::with(&Trust::default())
+    }
+
+    /// One that believes and shows what it is given.
+    pub fn with(trust: &Trust) -> Self {
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config())
+            .tls_backend_preconfigured(trust.client_config())
             .user_agent(concat!("doorstep/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)

@@ -2,24 +2,149 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use crate::secret::Pem;
 
 /// Trusts what the machine trusts. A private authority is added by file: `SSL_CERT_FILE` or `SSL_CERT_DIR` in the
 /// environment take the place of the machine's own list.
 pub fn client_config() -> ClientConfig {
+    builder().with_root_certificates(machine_roots()).with_no_client_auth()
+}
+
+/// Whom to believe, and who to be.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// In place of the machine's authorities.
+    pub authority: Option<Authority>,
+    /// What we show when we are asked who we are.
+    pub identity: Option<Identity>,
+}
+
+impl Trust {
+    pub fn client_config(&self) -> ClientConfig {
+        let roots = self.authority.as_ref().map_or_else(machine_roots, Authority::roots);
+        let builder = builder().with_root_certificates(roots);
+        match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(identity.0.clone()),
+        }
+    }
+}
+
+/// A private certificate authority.
+#[derive(Clone)]
+pub struct Authority(Arc<[CertificateDer<'static>]>);
+
+impl Authority {
+    /// # Errors
+    /// [`PemError`].
+    pub fn load(pem: &Pem) -> Result<Self, PemError> {
+        let certificates = certificates(pem)?;
+        let mut roots = RootCertStore::empty();
+        match roots.add_parsable_certificates(certificates.iter().cloned()) {
+            (1.., _) => Ok(Self(certificates.into())),
+            _ => Err(PemError::NoCertificate(place(pem))),
+        }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(self.0.iter().cloned());
+        roots
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({} certificates)", self.0.len())
+    }
+}
+
+/// A certificate of ours with its private key.
+#[derive(Clone)]
+pub struct Identity(Arc<SingleCertAndKey>);
+
+impl Identity {
+    /// # Errors
+    /// [`PemError`]; `Mismatch` when the key is not the certificate's.
+    pub fn load(certificate: &Pem, private_key: &Pem) -> Result<Self, PemError> {
+        let chain = certificates(certificate)?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&read(private_key)?).map_err(|_| PemError::NoKey(place(private_key)))?;
+        let provider = rustls::crypto::ring::default_provider();
+        match CertifiedKey::from_der(chain, key, &provider) {
+            Ok(certified) => Ok(Self(Arc::new(SingleCertAndKey::from(certified)))),
+            Err(rustls::Error::InconsistentKeys(_)) => Err(PemError::Mismatch(place(certificate))),
+            Err(_) => Err(PemError::NoKey(place(private_key))),
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(***)")
+    }
+}
+
+/// Why a PEM is of no use. Names the file and never what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    #[error("{file} cannot be read: {why}")]
+    Unreadable { file: String, why: String },
+    #[error("{0} holds no certificate in PEM (`-----BEGIN CERTIFICATE-----`)")]
+    NoCertificate(String),
+    #[error("{0} holds no private key in PEM that can be used (`-----BEGIN PRIVATE KEY-----`, or `RSA` or `EC` in it)")]
+    NoKey(String),
+    #[error("the private key does not belong to the certificate in {0}")]
+    Mismatch(String),
+}
+
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let text = read(pem)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
+    if found.is_empty() { Err(PemError::NoCertificate(place(pem))) } else { Ok(found) }
+}
+
+fn read(pem: &Pem) -> Result<Vec<u8>, PemError> {
+    /// A chain of certificates has some thousand bytes.
+    const LONGEST: u64 = 1 << 20;
+    let file = match pem {
+        Pem::Text(text) => return Ok(text.expose().as_bytes().to_vec()),
+        Pem::File(path) => std::fs::File::open(path),
+    };
+    let mut text = Vec::new();
+    let read = file.and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+    read.map_err(|error| PemError::Unreadable { file: place(pem), why: error.to_string() })?;
+    Ok(text)
+}
+
+fn place(pem: &Pem) -> String {
+    match pem {
+        Pem::File(path) => format!("`{}`", path.display()),
+        Pem::Text(_) => "the text in the configuration".to_owned(),
+    }
+}
+
+fn machine_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
         tracing::error!("no certificate authority is known to this machine; install its package `ca-certificates`");
     }
+    roots
+}
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap_or_else(|_| unreachable!("ring carries TLS 1.2 and 1.3"))
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
 
 /// Why a certificate was not believed.

@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::camera::CameraPeer;
 pub use super::camera::{Ending, IceServer};
 use crate::media::{AudioFormat, MediaHub};
+use crate::net::tls::Authority;
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::secret::SignedUrl;
 use line::Line;
@@ -29,6 +30,8 @@ pub struct Signalling {
     /// Who we are to the camera; new for every call.
     pub client_id: String,
     pub ice_servers: Vec<IceServer>,
+    /// Who vouches for the service, where it is not one of the machine's authorities.
+    pub authority: Option<Authority>,
 }
 
 /// Why there is no call, or none any more. Nothing of an address, a frame or a description is repeated.

@@ -1,6 +1,7 @@
 //! The vendors. Reading [`all`] is reading the product.
 
 mod kept;
+pub mod kvs;
 mod lock;
 pub mod vivint;
 pub mod wyze;

@@ -47,6 +47,25 @@ vivint:
       turn_username: me
       turn_password: "{1}"
   - {username: Other, endpoints: {ice_servers: []}}
+kvs:
+  - region: eu-central-1
+    channels: [front-door, "arn:aws:kinesisvideo:eu-central-1:123456789012:channel/back.door/1700000000000"]
+    iot_endpoint: abc-ats.iot.eu-central-1.amazonaws.com:443
+    thing: doorbell
+    certificate: /ssl/doorbell.pem
+    private_key: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
+    role_alias: doorstep
+    credentials_endpoint: abc.credentials.iot.eu-central-1.amazonaws.com
+    client_id: doorstep-1
+    ring_topics: ["doorbell/+/ring", "doorbell/{channel}/ring"]
+    door_command: OPEN_DOOR
+    endpoints: {kinesisvideo: "http://127.0.0.1:8080", authority: /ssl/ca.pem, ice_servers: []}
+  - region: us-east-1
+    access_key_id: AKIAIOSFODNN7EXAMPLE
+    secret_access_key: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
+    session_token: token
+    role_arn: arn:aws:iam::123456789012:role/doorbell-viewer
+  - {region: cn-north-1}
 doorbells:
   - id: wyze_d03f27a1b2c3
     name:
@@ -172,8 +191,10 @@ const CASES: &[Case] = &[
     ),
     Case(
         "an unknown key near none",
-        "kvs: []\n",
-        &["1:1: kvs: this version does not know this key; it knows here: mqtt, http, media, wyze, vivint, doorbells"],
+        "go2rtc: []\n",
+        &[
+            "1:1: go2rtc: this version does not know this key; it knows here: mqtt, http, media, wyze, vivint, kvs, doorbells",
+        ],
     ),
     Case(
         "an unknown key in a section",

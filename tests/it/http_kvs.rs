@@ -56,6 +56,7 @@ fn signalling() -> Signalling {
                 credential: Password::new("ice password"),
             },
         ],
+        authority: None,
     }
 }
 

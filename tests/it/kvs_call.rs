@@ -85,7 +85,7 @@ impl Camera {
 }
 
 fn signalling(camera: &RunningKvsCamera, client_id: &str) -> Signalling {
-    Signalling { url: camera.url_for(client_id), client_id: client_id.to_owned(), ice_servers: vec![] }
+    Signalling { url: camera.url_for(client_id), client_id: client_id.to_owned(), ice_servers: vec![], authority: None }
 }
 
 /// Twenty pictures, and what else came until then.

@@ -30,7 +30,7 @@ pub(super) async fn arrange(
     hub: MediaHub,
     talk: bool,
 ) -> Result<(CameraPeer, Line), CallError> {
-    let line = Line::open(&signalling.url).await?;
+    let line = Line::open(signalling).await?;
     let loopback = is_this_machine(signalling.url.expose());
     let wanted = Wanted {
         hub,

@@ -1,9 +1,8 @@
 //! The way to a camera on which a call is arranged, for as long as the service keeps it.
 
-use super::CallError;
 use super::socket::Socket;
+use super::{CallError, Signalling};
 use crate::proto::kvs::signaling::{Inbound, Payload};
-use crate::secret::SignedUrl;
 
 /// `None` once the service has hung up.
 pub(super) struct Line(Option<Socket>);
@@ -11,8 +10,8 @@ pub(super) struct Line(Option<Socket>);
 impl Line {
     /// # Errors
     /// As [`Socket::open`].
-    pub(super) async fn open(url: &SignedUrl) -> Result<Self, CallError> {
-        Ok(Self(Some(Socket::open(url).await?)))
+    pub(super) async fn open(signalling: &Signalling) -> Result<Self, CallError> {
+        Ok(Self(Some(Socket::open(&signalling.url, signalling.authority.as_ref()).await?)))
     }
 
     /// # Errors

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, http};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::CallError;
-use crate::net::tls;
+use crate::net::tls::{Authority, Trust};
 use crate::proto::kvs::signaling::{Inbound, MAX_FRAME, Outbound, Payload};
 use crate::secret::SignedUrl;
 
@@ -24,9 +24,10 @@ impl Socket {
     ///
     /// # Errors
     /// `Unreachable`, `Refused`. Neither repeats the address.
-    pub(super) async fn open(url: &SignedUrl) -> Result<Self, CallError> {
+    pub(super) async fn open(url: &SignedUrl, authority: Option<&Authority>) -> Result<Self, CallError> {
         let limits = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-        let tls = url.expose().starts_with("wss:").then(|| Connector::Rustls(Arc::new(tls::client_config())));
+        let trust = Trust { authority: authority.cloned(), identity: None };
+        let tls = url.expose().starts_with("wss:").then(|| Connector::Rustls(Arc::new(trust.client_config())));
         let opening = connect_async_tls_with_config(url.expose(), Some(limits), true, tls);
         match tokio::time::timeout(Self::OPEN_WITHIN, opening).await {
             Ok(Ok((socket, _response))) => Ok(Self(socket)),
@@ -123,7 +124,7 @@ mod tests {
         for url in
             ["wss://127.0.0.1:1/?token=geheim", "ws:/geheim", "geheim", "ws://127.0.0.1:1/ geheim", "http://geheim"]
         {
-            let error = Socket::open(&SignedUrl::new(url)).await.err().expect("nobody is there");
+            let error = Socket::open(&SignedUrl::new(url), None).await.err().expect("nobody is there");
             let said = format!("{error} {error:?}");
             assert!(!said.contains("geheim"), "{said}");
         }

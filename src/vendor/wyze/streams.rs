@@ -89,7 +89,7 @@ fn parse(data: &Value, client_id: String) -> Result<Signalling, StreamError> {
     let url = params["signaling_url"].as_str().and_then(signalling_url).ok_or(StreamError::None)?;
     let servers = params["ice_servers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ice_servers = servers.iter().filter_map(ice_server).take(MOST_SERVERS).collect();
-    Ok(Signalling { url: SignedUrl::new(url), client_id, ice_servers })
+    Ok(Signalling { url: SignedUrl::new(url), client_id, ice_servers, authority: None })
 }
 
 /// Whether it says so, in whichever form: numbers, as text or not, and truth values have been seen in Wyze's cloud.

@@ -121,7 +121,7 @@ impl Doorbell {
 
     fn signalling(&self) -> Signalling {
         let url = SignedUrl::new(format!("ws://127.0.0.1:{}/?token=a%2Fb+c", self.port));
-        Signalling { url, client_id: "viewer-1".to_owned(), ice_servers: vec![] }
+        Signalling { url, client_id: "viewer-1".to_owned(), ice_servers: vec![], authority: None }
     }
 
     pub(crate) async fn says(&mut self, name: &str) -> Value {

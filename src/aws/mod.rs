@@ -1,0 +1,30 @@
+//! Amazon's cloud as a client of it: credentials, the control plane of Kinesis Video Streams, and AWS IoT. Both ends
+//! of a call need it, the one who rings at a doorbell's channel and the doorbell itself.
+
+use std::fmt;
+
+/// A signaling channel: one doorbell (kvs reference §2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Channel {
+    pub name: String,
+    /// `arn:aws:kinesisvideo:us-east-1:123456789012:channel/doorbell-channel/1700000000000`
+    pub arn: String,
+}
+
+/// Which end of a channel somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The doorbell, of which there is one.
+    Master,
+    /// Who calls it.
+    Viewer,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Master => "MASTER",
+            Self::Viewer => "VIEWER",
+        })
+    }
+}

@@ -1,6 +1,8 @@
 //! Amazon's cloud as a client of it: credentials, the control plane of Kinesis Video Streams, and AWS IoT. Both ends
 //! of a call need it, the one who rings at a doorbell's channel and the doorbell itself.
 
+pub mod iot;
+
 use std::fmt;
 
 /// A signaling channel: one doorbell (kvs reference §2).

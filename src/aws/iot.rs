@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::Aws;
 use crate::config::IotEndpoint;
 use crate::net::tls::Trust;
 use inbox::Inbox;
@@ -36,8 +37,10 @@ pub struct Settings {
 /// How to say who we are.
 #[derive(Debug, Clone)]
 pub enum Way {
-    /// With the identity's certificate, to port 8883, or to 443 with ALPN.
+    /// With the identity's certificate, to port 8883, or to another with ALPN, as 443 asks for it.
     Certificate(Trust),
+    /// With credentials, over a WebSocket at an address that is signed for each connection.
+    Signed(Aws),
 }
 
 /// How long to wait before the next attempt.

@@ -14,7 +14,11 @@ use rustls::AlertDescription;
 use super::connection::Ended;
 use super::worker::MQTTS;
 use super::{Settings, Way};
-use crate::net::tls::Distrust;
+use crate::aws::AwsError;
+use crate::net::supervise::Retry;
+use crate::net::tls::{self, Distrust};
+
+const HTTPS: u16 = 443;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(super) enum End {
     Lost(Box<ConnectionError>),
     /// A ping or a subscription was not answered.
     Silent,
+    /// There is no address to connect to.
+    Unsigned(AwsError),
     /// A certificate is no use without TLS.
     Unencrypted,
 }
@@ -158,6 +164,7 @@ fn not_connected(settings: &Settings) -> String {
 fn closed_at_connect(settings: &Settings) -> String {
     let certificate = match settings.way {
         Way::Certificate(_) => " The certificate must be active, too.",
+        Way::Signed(_) => "",
     };
     format!(
         "{} closes the connection when the client `{}` connects, which is how it refuses one. {}{certificate}",
@@ -188,6 +195,7 @@ fn fight(settings: &Settings, times: u32) -> String {
 fn judge_error(settings: &Settings, end: &End, was_connected: bool) -> Verdict {
     let error = match end {
         End::Lost(error) => error.as_ref(),
+        End::Unsigned(error) => return unsigned(error),
         End::Unencrypted => {
             let why = "A certificate cannot be shown to AWS IoT over `ws://`; correct `iot_endpoint`.";
             return Verdict::owner(why.to_owned());
@@ -216,6 +224,11 @@ fn judge_error(settings: &Settings, end: &End, was_connected: bool) -> Verdict {
         ConnectionError::Tls(error) => judge_tls(settings, error),
         _ => Verdict::passing(format!("The connection to {} was lost. It is made again.", place(settings))),
     }
+}
+
+fn unsigned(error: &AwsError) -> Verdict {
+    let passes = matches!(error, AwsError::Throttled { .. }) || error.retry() == Retry::Backoff;
+    Verdict { why: format!("AWS IoT cannot be connected to without AWS credentials. {error}"), needs_owner: !passes }
 }
 
 /// Before TLS: the name and the socket. Only the system's own errors have a number, which a resolver's do not.
@@ -311,7 +324,7 @@ fn not_aws_iot(settings: &Settings) -> Verdict {
 
 /// What the other side says of our TLS, which with TLS 1.3 comes after the handshake.
 fn alert(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
-    match crate::net::tls::fault_of(error) {
+    match tls::fault_of(error) {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
         _ => None,
     }
@@ -320,6 +333,7 @@ fn alert(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
 fn policy(settings: &Settings) -> &'static str {
     match settings.way {
         Way::Certificate(_) => "The IoT policy that is attached to the certificate",
+        Way::Signed(_) => "The IAM policy of the user or role whose keys are used",
     }
 }
 
@@ -331,6 +345,7 @@ fn address(settings: &Settings) -> String {
     let port = match (settings.endpoint.port, &settings.way) {
         (Some(port), _) => port,
         (None, Way::Certificate(_)) => MQTTS,
+        (None, Way::Signed(_)) => HTTPS,
     };
     format!("AWS IoT at `{}`, port {port},", settings.endpoint.host)
 }

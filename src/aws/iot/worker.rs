@@ -15,6 +15,7 @@ use super::orders::Orders;
 use super::{News, Pace, Settings, Way};
 use crate::config::IotEndpoint;
 use crate::net::supervise::jitter;
+use crate::net::tls::Trust;
 
 pub(super) struct Worker {
     settings: Settings,
@@ -82,6 +83,12 @@ impl Worker {
         let (address, port, transport) = match &self.settings.way {
             Way::Certificate(_) if !tls => return Err(End::Unencrypted),
             Way::Certificate(_) => (host.clone(), port.unwrap_or(MQTTS), Transport::tls_with_config(with_tls())),
+            Way::Signed(aws) => {
+                let url = aws.iot_url(&self.settings.endpoint).await.map_err(End::Unsigned)?;
+                let transport = if *tls { Transport::wss_with_config(with_tls()) } else { Transport::ws() };
+                // The library asks for the address as it stands, and takes the port from it.
+                (url.expose().to_owned(), 0, transport)
+            }
         };
         let mut options = MqttOptions::new(&self.settings.client_id, address, port);
         options.set_transport(transport);
@@ -113,5 +120,7 @@ fn tls_config(settings: &Settings) -> ClientConfig {
             }
             config
         }
+        // The address says who we are.
+        Way::Signed(aws) => Trust { identity: None, ..aws.trust() }.client_config(),
     }
 }

@@ -2,3 +2,4 @@
 
 pub mod ring;
 pub mod signaling;
+pub mod sigv4;

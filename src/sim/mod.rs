@@ -8,6 +8,7 @@ pub mod console;
 mod ear;
 pub mod fault;
 mod http_date;
+pub mod iot;
 pub mod kvs_camera;
 mod listener;
 pub mod lossy_link;

@@ -8,6 +8,7 @@ mod aws_signing;
 mod broker;
 mod browser_whep;
 mod camera_peer;
+mod camera_show;
 mod config;
 mod corpus;
 mod demo;

@@ -1,5 +1,6 @@
 //! Virtual devices, written from the protocol references and not from our clients.
 
+pub mod aws;
 #[cfg(feature = "demo-broker")]
 pub mod broker;
 mod checks;

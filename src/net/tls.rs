@@ -164,16 +164,24 @@ pub enum Distrust {
 
 impl Distrust {
     /// What a failed handshake has against the certificate. `None` when it failed for another reason.
-    pub(super) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(rustls::Error::InvalidCertificate(fault)) = error.downcast_ref() {
-                return Some(Self::from(fault));
-            }
-            cause = inner(error);
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        match fault_of(error)? {
+            rustls::Error::InvalidCertificate(fault) => Some(Self::from(fault)),
+            _ => None,
         }
-        None
     }
+}
+
+/// What TLS has to say among the causes of an error.
+pub(crate) fn fault_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(fault) = error.downcast_ref() {
+            return Some(fault);
+        }
+        cause = inner(error);
+    }
+    None
 }
 
 /// The next cause. What an `io::Error` wraps is not among its sources.

@@ -7,6 +7,7 @@ pub mod clip;
 pub mod console;
 mod ear;
 pub mod fault;
+pub mod iot;
 pub mod kvs_camera;
 mod listener;
 pub mod lossy_link;

@@ -9,6 +9,7 @@ mod ear;
 pub mod fault;
 pub mod iot;
 pub mod kvs_camera;
+pub mod kvs_doorbell;
 mod listener;
 pub mod lossy_link;
 mod made_up;

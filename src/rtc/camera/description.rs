@@ -56,6 +56,11 @@ impl Description {
         formats.iter().find_map(|format| wanted(*format))
     }
 
+    /// Of an answer: it takes the data channel.
+    pub(super) fn takes_messages(&self) -> bool {
+        self.accepted("application").next().is_some()
+    }
+
     fn speakers(&self) -> impl Iterator<Item = Section<'_>> {
         self.accepted("audio").filter(Section::takes_sound)
     }

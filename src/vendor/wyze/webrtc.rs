@@ -262,7 +262,7 @@ fn can_be_spoken(format: AudioFormat) -> bool {
 /// What a call that came to nothing means for the doorbell's owner.
 fn why(error: CallError) -> VendorError {
     let advice = match &error {
-        CallError::Setup(_) | CallError::Refused { .. } => "",
+        CallError::Setup(_) | CallError::Exchange(_) | CallError::Refused { .. } => "",
         CallError::Unreachable(_) | CallError::ServiceClosed => {
             " Check this machine's way to the internet if this goes on."
         }

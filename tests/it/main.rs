@@ -7,6 +7,7 @@ mod accounts;
 mod broker;
 mod browser_whep;
 mod camera_peer;
+mod camera_show;
 mod config;
 mod corpus;
 mod demo;

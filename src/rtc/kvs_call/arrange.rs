@@ -9,7 +9,7 @@ use super::{CallError, Ending, Exchange, Signalling, Wish};
 use crate::clock;
 use crate::media::AudioFormat;
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
-use crate::rtc::camera::{CameraPeer, PeerError, Sound, Wanted};
+use crate::rtc::camera::{CameraPeer, PeerError, Sound, Video, Wanted};
 use crate::rtc::interfaces::is_this_machine;
 
 /// The best first.
@@ -55,7 +55,7 @@ fn new_client_id() -> Result<String, CallError> {
 async fn arrange(signalling: &Signalling, wish: &Wish, again: Option<Duration>) -> Result<Arranged, CallError> {
     let wanted = Wanted {
         hub: wish.hub.clone(),
-        video: true,
+        video: Video::Receive,
         sound: if wish.talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
         channel: wish.channel,
         ice_servers: &signalling.ice_servers,

@@ -204,7 +204,7 @@ impl Replies {
 mod tests {
     use super::*;
     use crate::media::MediaHub;
-    use crate::rtc::camera::{CameraPeer, Sound, Wanted};
+    use crate::rtc::camera::{CameraPeer, Sound, Video, Wanted};
 
     const DOOR: &str = r#"{"action":"open_door"}"#;
     const SOON: Duration = Duration::from_millis(200);
@@ -217,7 +217,7 @@ mod tests {
     fn wanted() -> Wanted<'static> {
         Wanted {
             hub: MediaHub::new(),
-            video: false,
+            video: Video::None,
             sound: Sound::None,
             channel: Some("commands"),
             ice_servers: &[],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorstep::clock;
 use doorstep::media::{AudioFormat, Frame, MediaHub};
-use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Wanted};
+use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Video, Wanted};
 use doorstep::sim::vivint::doorbell::{self, Codec, Event, Settings};
 use doorstep::sim::vivint::tree::Tree;
 use libtest_mimic::Trial;
@@ -41,7 +41,7 @@ pub(super) fn tests() -> Vec<Trial> {
 fn wanted(hub: &MediaHub) -> Wanted<'static> {
     Wanted {
         hub: hub.clone(),
-        video: false,
+        video: Video::None,
         sound: Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]),
         channel: Some("channel"),
         ice_servers: &[],

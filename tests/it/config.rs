@@ -4,9 +4,9 @@ use std::fs;
 use std::net::SocketAddr;
 
 use doorstep::config::{
-    self, DoorCommand, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, VivintEndpoints, WyzeEndpoints,
+    self, DoorCommand, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints,
 };
-use doorstep::model::DeviceId;
+use doorstep::model::{DeviceId, OpenerEntity};
 use doorstep::secret::Pem;
 
 /// Everything this version knows, as an owner would write it.
@@ -152,7 +152,7 @@ fn everything_that_can_be_said_is_understood() {
 
     let [doorbell, pro] = &config.doorbells[..] else { panic!("not two doorbells") };
     assert_eq!(pro.transport, Transport::Webrtc);
-    assert_eq!(doorbell.unlock.as_ref().map(DeviceId::as_str), Some("wyze_yd_lo1_a"));
+    assert_eq!(doorbell.unlock, Some(Unlock::Lock(DeviceId::parse("wyze_yd_lo1_a").unwrap())));
     assert_eq!(doorbell.garage.as_ref().map(DeviceId::as_str), Some("vivint_7001000200030004_61"));
     assert_eq!(doorbell.unlock_secret.as_ref().unwrap().expose(), "5a6b0c7d9e2a815346fb7cd02e918a5d");
     assert_eq!(doorbell.name, None, "a key without a value is left out");
@@ -173,6 +173,19 @@ fn the_add_ons_options_in_json_are_the_same_language() {
     let config = config::parse(options, "/data/options.json").unwrap();
     assert!(config.mqtt.is_none() && config.http.token.is_none());
     assert_eq!(config.wyze[0].cameras[0].name, "Tür / 1");
+}
+
+#[test]
+fn an_opener_is_a_button_unless_its_owner_wants_a_lock() {
+    let text = concat!(
+        "doorbells:\n",
+        "  - {id: kvs_a, unlock: self, unlock_secret: 4f6b0c7d9e2a815346fb7cd02e918a5d}\n",
+        "  - {id: kvs_b, opener: lock, unlock: self, garage: vivint_1_2}\n",
+        "  - {id: kvs_c, unlock: self, opener: button}\n",
+    );
+    let config = config::parse(text, "doorstep.yaml").unwrap();
+    let unlocks: Vec<_> = config.doorbells.into_iter().map(|doorbell| doorbell.unlock.unwrap()).collect();
+    assert_eq!(unlocks, [OpenerEntity::Button, OpenerEntity::Lock, OpenerEntity::Button].map(Unlock::Own));
 }
 
 #[test]
@@ -580,14 +593,52 @@ const CASES: &[Case] = &[
             "  - transport: gwell\n",
             "    quality: 4k\n",
             "    talk_limit_s: 5\n",
-            "    unlock: self\n",
+            "    unlock: Nonsense\n",
+            "    opener: cover\n",
         ),
         &[
             "2:5: doorbells[0].id: missing; expected 1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it",
             "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `tutk`, `old`, `new` or `webrtc`",
             "3:14: doorbells[0].quality: not a quality; expected `hd` or `sd`",
             "4:19: doorbells[0].talk_limit_s: out of range; expected a number of seconds from 10 to 3600",
-            "5:13: doorbells[0].unlock: no doorbell of this version opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
+            "5:13: doorbells[0].unlock: not an id; expected the id of a lock, as `doorstep devices` shows it, or `self` for an opener in the doorbell",
+            "6:13: doorbells[0].opener: not what an opener can be shown as; expected `button` or `lock`",
+        ],
+    ),
+    Case(
+        "an opener where there can be none, and what speaks of one that is not enabled",
+        concat!(
+            "doorbells:\n",
+            "  - {id: wyze_a, unlock: self}\n",
+            "  - {id: vivint_a, unlock: self, opener: lock}\n",
+            "  - {id: kvs_a, opener: button}\n",
+            "  - {id: kvs_b, unlock: wyze_l, opener: lock}\n",
+            "  - {id: kvs_c, garage: self}\n",
+            "  - {id: kvs_d, unlock: [self]}\n",
+        ),
+        &[
+            "2:26: doorbells[0].unlock: only a doorbell on AWS KVS (`kvs_…`) opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
+            "3:28: doorbells[1].unlock: only a doorbell on AWS KVS (`kvs_…`) opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
+            "4:25: doorbells[2].opener: there is no `unlock: self` beside it; expected the opener that it shows",
+            "5:41: doorbells[3].opener: there is no `unlock: self` beside it; expected the opener that it shows",
+            "6:25: doorbells[4].garage: no doorbell is a garage door; expected the id of a garage door, as `doorstep devices` shows it",
+            "7:25: doorbells[5].unlock: this is a list; expected the id of a lock, as `doorstep devices` shows it, or `self` for an opener in the doorbell",
+        ],
+    ),
+    Case(
+        "an opener that another doorbell names as its lock",
+        concat!(
+            "doorbells:\n",
+            "  - {id: kvs_a, unlock: self}\n",
+            "  - {id: kvs_b, unlock: kvs_a}\n",
+            "  - {id: wyze_a, garage: kvs_a}\n",
+            "  - {id: wyze_b, unlock: kvs_c}\n",
+            "  - {id: kvs_c, unlock: self}\n",
+        ),
+        &[
+            "3:25: doorbells[1].unlock: an entry before this one opens the same lock; expected each lock once",
+            "4:26: doorbells[2].garage: another `garage` or `unlock` opens the same door; expected each garage door once",
+            "6:25: doorbells[4].unlock: an entry before this one opens the same lock; expected each lock once",
         ],
     ),
     Case(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::aws::AwsOptions;
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
 use super::{vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
@@ -21,6 +22,8 @@ pub enum Kind {
     WyzeCloud(WyzeCloudOptions),
     /// A Vivint account: cloud, signalling database, doorbells and their RTSP servers
     Vivint(VivintOptions),
+    /// AWS with signaling channels of doorbells: Kinesis Video Streams, STS, and AWS IoT
+    Aws(Box<AwsOptions>),
 }
 
 /// What is not given is generated anew at each start.

@@ -6,6 +6,7 @@ mod client;
 mod control;
 mod credentials;
 mod error;
+pub mod iot;
 mod sts;
 
 use std::fmt;

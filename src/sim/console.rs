@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::kvs_doorbell;
 use super::made_up;
 use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
@@ -29,6 +30,7 @@ pub async fn run(
         Kind::TutkCamera(options) => run_tutk_camera(options, lines, output, stop).await,
         Kind::WyzeCloud(options) => run_wyze_cloud(options, lines, output, stop).await,
         Kind::Vivint(options) => run_vivint(options, lines, output, stop).await,
+        Kind::KvsDoorbell(options) => run_kvs_doorbell(*options, lines, output, stop).await,
     }
 }
 
@@ -398,6 +400,23 @@ fn announced(device: &vivint::Device) -> VivintDevice<'_> {
         panel_rtsp: camera.panel_url(device.id),
     });
     VivintDevice { id: device.id, kind, name: &device.name, camera }
+}
+
+async fn run_kvs_doorbell(
+    options: kvs_doorbell::command::Options,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let doorbell = kvs_doorbell::start(options.settings(), stop.clone()).map_err(io::Error::other)?;
+    let events = doorbell.events();
+    write_line(output, &kvs_doorbell::command::Announcement::of(&doorbell))?;
+    let obey = |line: &str| doorbell.obey(kvs_doorbell::command::parse(line)?).map_err(|error| error.to_string());
+    let outcome = attend_account(events, obey, lines, output, &stop).await;
+    stop.cancel();
+    doorbell.stopped().await;
+    outcome
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod chromium;
+pub(crate) mod crooked_line;
 pub(crate) mod demo;
 pub(crate) mod fake_account;
 pub(crate) mod fake_aws;

@@ -11,6 +11,7 @@ pub mod fault;
 mod http_date;
 pub mod iot;
 pub mod kvs_camera;
+pub mod kvs_doorbell;
 mod listener;
 pub mod lossy_link;
 mod made_up;

@@ -4,9 +4,13 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_client;
+mod aws_login;
+mod aws_signing;
 mod broker;
 mod browser_whep;
 mod camera_peer;
+mod camera_show;
 mod config;
 mod corpus;
 mod demo;
@@ -19,6 +23,8 @@ mod http;
 mod http_kvs;
 mod http_unlock;
 mod kvs_call;
+mod kvs_call_goes_on;
+mod kvs_call_odd;
 mod kvs_master;
 mod licences;
 mod media;
@@ -27,7 +33,9 @@ mod mqtt_bridge;
 mod mqtt_devices;
 mod mqtt_garage;
 mod mqtt_lock;
+mod mqtt_opener;
 mod mqtt_tls;
+mod opener;
 mod outbox;
 mod page;
 mod page_account;

@@ -15,6 +15,14 @@ mod firebase_sdk;
 mod go2rtc;
 mod household;
 mod http;
+mod kvs;
+#[path = "kvs-iot/mod.rs"]
+mod kvs_iot;
+#[path = "kvs-js/mod.rs"]
+mod kvs_js;
+#[path = "kvs-python/mod.rs"]
+mod kvs_python;
+mod program;
 mod rtsp;
 mod turn;
 mod vivint;
@@ -38,6 +46,9 @@ fn main() -> ExitCode {
         (firebase::tests(), firebase::missing()),
         (firebase_sdk::tests(), firebase_sdk::missing()),
         (household::tests(), household::missing()),
+        (kvs_js::tests(), kvs_js::missing()),
+        (kvs_python::tests(), kvs_python::missing()),
+        (kvs_iot::tests(), kvs_iot::missing()),
     ];
     let trials = peers.into_iter().flat_map(|(tests, missing)| {
         missing.iter().for_each(|what| report_skipped(what));

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::sleep_until;
 
 use super::line::Line;
-use super::{CallError, Ending, Signalling};
+use super::{CallError, Ending, Exchange, Signalling, Wish};
 use crate::clock;
-use crate::media::{AudioFormat, MediaHub};
+use crate::media::AudioFormat;
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
-use crate::rtc::camera::{CameraPeer, PeerError, Sound, Wanted};
+use crate::rtc::camera::{CameraPeer, PeerError, Sound, Video, Wanted};
 use crate::rtc::interfaces::is_this_machine;
 
 /// The best first.
@@ -24,29 +24,53 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Candidates that come before the answer.
 const MOST_EARLY: usize = 32;
 
-/// Calls, up to media that flow.
-pub(super) async fn arrange(
-    signalling: &Signalling,
-    hub: MediaHub,
-    talk: bool,
-) -> Result<(CameraPeer, Line), CallError> {
-    let line = Line::open(signalling).await?;
-    let loopback = is_this_machine(signalling.url.expose());
+/// A call up to media that flow.
+pub(super) struct Arranged {
+    pub(super) peer: CameraPeer,
+    pub(super) line: Line,
+}
+
+/// Calls at this address. The offer is made twice there.
+pub(super) async fn at(signalling: &Signalling, wish: &Wish) -> Result<Arranged, CallError> {
+    arrange(signalling, wish, Some(OFFER_AGAIN_AFTER)).await
+}
+
+/// Calls as a viewer that was not there before. The offer is made once: the service keeps it for a camera that comes
+/// late, and one that is given two begins two connections.
+pub(super) async fn by(exchange: &dyn Exchange, wish: &Wish) -> Result<Arranged, CallError> {
+    arrange(&exchange.signalling(&new_client_id()?).await?, wish, None).await
+}
+
+/// As [`by`], over relays that were not known before.
+pub(super) async fn by_new_relays(exchange: &dyn Exchange, wish: &Wish) -> Result<Arranged, CallError> {
+    arrange(&exchange.signalling_with_new_relays(&new_client_id()?).await?, wish, None).await
+}
+
+/// The same client id twice replaces the older connection without a word (kvs reference §4).
+fn new_client_id() -> Result<String, CallError> {
+    let random = getrandom::u64().map_err(|error| CallError::Setup(format!("reading randomness: {error}")))?;
+    Ok(format!("doorstep-{random:016x}"))
+}
+
+async fn arrange(signalling: &Signalling, wish: &Wish, again: Option<Duration>) -> Result<Arranged, CallError> {
     let wanted = Wanted {
-        hub,
-        video: true,
-        sound: if talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
-        channel: None,
+        hub: wish.hub.clone(),
+        video: Video::Receive,
+        sound: if wish.talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
+        channel: wish.channel,
         ice_servers: &signalling.ice_servers,
         relay_only: false,
-        loopback,
+        loopback: is_this_machine(signalling.url.expose()),
     };
-    let peer = CameraPeer::offer(wanted).await?;
+    // Our addresses are looked for while the service is being connected.
+    let peer = async { CameraPeer::offer(wanted).await.map_err(CallError::from) };
+    let (line, mut peer) = tokio::try_join!(Line::open(signalling), peer)?;
+    peer.outlive_channel();
     let mut arrangement = Arrangement { peer, line, early: Vec::new(), answered: false, trouble: None };
     arrangement.offer().await?;
-    arrangement.answered().await?;
+    arrangement.answered(again).await?;
     arrangement.connected().await?;
-    Ok((arrangement.peer, arrangement.line))
+    Ok(Arranged { peer: arrangement.peer, line: arrangement.line })
 }
 
 struct Arrangement {
@@ -65,9 +89,10 @@ impl Arrangement {
     }
 
     /// Our candidates wait until the offer is written, theirs until the answer has come.
-    async fn answered(&mut self) -> Result<(), CallError> {
+    /// A service that says GO_AWAY now stays for as long as this takes, mostly.
+    async fn answered(&mut self, again: Option<Duration>) -> Result<(), CallError> {
         let begun = clock::now();
-        let mut again = Some(begun + OFFER_AGAIN_AFTER);
+        let mut again = again.map(|after| begun + after);
         while !self.answered {
             tokio::select! {
                 frame = self.line.next() => self.take(frame.ok_or(CallError::ServiceClosed)?).await?,

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod aws_client;
+mod aws_login;
 mod aws_signing;
 mod broker;
 mod browser_whep;

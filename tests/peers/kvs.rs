@@ -117,9 +117,8 @@ impl House {
         };
         let mut happens = self.aws.events();
         let doorbell = kvs_doorbell::start(settings, self.stop.clone()).unwrap();
-        let online = async {
-            while !matches!(happens.recv().await.unwrap(), sim::Event::Connected { role: "MASTER", .. }) {}
-        };
+        let online =
+            async { while !matches!(happens.recv().await.unwrap(), sim::Event::Connected { role: "MASTER", .. }) {} };
         timeout(PATIENCE, online).await.expect("the doorbell does not come online");
         doorbell
     }

@@ -59,7 +59,8 @@ fn python() -> PathBuf {
 async fn ask(account: &Value, action: &str) -> Value {
     let mut command = Command::new(python());
     command.arg(folder().join("account.py")).arg(account.to_string()).arg(action);
-    let output = timeout(2 * PATIENCE, command.kill_on_drop(true).output()).await.expect("boto3 takes too long").unwrap();
+    let output =
+        timeout(2 * PATIENCE, command.kill_on_drop(true).output()).await.expect("boto3 takes too long").unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{action}: {complaint}");
     serde_json::from_slice(&output.stdout).unwrap()

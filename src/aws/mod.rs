@@ -1,7 +1,20 @@
 //! Amazon's cloud as a client of it: credentials, the control plane of Kinesis Video Streams, and AWS IoT. Both ends
 //! of a call need it, the one who rings at a doorbell's channel and the doorbell itself.
 
+mod call;
+mod client;
+mod control;
+mod credentials;
+mod error;
+pub mod iot;
+mod sts;
+
 use std::fmt;
+
+pub use client::{Aws, Settings};
+pub use control::Described;
+pub use credentials::Credentials;
+pub use error::{Action, AwsError};
 
 /// A signaling channel: one doorbell (kvs reference §2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -170,8 +170,8 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// `name`, or `name:port` where the port is not the usual one.
-fn host(url: &Url) -> String {
+/// `name`, or `name:port` where the port is not the usual one: what the header `host` says.
+pub fn host(url: &Url) -> String {
     let name = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
@@ -225,6 +225,13 @@ impl Request {
             }
             Err(_) => self.unsendable = Some(name),
         }
+        self
+    }
+
+    /// Sends `body` as it stands; the caller says what it is by a header.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
         self
     }
 

@@ -1,5 +1,6 @@
 //! A WebRTC connection to a camera: its picture and sound go to the hub, speech goes to its speaker, and messages go
-//! both ways. Mostly we offer and the camera answers; it can be the other way round.
+//! both ways. Mostly we offer and the camera answers; it can be the other way round. And we can be the camera: then a
+//! hub's picture and sound are shown to whoever has offered to take them.
 //!
 //! What the engine (`webrtc` 0.21.1) does not do by itself is done here: it tells no loss of the peer but by ICE's
 //! timers, asks for no keyframe, binds no loopback address when told to bind all, stumbles over spellings of
@@ -12,10 +13,13 @@ mod depacketize;
 mod description;
 mod ending;
 mod engine;
+mod outgoing;
 mod receive;
 mod reorder;
 mod rtp_clock;
+mod show;
 mod speech;
+mod text;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,33 +36,48 @@ use webrtc::peer_connection::{
     PeerConnection, RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription,
 };
 
+use super::keyframe_request::Asked;
 use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, MediaHub};
 use crate::secret::Password;
 pub use channel::Channel;
 use channel::{Control, Origin};
-use codecs::SoundCodecs;
+use codecs::{SoundCodecs, VideoCodecs};
 pub(crate) use depacketize::{Depacketizer, Piece};
-use description::Description;
+use description::{Description, NoH264};
 pub use ending::Ending;
-use engine::News;
+use engine::{News, Patience};
+use outgoing::Outgoing;
 use receive::Receiver;
 pub(crate) use rtp_clock::RtpClock;
+use show::Show;
 use speech::{Microphone, Speech};
+pub use text::{TextChannel, TextChannels};
 
 /// What a connection is for.
 pub struct Wanted<'a> {
+    /// What the other side films and says goes here.
     pub hub: MediaHub,
-    /// Whether there must be a picture: H.264.
-    pub video: bool,
+    pub video: Video,
     pub sound: Sound,
-    /// The name of the data channel. Who offers makes it.
+    /// The name of the data channel that the call stands and falls with. Who offers makes it.
     pub channel: Option<&'static str>,
     pub ice_servers: &'a [IceServer],
     /// Everything goes through a TURN server, of which there must be one then.
     pub relay_only: bool,
     /// The camera may be on this machine: a virtual one.
     pub loopback: bool,
+}
+
+/// What is done with pictures, which are H.264.
+#[derive(Clone)]
+pub enum Video {
+    None,
+    /// There must be one.
+    Receive,
+    /// We are the camera: this hub's picture is shown, and its sound played, as far as the offer takes them. Only to
+    /// answer with. Whatever data channel the other side opens is taken ([`CameraPeer::take_channels`]).
+    Send(MediaHub),
 }
 
 /// What is done with sound.
@@ -97,19 +116,22 @@ pub enum PeerError {
 pub struct CameraPeer {
     connection: Arc<dyn PeerConnection>,
     sdp: String,
-    /// Whether it was asked for.
+    /// Whether a picture was asked for.
     video: bool,
     sound: SoundCodecs,
     candidates: mpsc::Receiver<String>,
     next_candidate: Instant,
     remote_candidates: usize,
     gathering: watch::Receiver<RTCIceGatheringState>,
+    patience: Patience,
     state: watch::Receiver<RTCPeerConnectionState>,
     microphone: Option<Microphone>,
     speech: Option<Speech>,
     control: Option<Control>,
     /// `None` once it was taken.
     channel: Option<Channel>,
+    channels: Option<TextChannels>,
+    _show: Option<AbortOnDropHandle<()>>,
     /// `None` once the media flow.
     waiting: Option<Receiver>,
 }
@@ -128,14 +150,15 @@ impl CameraPeer {
 
     async fn try_offer(wanted: Wanted<'_>) -> Result<Self, Error> {
         let sound = SoundCodecs::offered(wanted.sound);
-        let (mut peer, _no_channels_of_theirs) = Self::begin(&wanted, sound).await?;
+        let video = if wanted.video.is_received() { VideoCodecs::offered() } else { VideoCodecs::none() };
+        let (mut peer, _no_channels_of_theirs, _not_shown) = Self::begin(&wanted, sound, video).await?;
         // The order of the sections: sound, picture, messages (vivint reference §9).
         match wanted.sound {
             Sound::None => {}
             Sound::Receive => peer.receive(RtpCodecKind::Audio).await?,
             Sound::Both(_) => peer.microphone = Some(Microphone::add_to(&*peer.connection).await?),
         }
-        if wanted.video {
+        if wanted.video.is_received() {
             peer.receive(RtpCodecKind::Video).await?;
         }
         if let Some(label) = wanted.channel {
@@ -155,17 +178,31 @@ impl CameraPeer {
     /// # Errors
     /// `Setup`, `BadOffer`, `NoVideo`.
     pub async fn answer_to(wanted: Wanted<'_>, offer: &str) -> Result<Self, PeerError> {
-        let offer = Description::parse(offer);
-        if wanted.video && !offer.offers_video() {
-            return Err(PeerError::NoVideo);
-        }
+        let mut offer = Description::parse(offer);
+        let video = match wanted.video {
+            Video::None => VideoCodecs::none(),
+            Video::Receive if offer.offers_video() => VideoCodecs::offered(),
+            Video::Receive => return Err(PeerError::NoVideo),
+            Video::Send(_) => VideoCodecs::chosen(offer.picture().map_err(|NoH264| PeerError::NoVideo)?),
+        };
         let sound = SoundCodecs::chosen(offer.choice(&codecs::formats(wanted.sound)));
-        let (mut peer, channels) = Self::begin(&wanted, sound).await.map_err(PeerError::Setup)?;
-        if let Some(label) = wanted.channel {
-            peer.carry(Origin::Theirs { label, made: channels });
+        if wanted.video.is_sent() {
+            // The engine would answer with every codec that resembles ours.
+            offer.keep_only("video", video.payload_types());
+            offer.keep_only("audio", sound.payload_types());
         }
+        let begun = Self::begin(&wanted, sound, video.clone()).await;
+        let (mut peer, channels, asked) = begun.map_err(PeerError::Setup)?;
         if matches!(wanted.sound, Sound::Both(_)) && offer.takes_sound() {
             peer.open_speaker().await.map_err(PeerError::Setup)?;
+        }
+        match (wanted.video, wanted.channel) {
+            (Video::Send(film), _) => {
+                peer.show(film, &video, asked).await.map_err(PeerError::Setup)?;
+                peer.channels = Some(TextChannels::new(channels));
+            }
+            (_, Some(label)) => peer.carry(Origin::Theirs { label, made: channels }),
+            (_, None) => {}
         }
         peer.take_offer(offer).await.map_err(|_| PeerError::BadOffer)?;
         Ok(peer)
@@ -174,27 +211,50 @@ impl CameraPeer {
     async fn begin(
         wanted: &Wanted<'_>,
         sound: SoundCodecs,
-    ) -> Result<(Self, mpsc::Receiver<Arc<dyn DataChannel>>), Error> {
-        let (connection, news) = engine::connection(wanted, &sound).await?;
-        let News { candidates, tracks, channels, gathering, state } = news;
+        video: VideoCodecs,
+    ) -> Result<(Self, mpsc::Receiver<Arc<dyn DataChannel>>, Asked), Error> {
+        let (connection, news) = engine::connection(wanted, &sound, &video).await?;
+        let News { candidates, tracks, channels, gathering, state, asked } = news;
+        let video = wanted.video.is_received();
         // From here on whatever fails hangs up.
         let peer = Self {
             connection,
             sdp: String::new(),
-            video: wanted.video,
-            waiting: Some(Receiver::new(wanted.hub.clone(), wanted.video, sound.clone(), tracks)),
+            video,
+            waiting: Some(Receiver::new(wanted.hub.clone(), video, sound.clone(), tracks)),
             sound,
             candidates,
             next_candidate: clock::now(),
             remote_candidates: 0,
             gathering,
+            patience: Patience::with(&wanted.video),
             state,
             microphone: None,
             speech: None,
             control: None,
             channel: None,
+            channels: None,
+            _show: None,
         };
-        Ok((peer, channels))
+        Ok((peer, channels, asked))
+    }
+
+    /// Shows a film from when the way to the viewer is open until the connection is dropped.
+    async fn show(&mut self, film: MediaHub, video: &VideoCodecs, asked: Asked) -> Result<(), Error> {
+        let picture = match video.first() {
+            Some(codec) => Some(Outgoing::picture(&*self.connection, codec).await?),
+            None => None,
+        };
+        let show = Show::new(&film, picture, self.speech.take(), asked);
+        let (connection, joined, connected) = (self.connection.clone(), self.connected(), self.connected());
+        let hurried = async move {
+            if connected.await.is_ok() {
+                engine::hurry(&*connection).await;
+            }
+        };
+        let showing = async { _ = tokio::join!(hurried, show.run(joined)) };
+        self._show = Some(AbortOnDropHandle::new(tokio::spawn(showing.in_current_span())));
+        Ok(())
     }
 
     /// Opens the data channel as soon as there is a connection.
@@ -308,11 +368,12 @@ impl CameraPeer {
     pub fn flow(&mut self) -> AbortOnDropHandle<Ending> {
         let (receiver, state, connection) = (self.waiting.take(), self.state.clone(), self.connection.clone());
         let control = self.control.as_ref().map(Control::closed);
+        let grace = self.patience.grace;
         let flowing = async move {
             let Some(receiver) = receiver else { return Ending::HungUp };
             tokio::select! {
                 biased;
-                ending = ending::unreachable(state) => ending,
+                ending = ending::unreachable(state, grace) => ending,
                 () = ending::hung_up(&*connection, control) => Ending::HungUp,
                 () = receiver.run() => Ending::Silent,
             }
@@ -332,9 +393,33 @@ impl CameraPeer {
         }
     }
 
+    /// What the viewer opens data channels for, once, where we are the camera.
+    pub fn take_channels(&mut self) -> Option<TextChannels> {
+        self.channels.take()
+    }
+
+    /// Opens a data channel by ourselves, as some cameras do beside the viewer's.
+    ///
+    /// # Errors
+    /// `Setup`: the connection is over.
+    pub async fn open_channel(&self, label: &'static str) -> Result<TextChannel, PeerError> {
+        let channel = self.connection.create_data_channel(label, None).await.map_err(PeerError::Setup)?;
+        Ok(TextChannel::new(label.to_owned(), channel))
+    }
+
     /// The data channel, once, where one was asked for.
     pub fn take_channel(&mut self) -> Option<Channel> {
         self.channel.take()
+    }
+}
+
+impl Video {
+    fn is_received(&self) -> bool {
+        matches!(self, Self::Receive)
+    }
+
+    fn is_sent(&self) -> bool {
+        matches!(self, Self::Send(_))
     }
 }
 
@@ -359,7 +444,7 @@ mod tests {
 
     fn wanted(sound: Sound) -> Wanted<'static> {
         let (hub, channel) = (MediaHub::new(), None);
-        Wanted { hub, video: true, sound, channel, ice_servers: &[], relay_only: false, loopback: true }
+        Wanted { hub, video: Video::Receive, sound, channel, ice_servers: &[], relay_only: false, loopback: true }
     }
 
     #[tokio::test]
@@ -387,7 +472,9 @@ mod tests {
     #[tokio::test]
     async fn sections_stand_in_the_order_that_cameras_know() {
         let spoken = Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]);
-        for (video, media) in [(true, &["audio", "video", "application"][..]), (false, &["audio", "application"])] {
+        for (video, media) in
+            [(Video::Receive, &["audio", "video", "application"][..]), (Video::None, &["audio", "application"])]
+        {
             let wanted = Wanted { video, channel: Some("channel"), ..wanted(spoken) };
             let mut peer = CameraPeer::offer(wanted).await.unwrap();
             peer.gathered(Duration::from_secs(10)).await;
@@ -408,7 +495,7 @@ mod tests {
         for text in
             ["", "v=0\r\n", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n", "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=x"]
         {
-            let wanted = Wanted { video: false, ..wanted(Sound::Receive) };
+            let wanted = Wanted { video: Video::None, ..wanted(Sound::Receive) };
             let error = CameraPeer::answer_to(wanted, text).await.err();
             assert!(matches!(error, Some(PeerError::BadOffer)), "{text:?}: {error:?}");
         }

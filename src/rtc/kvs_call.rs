@@ -21,6 +21,7 @@ use crate::net::tls::Authority;
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::secret::SignedUrl;
 use line::Line;
+pub use socket::Socket;
 
 /// Where and as whom to call, as the vendor's cloud says. Good for one call, some minutes long.
 #[derive(Debug, Clone)]

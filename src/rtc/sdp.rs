@@ -403,7 +403,7 @@ fn rank(codec: VideoCodec, fmtp: &str) -> Option<u8> {
 
 /// By profile alone; the level is what a viewer promises, and decoders take more (Safari offers 640c34).
 /// Without packetization-mode 1 no picture of a camera fits.
-fn rank_h264(fmtp: &str) -> Option<u8> {
+pub(super) fn rank_h264(fmtp: &str) -> Option<u8> {
     if parameter(fmtp, "packetization-mode") != Some("1") {
         return None;
     }

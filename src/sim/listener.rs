@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -35,13 +36,29 @@ pub(super) async fn serve(
     online: watch::Receiver<bool>,
     stop: CancellationToken,
 ) {
+    accept(listener, stop, |socket| {
+        let (router, mut online) = (router.clone(), online.clone());
+        async move {
+            let Ok(handle) = own_handle(&socket) else { return };
+            let offline = async move { drop(online.wait_for(|online| !online).await) };
+            attend(socket, &handle, router, offline).await;
+        }
+    })
+    .await;
+}
+
+/// Gives each connection a task, until `stop` ends them all.
+pub(super) async fn accept<F>(listener: TcpListener, stop: CancellationToken, task: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((socket, _)) => drop(connections.spawn(attend(socket, router.clone(), online.clone()))),
+                Ok((socket, _)) => drop(connections.spawn(task(socket))),
                 Err(error) => {
                     tracing::warn!(%error, "the virtual cloud cannot take a connection");
                     // It may have run out of files; some will be closed.
@@ -52,17 +69,19 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers one client until it leaves, it is hung up on, or the cloud goes offline.
-async fn attend(socket: TcpStream, router: Router, mut online: watch::Receiver<bool>) {
-    let Ok(handle) = own_handle(&socket) else { return };
+/// Answers one client until it leaves, it is hung up on, or `cut` resolves. `handle` is of the socket below `stream`.
+pub(super) async fn attend<S>(stream: S, handle: &Socket, router: Router, cut: impl Future<Output = ()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let hangup = Hangup::default();
     let service = TowerToHyperService::new(router.layer(Extension(hangup.clone())));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new());
-    let connection = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::select! {
         biased;
-        _ = online.wait_for(|online| !online) => {}
+        () = cut => {}
         () = hangup.0.notified() => {}
         _ = connection => return,
     }
@@ -70,7 +89,7 @@ async fn attend(socket: TcpStream, router: Router, mut online: watch::Receiver<b
     let _ = handle.set_linger(Some(Duration::ZERO));
 }
 
-fn own_handle(socket: &TcpStream) -> io::Result<Socket> {
+pub(super) fn own_handle(socket: &TcpStream) -> io::Result<Socket> {
     socket.set_nodelay(true)?;
     SockRef::from(socket).try_clone()
 }

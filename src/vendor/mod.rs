@@ -1,5 +1,7 @@
 //! The vendors. Reading [`all`] is reading the product.
 
+mod called;
+mod desk;
 mod kept;
 pub mod kvs;
 mod lock;

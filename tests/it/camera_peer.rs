@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use doorstep::clock;
 use doorstep::media::convert::Converter;
 use doorstep::media::{AudioCodec, AudioFormat, FrameKind, FrameStream, MediaHub};
-use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Wanted};
+use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Video, Wanted};
 use doorstep::sim::tone;
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
@@ -32,7 +32,7 @@ const OPUS_FIRST: Sound = Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]);
 fn wanted(sound: Sound) -> Wanted<'static> {
     Wanted {
         hub: MediaHub::new(),
-        video: false,
+        video: Video::None,
         sound,
         channel: Some("channel"),
         ice_servers: &[],

@@ -3,8 +3,11 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints};
+use doorstep::config::{
+    self, DoorCommand, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints,
+};
 use doorstep::model::{DeviceId, OpenerEntity};
+use doorstep::secret::Pem;
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -49,7 +52,7 @@ vivint:
   - {username: Other, endpoints: {ice_servers: []}}
 kvs:
   - region: eu-central-1
-    channels: [front-door, "arn:aws:kinesisvideo:eu-central-1:123456789012:channel/back.door/1700000000000"]
+    channels: [front-door, "arn:aws:kinesisvideo:eu-central-1:998877665544:channel/back.door/1700000000000"]
     iot_endpoint: abc-ats.iot.eu-central-1.amazonaws.com:443
     thing: doorbell
     certificate: /ssl/doorbell.pem
@@ -64,7 +67,7 @@ kvs:
     access_key_id: AKIAIOSFODNN7EXAMPLE
     secret_access_key: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
     session_token: token
-    role_arn: arn:aws:iam::123456789012:role/doorbell-viewer
+    role_arn: arn:aws:iam::998877665544:role/doorbell-viewer
   - {region: cn-north-1}
 doorbells:
   - id: wyze_d03f27a1b2c3
@@ -124,6 +127,28 @@ fn everything_that_can_be_said_is_understood() {
     assert!(other.password.is_none() && other.firebase_api_key.is_none());
     assert!(other.endpoints.ice_servers.is_empty(), "an empty list means none");
     assert_eq!((other.ring_quiet.as_secs(), usual.ice_servers.len()), (5, 2));
+
+    let [certified, keyed, ambient] = &config.kvs[..] else { panic!("not three accounts") };
+    assert_eq!((certified.region.as_str(), certified.channels.len()), ("eu-central-1", 2));
+    let KvsLogin::Certificate { endpoint, role_alias, thing, identity } = &certified.login else {
+        panic!("no such login")
+    };
+    assert_eq!(endpoint.as_str(), "https://abc.credentials.iot.eu-central-1.amazonaws.com/");
+    assert_eq!((role_alias.as_str(), thing.as_str()), ("doorstep", "doorbell"));
+    assert!(matches!((&identity.certificate, &identity.private_key), (Pem::File(_), Pem::Text(_))));
+    let iot = IotEndpoint { host: "abc-ats.iot.eu-central-1.amazonaws.com".to_owned(), port: Some(443), tls: true };
+    assert_eq!((certified.iot_endpoint.as_ref(), certified.door_command), (Some(&iot), DoorCommand::Legacy));
+    assert_eq!((certified.client_id.as_deref(), certified.ring_topics.len()), (Some("doorstep-1"), 2));
+    assert_eq!(certified.endpoints.kinesisvideo.as_str(), "http://127.0.0.1:8080/");
+    assert!(certified.endpoints.ice_servers.is_empty() && certified.endpoints.authority.is_some());
+    let KvsLogin::Keys(keys) = &keyed.login else { panic!("no keys") };
+    assert_eq!(keys.secret_access_key.expose(), "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    assert!(keys.session_token.is_some() && keyed.role_arn.is_some() && keyed.iot_endpoint.is_none());
+    assert_eq!(keyed.ring_topics, ["doorbell/{channel}/ring"]);
+    assert_eq!(keyed.endpoints.sts.as_str(), "https://sts.us-east-1.amazonaws.com/");
+    assert!(matches!(ambient.login, KvsLogin::Environment));
+    assert_eq!(ambient.endpoints.kinesisvideo.as_str(), "https://kinesisvideo.cn-north-1.amazonaws.com.cn/");
+    assert_eq!(ambient.endpoints.ice_servers, ["stun:stun.kinesisvideo.cn-north-1.amazonaws.com.cn:443"]);
 
     let [doorbell, pro] = &config.doorbells[..] else { panic!("not two doorbells") };
     assert_eq!(pro.transport, Transport::Webrtc);
@@ -195,6 +220,43 @@ const CASES: &[Case] = &[
             "5:43: vivint[2].ring_quiet_s: out of range; expected a number of seconds from 0 to 60",
             "5:47: vivint[2].email: this version does not know this key; it knows here: username, password, totp_secret, firebase_api_key, ring_quiet_s, endpoints",
             "5:75: vivint[2].firebase_api_key: there is nothing in it; expected the web API key of Vivint's app, 39 characters that begin with `AIza`",
+        ],
+    ),
+    Case(
+        "an AWS account that cannot work",
+        concat!(
+            "kvs:\n",
+            "  - channels: [\"a b\", \"arn:aws:kinesisvideo:us-east-1:1:channel/a\"]\n",
+            "  - {region: US East, access_key_id: AKIA, secret_access_key: \"hunter 2\", role_alias: r, thing: a/b}\n",
+            "  - region: us-east-1\n",
+            "    role_alias: doorstep\n",
+            "    private_key: hunter2.pem\n",
+            "    ring_topics: [\"a/#/b\", \"1/2/3/4/5/6/7/8/9\"]\n",
+            "    iot_endpoint: ws://h.example\n",
+            "    door_command: open\n",
+            "    role_arn: role\n",
+            "  - {region: us-east-1, iot_endpoint: \"https://h\", endpoints: {kinesisvideo: \"http://h.example\"}, unlock: self}\n",
+        ),
+        &[
+            "2:5: kvs[0].region: missing; expected an AWS region, such as `eu-central-1`",
+            "2:16: kvs[0].channels[0]: not a channel; expected the name or the ARN of a signaling channel, `doorbell-channel`",
+            "2:23: kvs[0].channels[1]: not a channel; expected the name or the ARN of a signaling channel, `doorbell-channel`",
+            "3:14: kvs[1].region: not a region; expected an AWS region, such as `eu-central-1`",
+            "3:38: kvs[1].access_key_id: not an access key's id; expected an access key's id, such as `AKIAIOSFODNN7EXAMPLE`",
+            "3:63: kvs[1].secret_access_key: empty, or there is a blank in it; expected the access key's secret",
+            "3:87: kvs[1].role_alias: there are keys beside it; expected one way to log in",
+            "3:97: kvs[1].thing: not a name at AWS; expected 1 to 128 letters, digits, `_`, `-`, `.`, `:`, `=`, `,` and `@`",
+            "4:5: kvs[2].certificate: missing; expected the path of a PEM file, or its text",
+            "4:5: kvs[2].credentials_endpoint: missing; expected the host of the credentials provider, `<id>.credentials.iot.<region>.amazonaws.com`",
+            "4:5: kvs[2].thing: missing; the credentials provider asks for it",
+            "7:19: kvs[2].ring_topics[0]: not a topic filter that AWS IoT takes; expected an MQTT topic filter, such as `doorbell/{channel}/ring`",
+            "7:28: kvs[2].ring_topics[1]: not a topic filter that AWS IoT takes; expected an MQTT topic filter, such as `doorbell/{channel}/ring`",
+            "8:19: kvs[2].iot_endpoint: rings would go there unencrypted; expected the host of AWS IoT, `<id>-ats.iot.<region>.amazonaws.com`, with `:443` where 8883 is blocked",
+            "9:19: kvs[2].door_command: no doorbell knows it; expected `open_door` or `OPEN_DOOR`",
+            "10:15: kvs[2].role_arn: not the ARN of a role; expected the ARN of a role, `arn:aws:iam::123456789012:role/name`",
+            "11:39: kvs[3].iot_endpoint: not a protocol of AWS IoT; expected the host of AWS IoT, `<id>-ats.iot.<region>.amazonaws.com`, with `:443` where 8883 is blocked",
+            "11:78: kvs[3].endpoints.kinesisvideo: passwords would go there unencrypted; expected an address, `https://host` (`http://` on this machine only)",
+            "11:99: kvs[3].unlock: this version does not know this key; it knows here: region, channels, certificate, private_key, thing, access_key_id, secret_access_key, session_token, role_alias, credentials_endpoint, role_arn, iot_endpoint, client_id, ring_topics, door_command, endpoints",
         ],
     ),
     Case(

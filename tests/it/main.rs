@@ -4,9 +4,11 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_signing;
 mod broker;
 mod browser_whep;
 mod camera_peer;
+mod camera_show;
 mod config;
 mod corpus;
 mod demo;

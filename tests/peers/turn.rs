@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorstep::clock;
 use doorstep::media::{AudioFormat, MediaHub};
-use doorstep::rtc::camera::{CameraPeer, IceServer, Sound, Wanted};
+use doorstep::rtc::camera::{CameraPeer, IceServer, Sound, Video, Wanted};
 use doorstep::secret::Password;
 use doorstep::sim::vivint::doorbell::{self, Codec};
 use doorstep::sim::vivint::tree::Tree;
@@ -87,7 +87,7 @@ fn free_port() -> u16 {
 fn wanted(servers: &[IceServer]) -> Wanted<'_> {
     Wanted {
         hub: MediaHub::new(),
-        video: false,
+        video: Video::None,
         sound: Sound::Both(&[AudioFormat::OPUS]),
         channel: Some("channel"),
         ice_servers: servers,

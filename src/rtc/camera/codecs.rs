@@ -58,6 +58,10 @@ impl SoundCodecs {
         self.0.iter().find(|(_, known)| *known == format).map(|(payload_type, _)| *payload_type)
     }
 
+    pub(super) fn payload_types(&self) -> Vec<u8> {
+        self.0.iter().map(|(payload_type, _)| *payload_type).collect()
+    }
+
     pub(super) fn register(&self, engine: &mut MediaEngine) -> Result<(), Error> {
         for &(payload_type, format) in &self.0 {
             let codec = RTCRtpCodecParameters { rtp_codec: sound_codec(format), payload_type };
@@ -67,21 +71,51 @@ impl SoundCodecs {
     }
 }
 
-pub(super) fn register_video(engine: &mut MediaEngine) -> Result<(), Error> {
-    for (payload_type, profile) in VIDEO {
-        let codec = RTCRtpCodecParameters { rtp_codec: video_codec(profile), payload_type };
-        engine.register_codec(codec, RtpCodecKind::Video)?;
+/// The H.264 of one call: payload types and what stands in their `a=fmtp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VideoCodecs(Vec<(u8, String)>);
+
+impl VideoCodecs {
+    pub(super) fn none() -> Self {
+        Self(vec![])
     }
-    Ok(())
+
+    /// What we offer to take.
+    pub(super) fn offered() -> Self {
+        let parameters = |profile| format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}");
+        Self(VIDEO.iter().map(|(payload_type, profile)| (*payload_type, parameters(profile))).collect())
+    }
+
+    /// The one that was chosen of an offer, if any was; its parameters go back as they came.
+    pub(super) fn chosen(choice: Option<(u8, String)>) -> Self {
+        Self(choice.into_iter().collect())
+    }
+
+    pub(super) fn first(&self) -> Option<RTCRtpCodecParameters> {
+        self.all().next()
+    }
+
+    pub(super) fn payload_types(&self) -> Vec<u8> {
+        self.0.iter().map(|(payload_type, _)| *payload_type).collect()
+    }
+
+    pub(super) fn register(&self, engine: &mut MediaEngine) -> Result<(), Error> {
+        self.all().try_for_each(|codec| engine.register_codec(codec, RtpCodecKind::Video))
+    }
+
+    fn all(&self) -> impl Iterator<Item = RTCRtpCodecParameters> {
+        let codec = |(payload_type, fmtp): &(u8, String)| (*payload_type, video_codec(fmtp));
+        self.0.iter().map(codec).map(|(payload_type, rtp_codec)| RTCRtpCodecParameters { rtp_codec, payload_type })
+    }
 }
 
-fn video_codec(profile: &str) -> RTCRtpCodec {
+fn video_codec(fmtp: &str) -> RTCRtpCodec {
     let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() };
     RTCRtpCodec {
         mime_type: MIME_TYPE_H264.to_owned(),
         clock_rate: 90_000,
         channels: 0,
-        sdp_fmtp_line: format!("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}"),
+        sdp_fmtp_line: fmtp.to_owned(),
         rtcp_feedback: vec![feedback("ccm", "fir")],
     }
 }

@@ -3,9 +3,13 @@
 use super::candidates::cleaned;
 use super::codecs::{self, SoundCodecs};
 use crate::media::AudioFormat;
-use crate::rtc::sdp::MAX_CANDIDATES;
+use crate::rtc::sdp::{MAX_CANDIDATES, rank_h264};
 
-/// A camera's SDP.
+/// A picture is wanted, and not of a kind that we send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoH264;
+
+/// The other side's SDP.
 pub(super) struct Description {
     /// With the candidates that lead somewhere, spelled as the engine's parser takes them. They stay inside: the
     /// engine begins its checks when it is given the description, and takes its time for those that come behind it.
@@ -56,8 +60,35 @@ impl Description {
         formats.iter().find_map(|format| wanted(*format))
     }
 
+    /// Of an offer: the best H.264 that it takes, as the payload type and the parameters it has there; `None` when it
+    /// takes no picture.
+    ///
+    /// # Errors
+    /// [`NoH264`].
+    pub(super) fn picture(&self) -> Result<Option<(u8, String)>, NoH264> {
+        let Some(section) = self.accepted("video").find(Section::takes) else { return Ok(None) };
+        let h264 = section.formats().filter(|format| section.maps(*format, "H264/90000"));
+        let ranked = h264.filter_map(|format| Some((rank_h264(section.parameters(format))?, format)));
+        let (_, format) = ranked.min().ok_or(NoH264)?;
+        Ok(Some((format, section.parameters(format).to_owned())))
+    }
+
+    /// Takes the other payload types out of sections of this medium that have one of these.
+    pub(super) fn keep_only(&mut self, medium: &str, payload_types: Vec<u8>) {
+        let mut sections = self.sdp.split("\r\nm=");
+        let mut sdp = sections.next().unwrap_or_default().to_owned();
+        for text in sections {
+            let section = Section(text);
+            let kept: Vec<u8> = section.formats().filter(|format| payload_types.contains(format)).collect();
+            let reduced = section.accepts(medium) && !kept.is_empty();
+            sdp.push_str("\r\nm=");
+            sdp.push_str(&if reduced { section.reduced_to(&kept) } else { text.to_owned() });
+        }
+        self.sdp = sdp;
+    }
+
     fn speakers(&self) -> impl Iterator<Item = Section<'_>> {
-        self.accepted("audio").filter(Section::takes_sound)
+        self.accepted("audio").filter(Section::takes)
     }
 
     fn accepted<'a>(&'a self, medium: &'a str) -> impl Iterator<Item = Section<'a>> {
@@ -99,7 +130,30 @@ impl<'a> Section<'a> {
         of_it.any(|(_, name)| name.trim().eq_ignore_ascii_case(encoding))
     }
 
-    fn takes_sound(&self) -> bool {
+    /// `""` where it has none.
+    fn parameters(&self, payload_type: u8) -> &'a str {
+        let mut lines = self.0.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
+        lines.find(|(number, _)| number.parse() == Ok(payload_type)).map_or("", |(_, parameters)| parameters)
+    }
+
+    /// Without what is said of other payload types.
+    fn reduced_to(&self, payload_types: &[u8]) -> String {
+        let mut lines = self.0.lines();
+        let words = lines.next().unwrap_or_default().split_ascii_whitespace().take(3).map(str::to_owned);
+        let first: Vec<String> = words.chain(payload_types.iter().map(u8::to_string)).collect();
+        let is_kept = |line: &&str| {
+            let of = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"].iter().find_map(|name| line.strip_prefix(name));
+            let number = of.and_then(|rest| rest.split(' ').next()?.parse().ok());
+            number.is_none_or(|number| payload_types.contains(&number))
+        };
+        let kept: Vec<String> = lines.filter(is_kept).map(|line| format!("{line}\r\n")).collect();
+        let text = first.join(" ") + "\r\n" + &kept.concat();
+        // The next section's `m=` is behind a line end that is not part of this one.
+        if self.0.ends_with("\r\n") { text } else { text.trim_end().to_owned() }
+    }
+
+    /// Whoever has written it takes what is sent here.
+    fn takes(&self) -> bool {
         !self.has("a=sendonly") && !self.has("a=inactive")
     }
 
@@ -160,6 +214,30 @@ mod tests {
     }
 
     #[test]
+    fn of_the_h264_that_a_viewer_takes_the_best_is_sent_under_its_own_number() {
+        let codecs = "a=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtpmap:98 H264/90000\r\n\
+                      a=fmtp:98 packetization-mode=0;profile-level-id=42e01f\r\na=rtpmap:99 H264/90000\r\n\
+                      a=fmtp:99 profile-level-id=640c1f;packetization-mode=1\r\na=rtpmap:100 H264/90000\r\n\
+                      a=rtcp-fb:100 nack pli\r\na=fmtp:100 profile-level-id=42e01f;packetization-mode=1\r\n";
+        let section = format!("m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99 100\r\na=mid:1\r\n{codecs}");
+        let sound = "m=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\n";
+        let mut offer = parse(&format!("{sound}{section}"));
+        let best = (100, "profile-level-id=42e01f;packetization-mode=1".to_owned());
+        assert_eq!(offer.picture(), Ok(Some(best)));
+        offer.keep_only("video", vec![100]);
+        offer.keep_only("audio", vec![0]);
+        let kept = "a=rtpmap:100 H264/90000\r\na=rtcp-fb:100 nack pli\r\n\
+                    a=fmtp:100 profile-level-id=42e01f;packetization-mode=1\r\n";
+        let reduced =
+            format!("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 100\r\na=mid:1\r\n{kept}");
+        assert_eq!(offer.sdp, format!("{SESSION}{reduced}"));
+        assert_eq!(parse(&format!("{section}a=sendonly\r\n")).picture(), Ok(None));
+        assert_eq!(parse(sound).picture(), Ok(None));
+        let without = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n";
+        assert_eq!(parse(without).picture(), Err(NoH264));
+    }
+
+    #[test]
     fn candidates_are_cleaned_and_useless_ones_taken_out() {
         let host = "a=candidate:1 1 udp 5 192.0.2.1 9 typ host generation 0\n";
         let hidden = "a=candidate:2 1 udp 5 x.local 9 typ host\n";
@@ -172,8 +250,10 @@ mod tests {
     fn no_text_panics() {
         let offered = SoundCodecs::offered(Sound::Receive);
         for text in ["", "m=", "\r\nm=", "v=0\r\nm=\r\nm=audio\r\nm=video 9\r\nm=audio 9 x y z\r\n", "a=candidate:"] {
-            let answer = Description::parse(text);
+            let mut answer = Description::parse(text);
             assert!(!answer.sends_video() && !answer.offers_video() && !answer.sdp.contains("candidate"), "{text:?}");
+            assert_eq!(answer.picture().unwrap_or_default(), None, "{text:?}");
+            answer.keep_only("audio", vec![0, 8]);
             assert!(answer.speech(&offered).is_none() && answer.choice(&[AudioFormat::PCMU]).is_none(), "{text:?}");
         }
         let flood = "a=candidate:1 1 udp 5 192.0.2.1 9 typ host\n".repeat(1_000);

@@ -1,9 +1,11 @@
 //! How connections end, and how that is noticed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use tokio::sync::watch;
+use webrtc::peer_connection::transport::DtlsTransport;
 use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
 
 /// How a connection ended.
@@ -19,17 +21,15 @@ pub enum Ending {
     Silent,
 }
 
-/// Until the camera cannot be reached any more.
-pub(super) async fn unreachable(mut state: watch::Receiver<RTCPeerConnectionState>) -> Ending {
-    /// A camera on Wi-Fi is now and then away for a moment; ICE has waited 2 s by then.
-    const GRACE: Duration = Duration::from_secs(2);
+/// Until the other side cannot be reached any more: ICE has heard nothing for a while, and for `grace` after that.
+pub(super) async fn unreachable(mut state: watch::Receiver<RTCPeerConnectionState>, grace: Duration) -> Ending {
     loop {
         let now = *state.borrow_and_update();
         match now {
             RTCPeerConnectionState::Failed => return Ending::Lost,
             RTCPeerConnectionState::Closed => return Ending::HungUp,
             RTCPeerConnectionState::Disconnected => {
-                if tokio::time::timeout(GRACE, state.changed()).await.is_err() {
+                if tokio::time::timeout(grace, state.changed()).await.is_err() {
                     return Ending::Lost;
                 }
             }
@@ -68,11 +68,24 @@ async fn dtls_closed(connection: &dyn PeerConnection) {
     const LOOK_EVERY: Duration = Duration::from_millis(500);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        for receiver in connection.get_receivers().await {
-            let Ok(Some(transport)) = receiver.transport().await else { continue };
-            if matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed | RTCDtlsTransportState::Failed)) {
-                return;
-            }
+        let Some(transport) = dtls(connection).await else { continue };
+        if matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed | RTCDtlsTransportState::Failed)) {
+            return;
         }
     }
+}
+
+/// Everything goes over one, be it sound, pictures or messages alone.
+async fn dtls(connection: &dyn PeerConnection) -> Option<Arc<dyn DtlsTransport>> {
+    for receiver in connection.get_receivers().await {
+        if let Ok(Some(transport)) = receiver.transport().await {
+            return Some(transport);
+        }
+    }
+    for sender in connection.get_senders().await {
+        if let Ok(Some(transport)) = sender.transport().await {
+            return Some(transport);
+        }
+    }
+    connection.sctp().await.map(|sctp| sctp.transport())
 }

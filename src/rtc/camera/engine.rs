@@ -17,9 +17,10 @@ use webrtc::peer_connection::{
     configure_twcc_receiver_only,
 };
 
-use super::codecs::{self, SoundCodecs};
-use super::{Wanted, candidates};
+use super::codecs::{SoundCodecs, VideoCodecs};
+use super::{Video, Wanted, candidates};
 use crate::rtc::interfaces;
+use crate::rtc::keyframe_request::{self, Asked, KeyframeRequests};
 
 /// Sockets of one connection.
 const MOST_ADDRESSES: usize = 8;
@@ -40,6 +41,8 @@ pub(super) struct News {
     pub(super) channels: mpsc::Receiver<Arc<dyn DataChannel>>,
     pub(super) gathering: watch::Receiver<RTCIceGatheringState>,
     pub(super) state: watch::Receiver<RTCPeerConnectionState>,
+    /// What we show begins anew for who has asked for it.
+    pub(super) asked: Asked,
 }
 
 /// The other end of [`News`]: called by the engine on its own task, so it never waits.
@@ -64,7 +67,7 @@ fn news() -> (Events, News) {
         gathering: gathering_sender,
         state: state_sender,
     };
-    (events, News { candidates, tracks, channels, gathering, state })
+    (events, News { candidates, tracks, channels, gathering, state, asked: Asked::default() })
 }
 
 #[async_trait]
@@ -97,21 +100,21 @@ impl PeerConnectionEventHandler for Events {
 pub(super) async fn connection(
     wanted: &Wanted<'_>,
     sound: &SoundCodecs,
+    video: &VideoCodecs,
 ) -> Result<(Arc<dyn PeerConnection>, News), Error> {
     let mut media = MediaEngine::default();
     sound.register(&mut media)?;
-    if wanted.video {
-        codecs::register_video(&mut media)?;
-    }
+    video.register(&mut media)?;
     // Asking for lost packets, reports, and feedback from which a camera chooses its rate.
     let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut media));
     let registry = configure_twcc_receiver_only(registry, &mut media)?;
     let (events, news) = news();
+    let registry = registry.with(keyframe_request::slot(), KeyframeRequests::new(news.asked.clone()));
     let connection = PeerConnectionBuilder::new()
         .with_configuration(ways(wanted))
         .with_media_engine(media)
         .with_interceptor_registry(registry)
-        .with_setting_engine(settings(wanted.relay_only))
+        .with_setting_engine(settings(wanted.relay_only, Patience::with(&wanted.video)))
         .with_handler(Arc::new(events))
         .with_udp_addrs(sockets(wanted.loopback))
         .with_data_channel_send_buffer_limit(UNSENT)
@@ -146,13 +149,37 @@ fn ways(wanted: &Wanted<'_>) -> RTCConfiguration {
         .build()
 }
 
-fn settings(relay_only: bool) -> SettingEngine {
+/// How long the other side may say nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Then it counts as away.
+    away: Duration,
+    /// From then on one that has been reached before is waited for.
+    pub(super) grace: Duration,
+    /// And so long one that has not.
+    lost: Duration,
+}
+
+impl Patience {
+    pub(super) fn with(video: &Video) -> Self {
+        const fn s(seconds: u64) -> Duration {
+            Duration::from_secs(seconds)
+        }
+        match video {
+            // A camera on Wi-Fi is now and then away for a moment.
+            Video::None | Video::Receive => Self { away: s(2), grace: s(2), lost: s(8) },
+            // A doorbell keeps its viewer's place for 30 s (kvs reference §5): people change networks.
+            Video::Send(_) => Self { away: s(5), grace: s(25), lost: s(25) },
+        }
+    }
+}
+
+fn settings(relay_only: bool, Patience { away, lost, .. }: Patience) -> SettingEngine {
     // 2 s are given to better ways before one over a relay is taken. Here there are no better ones.
     let relay_wait = if relay_only { Duration::ZERO } else { Duration::from_secs(2) };
     SettingEngineBuilder::new()
         .with_relay_acceptance_min_wait(Some(relay_wait))
-        // A camera that has vanished is noticed after 2 s; one that has not been reached yet has 2 s and 8 s.
-        .with_ice_timeouts(Some(Duration::from_secs(2)), Some(Duration::from_secs(8)), Some(Duration::from_millis(500)))
+        .with_ice_timeouts(Some(away), Some(lost), Some(Duration::from_millis(500)))
         // As often as RFC 8445 §14.2 would have it: a way is taken with the second check. For 10 s, since a camera's
         // own checks may begin seconds after its answer.
         .with_ice_connection_attempts(Some(Duration::from_millis(50)), Some(200))

@@ -61,7 +61,8 @@ impl Receiver {
     /// A stream has sent its first packet.
     async fn open(&mut self, track: Arc<dyn TrackRemote>) {
         match track.kind().await {
-            RtpCodecKind::Video => {
+            // A viewer's own picture is nothing to a camera.
+            RtpCodecKind::Video if self.picture_expected => {
                 let ssrc = track.ssrcs().await.first().copied().unwrap_or_default();
                 self.video = Some(Video::new(track, ssrc));
                 self.hub.request_keyframe();

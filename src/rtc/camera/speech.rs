@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rtc::media_stream::MediaStreamTrack;
-use rtc::rtp;
-use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use webrtc::error::Error;
-use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::PeerConnection;
 use webrtc::rtp_transceiver::RtpSender;
 
 use super::codecs::{self, SoundCodecs};
+use super::outgoing::{self, Outgoing};
 use crate::clock::{self, Instant};
 use crate::media::AudioFormat;
 
@@ -27,7 +26,7 @@ pub(super) struct Microphone {
 impl Microphone {
     /// Adds a section that sends and receives.
     pub(super) async fn add_to(connection: &dyn PeerConnection) -> Result<Self, Error> {
-        let ssrc = random_u32()? | 1;
+        let ssrc = outgoing::random_u32()? | 1;
         // Without a codec, so that all are offered.
         let track = Arc::new(TrackLocalStaticRTP::new(stream(ssrc, None)));
         let sender = connection.add_track(track.clone()).await?;
@@ -38,48 +37,22 @@ impl Microphone {
     pub(super) async fn negotiated(self, format: AudioFormat, codecs: &SoundCodecs) -> Result<Speech, Error> {
         let payload_type = codecs.payload_type(format).ok_or(Error::ErrCodecNotFound)?;
         self.sender.replace_track(Arc::new(TrackLocalStaticRTP::new(stream(self.ssrc, Some(format))))).await?;
-        let sequence_number = (random_u32()? & 0x7fff) as u16;
-        Ok(Speech {
-            format,
-            payload_type,
-            ssrc: self.ssrc,
-            track: self.track,
-            begun: clock::now(),
-            next: 0,
-            sequence_number,
-        })
+        let outgoing = Outgoing::new(self.track, self.ssrc, payload_type)?;
+        Ok(Speech { format, outgoing, begun: clock::now(), next: 0 })
     }
 }
 
 fn stream(ssrc: u32, format: Option<AudioFormat>) -> MediaStreamTrack {
-    let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
-        codec: format.map(codecs::sound_codec).unwrap_or_default(),
-        ..Default::default()
-    };
-    MediaStreamTrack::new(
-        "doorstep".into(),
-        "microphone".into(),
-        "microphone".into(),
-        RtpCodecKind::Audio,
-        vec![encoding],
-    )
-}
-
-fn random_u32() -> Result<u32, Error> {
-    getrandom::u32().map_err(|error| Error::Other(error.to_string()))
+    outgoing::track("microphone", RtpCodecKind::Audio, ssrc, format.map(codecs::sound_codec).unwrap_or_default())
 }
 
 /// An open way to the camera's speaker.
 pub(super) struct Speech {
     pub(super) format: AudioFormat,
-    payload_type: u8,
-    ssrc: u32,
-    track: Arc<TrackLocalStaticRTP>,
+    outgoing: Outgoing,
     begun: Instant,
     /// The timestamp of the next piece, if it follows at once.
     next: u64,
-    sequence_number: u16,
 }
 
 impl Speech {
@@ -88,15 +61,12 @@ impl Speech {
     /// Sends 20 ms. An error means that the connection is over, which is told elsewhere.
     pub(super) async fn send(&mut self, payload: Bytes) {
         let (timestamp, marker) = self.stamp(clock::now());
-        let mut packet = rtp::Packet { payload, ..Default::default() };
-        packet.header.version = 2;
-        packet.header.marker = marker;
-        packet.header.payload_type = self.payload_type;
-        packet.header.sequence_number = self.sequence_number;
-        packet.header.timestamp = timestamp;
-        packet.header.ssrc = self.ssrc;
-        self.sequence_number = self.sequence_number.wrapping_add(1);
-        let _connection_over = self.track.write_rtp(packet).await;
+        self.outgoing.send(timestamp, marker, payload).await;
+    }
+
+    /// For sound that has a clock of its own.
+    pub(super) fn into_outgoing(self) -> (AudioFormat, Outgoing) {
+        (self.format, self.outgoing)
     }
 
     /// Pieces follow one another by their length, since the moments of sending jitter; after a pause time has gone

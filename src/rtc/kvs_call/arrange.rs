@@ -9,7 +9,7 @@ use super::{CallError, Ending, Signalling};
 use crate::clock;
 use crate::media::{AudioFormat, MediaHub};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
-use crate::rtc::camera::{CameraPeer, PeerError, Sound, Wanted};
+use crate::rtc::camera::{CameraPeer, PeerError, Sound, Video, Wanted};
 use crate::rtc::interfaces::is_this_machine;
 
 /// The best first.
@@ -34,7 +34,7 @@ pub(super) async fn arrange(
     let loopback = is_this_machine(signalling.url.expose());
     let wanted = Wanted {
         hub,
-        video: true,
+        video: Video::Receive,
         sound: if talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
         channel: None,
         ice_servers: &signalling.ice_servers,

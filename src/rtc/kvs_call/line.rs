@@ -2,7 +2,7 @@
 
 use super::socket::Socket;
 use super::{CallError, Signalling};
-use crate::proto::kvs::signaling::{Inbound, Payload};
+use crate::proto::kvs::signaling::{Inbound, Outbound, Payload};
 
 /// `None` once the service has hung up.
 pub(super) struct Line(Option<Socket>);
@@ -11,14 +11,16 @@ impl Line {
     /// # Errors
     /// As [`Socket::open`].
     pub(super) async fn open(signalling: &Signalling) -> Result<Self, CallError> {
-        Ok(Self(Some(Socket::open(&signalling.url, signalling.authority.as_ref()).await?)))
+        Ok(Self(Some(Socket::open(signalling).await?)))
     }
 
     /// # Errors
     /// When the service has hung up.
     pub(super) async fn offer(&mut self, sdp: &str, correlation_id: &str) -> Result<(), CallError> {
         let socket = self.0.as_mut().ok_or(CallError::ServiceClosed)?;
-        socket.send(Payload::Offer { sdp: sdp.to_owned() }, Some(correlation_id)).await
+        let payload = Payload::Offer { sdp: sdp.to_owned() };
+        let correlation_id = Some(correlation_id.to_owned());
+        socket.send(&Outbound { payload, recipient_client_id: None, correlation_id }).await
     }
 
     /// The next frame that can be read; `None` once, when the service hangs up. May be cancelled.
@@ -36,8 +38,9 @@ impl Line {
         let Some(socket) = &mut self.0 else { return };
         // All media share the first section's transport.
         let (sdp_mid, sdp_m_line_index) = (Some("0".to_owned()), Some(0));
-        let candidate = Payload::Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment: None };
-        if socket.send(candidate, None).await.is_err() {
+        let payload = Payload::Candidate { candidate, sdp_mid, sdp_m_line_index, username_fragment: None };
+        let message = Outbound { payload, recipient_client_id: None, correlation_id: None };
+        if socket.send(&message).await.is_err() {
             self.hang_up();
         }
     }

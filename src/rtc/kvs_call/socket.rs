@@ -9,13 +9,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use super::CallError;
-use crate::net::tls::{Authority, Trust};
-use crate::proto::kvs::signaling::{Inbound, MAX_FRAME, Outbound, Payload};
-use crate::secret::SignedUrl;
+use super::{CallError, Signalling};
+use crate::net::tls::Trust;
+use crate::proto::kvs::signaling::{Inbound, MAX_FRAME, Outbound};
 
-/// An open way to the signalling service.
-pub(super) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+/// An open way to the signalling service: of a viewer or of a camera, the address says which (kvs reference §3). The
+/// service is answered when it pings, as long as [`Socket::next`] is waited for.
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -24,11 +24,12 @@ impl Socket {
     ///
     /// # Errors
     /// `Unreachable`, `Refused`. Neither repeats the address.
-    pub(super) async fn open(url: &SignedUrl, authority: Option<&Authority>) -> Result<Self, CallError> {
+    pub async fn open(signalling: &Signalling) -> Result<Self, CallError> {
+        let url = signalling.url.expose();
         let limits = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-        let trust = Trust { authority: authority.cloned(), identity: None };
-        let tls = url.expose().starts_with("wss:").then(|| Connector::Rustls(Arc::new(trust.client_config())));
-        let opening = connect_async_tls_with_config(url.expose(), Some(limits), true, tls);
+        let trust = Trust { authority: signalling.authority.clone(), identity: None };
+        let tls = url.starts_with("wss:").then(|| Connector::Rustls(Arc::new(trust.client_config())));
+        let opening = connect_async_tls_with_config(url, Some(limits), true, tls);
         match tokio::time::timeout(Self::OPEN_WITHIN, opening).await {
             Ok(Ok((socket, _response))) => Ok(Self(socket)),
             Ok(Err(Error::Http(response))) => Err(refused(&response)),
@@ -37,20 +38,21 @@ impl Socket {
         }
     }
 
-    pub(super) async fn send(&mut self, payload: Payload, correlation_id: Option<&str>) -> Result<(), CallError> {
-        let correlation_id = correlation_id.map(str::to_owned);
-        let frame = Outbound { payload, recipient_client_id: None, correlation_id }.encode();
-        self.0.send(Message::text(frame)).await.map_err(|error| CallError::Unreachable(without_address(&error)))
+    /// # Errors
+    /// `Unreachable`: the connection is over.
+    pub async fn send(&mut self, message: &Outbound) -> Result<(), CallError> {
+        let sent = self.0.send(Message::text(message.encode())).await;
+        sent.map_err(|error| CallError::Unreachable(without_address(&error)))
     }
 
     /// Keeps what is between us and the service from forgetting the connection.
-    pub(super) async fn ping(&mut self) {
+    pub async fn ping(&mut self) {
         // A connection that is over says so by the next frame.
         let _over = self.0.send(Message::Ping(Vec::new().into())).await;
     }
 
     /// The next frame that can be read; `None` when the service has closed. May be cancelled.
-    pub(super) async fn next(&mut self) -> Option<Inbound> {
+    pub async fn next(&mut self) -> Option<Inbound> {
         loop {
             let text = match self.0.next().await?.ok()? {
                 Message::Text(text) => text,
@@ -97,6 +99,7 @@ fn without_address(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::SignedUrl;
 
     #[test]
     fn the_clue_is_the_first_line_without_what_it_quotes() {
@@ -124,7 +127,9 @@ mod tests {
         for url in
             ["wss://127.0.0.1:1/?token=geheim", "ws:/geheim", "geheim", "ws://127.0.0.1:1/ geheim", "http://geheim"]
         {
-            let error = Socket::open(&SignedUrl::new(url), None).await.err().expect("nobody is there");
+            let (url, client_id) = (SignedUrl::new(url), "viewer-1".to_owned());
+            let signalling = Signalling { url, client_id, ice_servers: vec![], authority: None };
+            let error = Socket::open(&signalling).await.err().expect("nobody is there");
             let said = format!("{error} {error:?}");
             assert!(!said.contains("geheim"), "{said}");
         }

@@ -1,9 +1,7 @@
 //! One viewer's WebSocket: its frames are checked and passed to the master, and the master's to it (kvs
 //! reference §4).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use tokio::sync::{broadcast, mpsc};
@@ -15,12 +13,10 @@ use super::master::NotAnswered;
 use super::reply;
 use super::service::{Seat, Service};
 use crate::clock::{self, Instant};
-use crate::proto::kvs::signaling::{FrameError, Inbound, MessageType, Outbound, Payload, StatusResponse};
+use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::rtc::Answered;
+use crate::sim::signaling::{self, CANDIDATES_PER_SECOND, Examiner, OFFERS_PER_SECOND, Refused};
 
-/// Amazon's quotas, for each connection.
-const OFFERS_PER_SECOND: usize = 5;
-const CANDIDATES_PER_SECOND: usize = 20;
 /// That wait for the camera's answer; more are dropped.
 const MAX_WAITING: usize = 64;
 
@@ -38,16 +34,9 @@ pub(super) struct Connection {
     call: Option<u64>,
     /// Candidates that came before the camera has answered.
     waiting: Vec<String>,
-    offers: Rate,
-    candidates: Rate,
+    examiner: Examiner,
     goes_away_at: Instant,
     hangs_up_at: Option<Instant>,
-}
-
-/// What the service says to a frame that it does not relay.
-struct Refused {
-    check: Check,
-    why: String,
 }
 
 impl Connection {
@@ -58,8 +47,7 @@ impl Connection {
             offered: false,
             call: None,
             waiting: Vec::new(),
-            offers: Rate::of(OFFERS_PER_SECOND),
-            candidates: Rate::of(CANDIDATES_PER_SECOND),
+            examiner: Examiner::new(OFFERS_PER_SECOND, CANDIDATES_PER_SECOND),
             goes_away_at: clock::now() + service.limits.connection,
             hangs_up_at: None,
             service,
@@ -118,65 +106,39 @@ impl Connection {
     }
 
     async fn take(&mut self, message: Message) -> Result<(), axum::Error> {
-        let frame = match &message {
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
-            Message::Text(text) => text.as_str(),
-            Message::Binary(_) => "",
-        };
-        match self.examine(&message, frame) {
+        if matches!(message, Message::Ping(_) | Message::Pong(_) | Message::Close(_)) {
+            return Ok(());
+        }
+        match self.examine(&message) {
             Ok(payload) => self.relay(payload).await,
-            Err(refused) => return self.refuse(frame, refused).await,
+            Err(refused) => {
+                tracing::debug!(viewer = self.seat.client_id, why = refused.why, "frame refused");
+                if let Some(report) = refused.report(signaling::text(&message)) {
+                    return self.send(report).await;
+                }
+            }
         }
         Ok(())
     }
 
-    /// What Amazon's service would relay.
-    fn examine(&mut self, message: &Message, frame: &str) -> Result<Payload, Refused> {
-        self.check(Check::Text, matches!(message, Message::Text(_)), "the frame is not text")?;
-        let decoded = Outbound::decode(frame);
-        let too_long = matches!(decoded, Err(FrameError::PayloadTooLong(_)));
-        self.check(Check::PayloadSize, !too_long, "messagePayload is too long")?;
-        self.service.note(Check::Frame, decoded.is_ok());
-        let refused = |error: FrameError| Refused { check: Check::Frame, why: error.to_string() };
-        let Outbound { payload, correlation_id, .. } = decoded.map_err(refused)?;
-        let well_formed = correlation_id.as_deref().is_none_or(is_id);
-        self.check(Check::CorrelationId, well_formed, "correlationId has other characters than [a-zA-Z0-9_.-]")?;
+    /// What Amazon's service would relay, and this camera has a use for.
+    fn examine(&mut self, message: &Message) -> Result<Payload, Refused> {
+        let service = &self.service;
+        let note = |rule, ok| {
+            service.note(Check::Service(rule), ok);
+        };
+        let payload = self.examiner.examine(message, clock::now(), note)?.payload;
         self.check(Check::Action, !matches!(payload, Payload::Answer { .. }), "a viewer sends no SDP_ANSWER")?;
-        match &payload {
-            Payload::Candidate { candidate, .. } => self.examine_candidate(candidate)?,
-            Payload::Offer { .. } | Payload::Answer { .. } => {
-                let in_time = self.offers.allows(clock::now());
-                self.check(Check::OfferRate, in_time, "more than 5 offers a second")?;
-            }
+        if let Payload::Candidate { candidate, .. } = &payload {
+            self.check(Check::OfferFirst, self.offered, "a candidate before the offer")?;
+            let is_one = candidate.is_empty() || candidate.starts_with("candidate:");
+            self.check(Check::Candidate, is_one, "a candidate that is none")?;
         }
         Ok(payload)
     }
 
-    fn examine_candidate(&mut self, candidate: &str) -> Result<(), Refused> {
-        let in_time = self.candidates.allows(clock::now());
-        self.check(Check::CandidateRate, in_time, "more than 20 candidates a second")?;
-        self.check(Check::OfferFirst, self.offered, "a candidate before the offer")?;
-        let is_one = candidate.is_empty() || candidate.starts_with("candidate:");
-        self.check(Check::Candidate, is_one, "a candidate that is none")
-    }
-
     fn check(&self, check: Check, ok: bool, why: &str) -> Result<(), Refused> {
-        if self.service.note(check, ok) { Ok(()) } else { Err(Refused { check, why: why.to_owned() }) }
-    }
-
-    /// Amazon says something only where it was given a correlation id.
-    async fn refuse(&mut self, frame: &str, Refused { check, why }: Refused) -> Result<(), axum::Error> {
-        tracing::debug!(viewer = self.seat.client_id, check = check.name(), why, "frame refused");
-        let Some(correlation_id) = Outbound::correlation_id_of(frame) else { return Ok(()) };
-        let rate = matches!(check, Check::OfferRate | Check::CandidateRate);
-        let status = StatusResponse {
-            correlation_id,
-            error_type: if rate { "ClientLimitExceededException" } else { "InvalidArgumentException" }.to_owned(),
-            status_code: "400".to_owned(),
-            description: why,
-        };
-        let response = Inbound { status: Some(status), ..Inbound::notice(MessageType::StatusResponse) };
-        self.send(response.encode()).await
+        if self.service.note(check, ok) { Ok(()) } else { Err(Refused::invalid(why)) }
     }
 
     async fn relay(&mut self, payload: Payload) {
@@ -247,54 +209,5 @@ async fn outcome(outcomes: &mut Option<mpsc::Receiver<Outcome>>) -> Outcome {
     match outcomes {
         Some(outcomes) => outcomes.recv().await.unwrap_or(Err(NotAnswered::Away)),
         None => std::future::pending().await,
-    }
-}
-
-/// What Amazon takes as a correlation id.
-fn is_id(text: &str) -> bool {
-    (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-}
-
-/// So many within any second.
-struct Rate {
-    /// When each of the latest came, the oldest first.
-    latest: VecDeque<Instant>,
-    most: usize,
-}
-
-impl Rate {
-    fn of(most: usize) -> Self {
-        Self { latest: VecDeque::with_capacity(most), most }
-    }
-
-    fn allows(&mut self, now: Instant) -> bool {
-        self.latest.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
-        let allowed = self.latest.len() < self.most;
-        if allowed {
-            self.latest.push_back(now);
-        }
-        allowed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rate_is_of_any_second() {
-        let mut rate = Rate::of(2);
-        let mut allows = || rate.allows(clock::now());
-        assert_eq!([allows(), allows(), allows()], [true, true, false]);
-        tokio::time::advance(Duration::from_millis(999)).await;
-        assert!(!allows());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!([allows(), allows(), allows()], [true, true, false]);
-    }
-
-    #[test]
-    fn an_id_is_what_amazon_takes() {
-        assert!(is_id("1700000000123") && is_id("a-B_c.9") && is_id(&"x".repeat(256)));
-        assert!(!is_id("") && !is_id("a b") && !is_id("ü") && !is_id(&"x".repeat(257)));
     }
 }

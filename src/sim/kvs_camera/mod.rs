@@ -25,11 +25,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use fault::Fault;
-pub use settings::{Gathering, Limits, Settings};
+pub use settings::{Gathering, Settings};
 
 use crate::media::AudioCodec;
 use crate::proto::kvs::signaling::MessageType;
 use crate::secret::SignedUrl;
+pub use crate::sim::signaling::Limits;
 use master::Master;
 use service::Service;
 

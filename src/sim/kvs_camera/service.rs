@@ -20,13 +20,12 @@ use super::checks::{Check, Checks};
 use super::connection::Connection;
 use super::fault::Fault;
 use super::master::Master;
-use super::settings::{Gathering, Limits, Settings};
+use super::settings::{Gathering, Settings};
 use super::urls::Urls;
 use super::{CameraCommand, CameraEvent};
 use crate::proto::kvs::signaling::{MAX_FRAME, MessageType};
+use crate::sim::signaling::{Limits, MAX_VIEWERS};
 
-/// At a time, in one channel (Amazon's quota).
-const MAX_VIEWERS: usize = 10;
 /// That wait for one connection; one that is further behind misses the oldest.
 const NOTICES: usize = 16;
 

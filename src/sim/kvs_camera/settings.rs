@@ -1,10 +1,10 @@
 //! What a virtual KVS camera is made of.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use super::fault::Fault;
 use crate::media::{AudioFormat, VideoCodec};
+use crate::sim::signaling::Limits;
 
 /// How the camera tells its own candidates (kvs reference §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,24 +14,6 @@ pub enum Gathering {
     /// None in the answer, each in a frame of its own, as AWS's C SDK writes them: `sdpMid` "0" and index 0 whatever
     /// the section is called, UDP only, with a useless `raddr` and words of its own at the end.
     Trickle,
-}
-
-/// How long the service bears a connection (Amazon's quotas).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Then it says GO_AWAY.
-    pub connection: Duration,
-    /// Between GO_AWAY and the end.
-    pub grace: Duration,
-    /// Without a frame.
-    pub idle: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let [connection, grace, idle] = [3_600, 60, 600].map(Duration::from_secs);
-        Self { connection, grace, idle }
-    }
 }
 
 #[derive(Debug, Clone)]

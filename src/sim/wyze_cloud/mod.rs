@@ -9,7 +9,6 @@ mod command;
 mod device;
 mod event_list;
 mod fault;
-mod http_date;
 mod locks;
 mod mangle;
 mod reply;

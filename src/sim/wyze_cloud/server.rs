@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::Call;
 use super::fault::Fault;
+use super::mangle;
 use super::world::{Answer, Cloud};
-use super::{http_date, mangle};
+use crate::sim::http_date;
 use crate::sim::listener::{self, Hangup};
 
 const LARGEST_REQUEST: usize = 1_024 * 1_024;

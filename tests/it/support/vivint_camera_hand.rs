@@ -8,7 +8,7 @@ use bytes::Bytes;
 use doorstep::media::{AudioFormat, FrameKind, FrameStream, MediaHub};
 use doorstep::proto::vivint::channel::{self, Body, Received};
 use doorstep::proto::vivint::signaling::{IceMessage, Message, SdpMessage, SdpType, path};
-use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Wanted};
+use doorstep::rtc::camera::{CameraPeer, Channel, Ending, Sound, Video, Wanted};
 use doorstep::sim::vivint::tree::Tree;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -147,7 +147,7 @@ fn loopback_candidate(line: &str) -> Option<SocketAddr> {
 fn wanted(hub: MediaHub, speaks: &'static [AudioFormat]) -> Wanted<'static> {
     Wanted {
         hub,
-        video: false,
+        video: Video::None,
         sound: Sound::Both(speaks),
         channel: Some(channel::LABEL),
         ice_servers: &[],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorstep::media::{AudioFormat, MediaHub};
-use doorstep::rtc::camera::{Sound, Wanted};
+use doorstep::rtc::camera::{Sound, Video, Wanted};
 use doorstep::sim::vivint::{self, Command, Event, Fault, RunningVivint, SecondFactor, Settings, Trouble};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ pub(crate) fn golden() -> Value {
 pub(crate) fn as_the_app() -> Wanted<'static> {
     Wanted {
         hub: MediaHub::new(),
-        video: false,
+        video: Video::None,
         sound: Sound::Both(&[AudioFormat::OPUS, AudioFormat::PCMU]),
         channel: Some("channel"),
         ice_servers: &[],

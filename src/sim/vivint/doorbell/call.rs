@@ -17,7 +17,7 @@ use super::speaker::Speaker;
 use super::{Codec, Event, signal};
 use crate::clock;
 use crate::media::{AudioFormat, FrameStream, MediaHub};
-use crate::rtc::camera::{CameraPeer, Channel, Ending, Sound, Wanted};
+use crate::rtc::camera::{CameraPeer, Channel, Ending, Sound, Video, Wanted};
 use crate::sim::lossy_link::Dice;
 use crate::sim::made_up;
 
@@ -317,7 +317,7 @@ fn wanted<'a>(shared: &'a Shared, hub: &MediaHub) -> Wanted<'a> {
     let relay = &shared.settings.relay;
     Wanted {
         hub: hub.clone(),
-        video: false,
+        video: Video::None,
         sound: Sound::Both(codecs(shared.settings.codec)),
         channel: Some("channel"),
         ice_servers: relay.as_slice(),

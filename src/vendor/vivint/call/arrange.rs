@@ -11,7 +11,7 @@ use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, MediaHub};
 use crate::proto::vivint::channel;
 use crate::proto::vivint::signaling::{Heard, Offer};
-use crate::rtc::camera::{CameraPeer, Channel, Ending, PeerError, Sound, Wanted};
+use crate::rtc::camera::{CameraPeer, Channel, Ending, PeerError, Sound, Video, Wanted};
 
 /// A TURN server that does not answer holds nothing up for longer; it ends as soon as all addresses are known.
 const GATHER_WITHIN: Duration = Duration::from_secs(3);
@@ -92,7 +92,7 @@ fn wanted(calling: Calling<'_>) -> Wanted<'_> {
     Wanted {
         // What the camera hears comes with its picture, by RTSP; whether it comes here too is not known.
         hub: MediaHub::new(),
-        video: false,
+        video: Video::None,
         sound: Sound::Both(SPOKEN),
         channel: Some(channel::LABEL),
         ice_servers: calling.ice_servers,

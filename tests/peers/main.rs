@@ -15,6 +15,7 @@ mod firebase_sdk;
 mod go2rtc;
 mod household;
 mod http;
+mod program;
 mod rtsp;
 mod turn;
 mod vivint;

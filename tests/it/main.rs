@@ -22,6 +22,7 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod kvs;
 mod kvs_call;
 mod kvs_call_goes_on;
 mod kvs_call_odd;

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_account;
 mod aws_client;
 mod aws_login;
 mod aws_signing;

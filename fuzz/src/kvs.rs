@@ -1,6 +1,7 @@
-//! What Amazon's signaling service and its clients send: it must not panic, and what is read must be written so that
+//! What Amazon's signaling service and its clients send, and what doorbells publish: it must not panic, and what is read must be written so that
 //! it reads the same again.
 
+use doorstep::proto::kvs::ring;
 use doorstep::proto::kvs::signaling::{Inbound, Outbound};
 
 pub fn signaling(data: &[u8]) {
@@ -11,5 +12,11 @@ pub fn signaling(data: &[u8]) {
     }
     if let Ok(message) = Inbound::decode(frame) {
         assert_eq!(Inbound::decode(&message.encode()).as_ref(), Ok(&message));
+    }
+}
+
+pub fn ring(data: &[u8]) {
+    if let Ok(ring) = ring::parse(data) {
+        assert_eq!(ring::parse(ring.encode().as_bytes()), Ok(ring));
     }
 }

@@ -18,6 +18,8 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod iot;
+mod iot_broker;
 mod kvs_call;
 mod kvs_master;
 mod licences;

@@ -16,12 +16,8 @@ use super::{Iot, News, Pace, Settings};
 use crate::clock::{self, Instant};
 use crate::net::supervise::jitter;
 
-/// AWS IoT takes 30 to 1200 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Host, socket, TLS, WebSocket and CONNACK together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-/// A ping or a subscription that is not answered for so long never will be.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What is closed so soon after something was published was closed for it.
@@ -38,8 +34,8 @@ const SELDOM: u32 = 10;
 const LONGEST_PACKET: usize = Iot::LONGEST_PAYLOAD + 1024;
 
 /// What all ways have in common.
-pub(super) fn tune(options: &mut MqttOptions, settings: &Settings) {
-    options.set_keep_alive(KEEP_ALIVE).set_clean_session(settings.clean_session).set_inflight(IN_FLIGHT);
+pub(super) fn tune(options: &mut MqttOptions, settings: &Settings, pace: Pace) {
+    options.set_keep_alive(pace.keep_alive).set_clean_session(settings.clean_session).set_inflight(IN_FLIGHT);
     options.set_max_packet_size(LONGEST_PACKET, LONGEST_PACKET);
 }
 
@@ -179,7 +175,7 @@ impl<'a> Connection<'a> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let suback = self.filters.asked.as_ref().map(|(_, asked)| *asked + ANSWER_WITHIN);
+        let suback = self.filters.asked.as_ref().map(|(_, asked)| *asked + self.pace.answer);
         [self.leaving, suback, self.pong_due, self.filters.ask_again].into_iter().flatten().min()
     }
 
@@ -218,7 +214,7 @@ impl<'a> Connection<'a> {
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet_id)) => self.on_written(packet_id),
-            Event::Outgoing(Outgoing::PingReq) => self.pong_due = Some(clock::now() + ANSWER_WITHIN),
+            Event::Outgoing(Outgoing::PingReq) => self.pong_due = Some(clock::now() + self.pace.answer),
             Event::Outgoing(Outgoing::Disconnect) => return Err(End::Stopped),
             _ => {}
         }

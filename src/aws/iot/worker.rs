@@ -92,7 +92,7 @@ impl Worker {
         };
         let mut options = MqttOptions::new(&self.settings.client_id, address, port);
         options.set_transport(transport);
-        connection::tune(&mut options, &self.settings);
+        connection::tune(&mut options, &self.settings, self.pace);
         Ok(options)
     }
 

@@ -315,7 +315,7 @@ async fn mosquitto_takes_us_for_a_thing() {
 #[tokio::test]
 async fn mosquitto_s_clients_take_the_virtual_aws_iot_for_one() {
     let mut house = IotHouse::mqtts(Policy::open()).await;
-    let alpn = ["--alpn", "x-amzn-mqtt-ca"];
+    let alpn = ["--tls-alpn", "x-amzn-mqtt-ca"];
     let mut listening = mosquitto("mosquitto_sub", &house.certificates, house.address);
     listening.args(["-t", FILTER, "-C", "2", "-F", "%t|%q|%p"]).args(alpn).stdout(Stdio::piped());
     let listening = listening.kill_on_drop(true).spawn().unwrap();
@@ -339,7 +339,7 @@ async fn publish(certificates: &Certificates, broker: SocketAddr, options: &[&st
 fn mosquitto(program: &str, certificates: &Certificates, broker: SocketAddr) -> Command {
     let [certificate, key] = certificates.files(program);
     let mut command = Command::new(program);
-    command.args(["-h", "localhost", "-p", &broker.port().to_string(), "-q", "1", "--cafile"]);
+    command.args(["-i", program, "-h", "localhost", "-p", &broker.port().to_string(), "-q", "1", "--cafile"]);
     command.arg(certificates.folder().join("authority.pem")).arg("--cert").arg(certificate).arg("--key").arg(key);
     command
 }

@@ -60,6 +60,14 @@ impl Client {
     }
 }
 
+/// Without a goodbye.
+async fn leaves(client: Client, broker: &Broker) {
+    drop(client);
+    while !broker.clients().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn publish(topic: &str, qos: QoS, length: usize) -> Packet {
     Packet::Publish(Publish { pkid: 1, ..Publish::new(topic, qos, vec![b'x'; length]) })
 }
@@ -118,10 +126,7 @@ async fn a_kept_session_is_there_again_with_all_that_came_meanwhile() {
     client.send(Packet::PubAck(PubAck::new(second.pkid))).await;
     client.send(Packet::PingReq).await;
     assert_eq!(client.next().await, Some(Packet::PingResp));
-    drop(client);
-    while !broker.clients().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    leaves(client, &broker).await;
     for number in 3..110 {
         broker.publish("doorbell/a/ring", number.to_string(), 1);
         broker.publish("lamp", "on", 1);
@@ -137,7 +142,7 @@ async fn a_kept_session_is_there_again_with_all_that_came_meanwhile() {
     // A hundred wait, the oldest made room.
     let kept = (10..110).map(|number| (number.to_string(), false)).collect::<Vec<_>>();
     assert_eq!(heard, kept);
-    drop(client);
+    leaves(client, &broker).await;
     tokio::time::advance(Duration::from_secs(3_601)).await;
     let (_, present) = Client::connect(&broker, "a", false, 60).await;
     assert!(!present, "an hour later it is forgotten");

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::diagnosis::{self, End, Step};
 use super::inbox::Inbox;
-use super::orders::{Order, Orders};
+use super::orders::{IotError, Order, Orders};
 use super::{Iot, News, Pace, Settings};
 use crate::clock::{self, Instant};
 use crate::net::supervise::jitter;
@@ -35,7 +35,9 @@ const LONGEST_PACKET: usize = Iot::LONGEST_PAYLOAD + 1024;
 
 /// What all ways have in common.
 pub(super) fn tune(options: &mut MqttOptions, settings: &Settings, pace: Pace) {
-    options.set_keep_alive(pace.keep_alive).set_clean_session(settings.clean_session).set_inflight(IN_FLIGHT);
+    // Nothing can be kept for a client without a name, and the library panics over it.
+    let clean_session = settings.clean_session || settings.client_id.is_empty();
+    options.set_keep_alive(pace.keep_alive).set_clean_session(clean_session).set_inflight(IN_FLIGHT);
     options.set_max_packet_size(LONGEST_PACKET, LONGEST_PACKET);
 }
 
@@ -63,6 +65,7 @@ pub(super) struct Connection<'a> {
     handed: VecDeque<Order>,
     /// Written with QoS 1, by packet id.
     unconfirmed: HashMap<u16, Order>,
+    /// The latest message that AWS IoT has not acknowledged.
     published: Option<(String, Instant)>,
     /// When the answer to a ping must have come.
     pong_due: Option<Instant>,
@@ -209,6 +212,7 @@ impl<'a> Connection<'a> {
             Event::Incoming(Packet::SubAck(answer)) => return self.on_answer(&answer),
             Event::Incoming(Packet::Publish(message)) => self.on_message(message),
             Event::Incoming(Packet::PubAck(ack)) => {
+                self.published = None;
                 if let Some(order) = self.unconfirmed.remove(&ack.pkid) {
                     order.end(Ok(()));
                 }
@@ -274,10 +278,9 @@ impl<'a> Connection<'a> {
     fn hand_out(&mut self, order: Order) {
         let payload = order.payload.to_vec();
         // The library's queue has room for all that may be in flight.
-        if self.client.try_publish(&order.topic, order.qos, false, payload).is_ok() {
-            self.handed.push_back(order);
-        } else {
-            self.orders.put_back(order);
+        match self.client.try_publish(&order.topic, order.qos, false, payload) {
+            Ok(()) => self.handed.push_back(order),
+            Err(_) => order.end(Err(IotError::Busy)),
         }
     }
 

@@ -23,6 +23,8 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod iot;
+mod iot_broker;
 mod kvs;
 mod kvs_call;
 mod kvs_call_goes_on;

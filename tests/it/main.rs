@@ -20,6 +20,7 @@ mod http;
 mod http_kvs;
 mod http_unlock;
 mod kvs_call;
+mod kvs_call_commands;
 mod kvs_call_goes_on;
 mod kvs_call_odd;
 mod kvs_master;

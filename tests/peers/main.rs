@@ -15,6 +15,8 @@ mod firebase_sdk;
 mod go2rtc;
 mod household;
 mod http;
+#[path = "../it/support/kvs_hand.rs"]
+mod kvs_hand;
 mod rtsp;
 mod turn;
 mod vivint;

@@ -27,6 +27,7 @@ mod iot;
 mod iot_broker;
 mod kvs;
 mod kvs_call;
+mod kvs_call_commands;
 mod kvs_call_goes_on;
 mod kvs_call_odd;
 mod kvs_master;

@@ -38,21 +38,31 @@ pub(crate) fn missing() -> Option<String> {
 }
 
 /// A running server. Killed when dropped.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     port: u16,
 }
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(&["--lt-cred-mech", "--user=doorbell:password"]).await
+    }
+
+    /// With users whose names are times and whose passwords follow from them.
+    pub(crate) async fn start_with_secret(secret: &str) -> Self {
+        Self::start_with(&["--use-auth-secret", &format!("--static-auth-secret={secret}")]).await
+    }
+
+    async fn start_with(login: &[&str]) -> Self {
         let port = free_port();
-        let options = ["-n", "--log-file=stdout", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--lt-cred-mech"];
+        let options = ["-n", "--log-file=stdout", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"];
         let place = ["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--allow-loopback-peers"];
         let process = Command::new("turnserver")
             .args(options)
             .args(place)
             .arg(format!("--listening-port={port}"))
-            .args(["--user=doorbell:password", "--realm=doorstep.test", "--pidfile="])
+            .args(["--realm=doorstep.test", "--pidfile="])
+            .args(login)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -71,8 +81,12 @@ impl Server {
         socket.recv(&mut [0; 256]).is_ok()
     }
 
+    pub(crate) fn uri(&self) -> String {
+        format!("turn:127.0.0.1:{}", self.port)
+    }
+
     fn as_ice(&self) -> IceServer {
-        let urls = vec![format!("turn:127.0.0.1:{}", self.port)];
+        let urls = vec![self.uri()];
         IceServer { urls, username: "doorbell".to_owned(), credential: Password::new("password") }
     }
 }

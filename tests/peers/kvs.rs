@@ -118,18 +118,12 @@ impl House {
         };
         let mut events = self.aws.events();
         let doorbell = kvs_doorbell::start(settings, self.stop.clone()).unwrap();
-<<<<<<< HEAD
-        let online =
-            async { while !matches!(happens.recv().await.unwrap(), sim::Event::Connected { role: "MASTER", .. }) {} };
-        timeout(PATIENCE, online).await.expect("the doorbell does not come online");
-=======
         if profile == Profile::Linux {
             // It connects when somebody has rung.
             doorbell.obey(Command::Ring).unwrap();
         }
         let is_online = |event: &Event| matches!(event, Event::Connected { role: "MASTER", .. });
         happens(&mut events, "the doorbell's connection", is_online).await;
->>>>>>> peers
         doorbell
     }
 }

@@ -22,6 +22,7 @@ mod http_unlock;
 mod kvs_call;
 mod kvs_call_goes_on;
 mod kvs_call_odd;
+mod kvs_doorbell;
 mod kvs_master;
 mod licences;
 mod media;

@@ -164,7 +164,7 @@ pub enum Distrust {
 
 impl Distrust {
     /// What a failed handshake has against the certificate. `None` when it failed for another reason.
-    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         match fault_of(error)? {
             rustls::Error::InvalidCertificate(fault) => Some(Self::from(fault)),
             _ => None,
@@ -195,7 +195,8 @@ pub(super) fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Err
 impl From<&CertificateError> for Distrust {
     fn from(fault: &CertificateError) -> Self {
         match fault {
-            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // A bad signature is of another authority that has the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,
@@ -216,5 +217,51 @@ impl fmt::Display for Distrust {
             Self::Authority => "it is an authority's own, as a self-signed one is, and not a server's",
             Self::Other(why) => why,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::*;
+
+    fn made() -> (String, String) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["doorbell".to_owned()]).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_goes_with_its_own_key_only() {
+        let ((certificate, key), (_, foreign)) = (made(), made());
+        let load = |key: &str| Identity::load(&Pem::new(&certificate), &Pem::new(key)).map(drop);
+        assert_eq!(load(&key), Ok(()));
+        assert_eq!(load(&foreign), Err(PemError::Mismatch("the text in the configuration".to_owned())));
+        assert_eq!(load(&certificate), Err(PemError::NoKey("the text in the configuration".to_owned())));
+        let swapped = Identity::load(&Pem::new(&key), &Pem::new(&certificate)).map(drop);
+        assert_eq!(swapped, Err(PemError::NoCertificate("the text in the configuration".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_pem_is_named_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        std::fs::write(&file, "hunter2").unwrap();
+        for pem in [Pem::File(file), Pem::File(folder.path().to_owned()), Pem::File(folder.path().join("none"))] {
+            let said = format!("{} {:?}", Authority::load(&pem).unwrap_err(), Identity::load(&pem, &pem).unwrap_err());
+            assert!(said.contains(&*folder.path().to_string_lossy()) && !said.contains("hunter2"), "{said}");
+        }
+        let text = "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n";
+        let said = format!("{} {:?}", Authority::load(&Pem::new(text)).unwrap_err(), Pem::new(text));
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn an_identity_shows_nothing() {
+        let (certificate, key) = made();
+        let identity = Identity::load(&Pem::new(&certificate), &Pem::new(&key)).unwrap();
+        let authority = Authority::load(&Pem::new(&certificate)).unwrap();
+        let shown = format!("{:?}", Trust { authority: Some(authority), identity: Some(identity) });
+        assert_eq!(shown, "Trust { authority: Some(Authority(1 certificates)), identity: Some(Identity(***)) }");
     }
 }

@@ -4,6 +4,10 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_account;
+mod aws_client;
+mod aws_login;
+mod aws_signing;
 mod broker;
 mod browser_whep;
 mod camera_peer;
@@ -19,7 +23,11 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod iot;
+mod iot_broker;
+mod kvs;
 mod kvs_call;
+mod kvs_call_commands;
 mod kvs_call_goes_on;
 mod kvs_call_odd;
 mod kvs_doorbell;
@@ -31,7 +39,9 @@ mod mqtt_bridge;
 mod mqtt_devices;
 mod mqtt_garage;
 mod mqtt_lock;
+mod mqtt_opener;
 mod mqtt_tls;
+mod opener;
 mod outbox;
 mod page;
 mod page_account;

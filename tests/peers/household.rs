@@ -4,7 +4,7 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::aiortc::{self, Program};
+use crate::aiortc;
 use crate::firebase_sdk::{self, Sdk};
 use crate::promise;
 use crate::vivint::VirtualVivint;
@@ -20,7 +20,7 @@ pub(crate) fn missing() -> Option<String> {
 
 async fn is_heard() {
     let mut vivint = VirtualVivint::start("none").await;
-    let (mut database, mut voice) = (Sdk::begin(&vivint, "call"), Program::start("vivint_app.py", ""));
+    let (mut database, mut voice) = (Sdk::begin(&vivint, "call"), aiortc::run("vivint_app.py", ""));
     let offer = voice.says("offer").await;
     database.type_line(&json!({ "offer": offer }).to_string()).await;
     voice.tell(&database.says().await).await;

@@ -9,29 +9,14 @@ import base64
 import json
 import sys
 
-import av
 import websockets
-from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 
+from picture import Bars
 from sound import Tone, listen, preferred, tell
 
 SOUND = sys.argv[1] if len(sys.argv) > 1 else "opus"
-
-
-class Bars(VideoStreamTrack):
-    """A grey that changes with every picture."""
-
-    shown = 0
-
-    async def recv(self):
-        pts, time_base = await self.next_timestamp()
-        frame = av.VideoFrame(320, 240, "yuv420p")
-        for n, plane in enumerate(frame.planes):
-            plane.update(bytes([(16 + 5 * self.shown) % 220 if n == 0 else 128]) * plane.buffer_size)
-        frame.pts, frame.time_base = pts, time_base
-        self.shown += 1
-        return frame
 
 
 async def answer(peer, offer):

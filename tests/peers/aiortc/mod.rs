@@ -22,10 +22,10 @@ use doorstep::secret::SignedUrl;
 use doorstep::sim::tone;
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::Command;
 use tokio::time::{interval, timeout};
 
+use crate::program::Program;
 use crate::promise;
 use crate::wait::PATIENCE;
 
@@ -62,48 +62,11 @@ fn python() -> PathBuf {
     env::var_os("AIORTC_PYTHON").map_or_else(|| folder().join(".venv/bin/python"), PathBuf::from)
 }
 
-/// A running program of this folder, which speaks JSON, an object a line. Killed when dropped.
-pub(crate) struct Program {
-    process: Child,
-    says: Lines<BufReader<ChildStdout>>,
-}
-
-impl Program {
-    pub(crate) fn start(script: &str, argument: &str) -> Self {
-        let mut command = Command::new(python());
-        command
-            .arg(folder().join(script))
-            .arg(argument)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        let mut process = command.spawn().unwrap();
-        let says = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, says }
-    }
-
-    /// The next that it says under this name.
-    pub(crate) async fn says(&mut self, name: &str) -> Value {
-        self.says_all(name).await[name].take()
-    }
-
-    /// All of what it says together with this name.
-    async fn says_all(&mut self, name: &str) -> Value {
-        let said = async {
-            loop {
-                let line = self.says.next_line().await.unwrap().expect("the program has ended");
-                let said: Value = serde_json::from_str(&line).unwrap();
-                if said.get(name).is_some() {
-                    return said;
-                }
-            }
-        };
-        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("the program says nothing of `{name}`"))
-    }
-
-    pub(crate) async fn tell(&mut self, what: &Value) {
-        self.process.stdin.as_mut().unwrap().write_all(format!("{what}\n").as_bytes()).await.unwrap();
-    }
+/// A running program of this folder.
+pub(crate) fn run(script: &str, argument: &str) -> Program {
+    let mut command = Command::new(python());
+    command.arg(folder().join(script)).arg(argument);
+    Program::run(command)
 }
 
 /// The doorbell behind KVS frames.
@@ -114,7 +77,7 @@ struct Doorbell {
 
 impl Doorbell {
     async fn start(sound: &str) -> Self {
-        let mut program = Program::start("doorbell.py", sound);
+        let mut program = run("doorbell.py", sound);
         let port = program.says("port").await.as_u64().unwrap();
         Self { program, port }
     }
@@ -124,7 +87,7 @@ impl Doorbell {
         Signalling { url, client_id: "viewer-1".to_owned(), ice_servers: vec![], authority: None }
     }
 
-    pub(crate) async fn says(&mut self, name: &str) -> Value {
+    async fn says(&mut self, name: &str) -> Value {
         self.program.says(name).await
     }
 }
@@ -171,7 +134,7 @@ async fn ends(end: impl FnOnce(&mut Doorbell)) {
 }
 
 /// A tone of 440 Hz, in time, without end.
-async fn speak(call: KvsCall, format: AudioFormat) {
+pub(crate) async fn speak(call: KvsCall, format: AudioFormat) {
     let mut voice = Voice::new(format);
     let mut beat = interval(Duration::from_millis(20));
     loop {
@@ -201,7 +164,7 @@ impl Voice {
 }
 
 /// What comes until there are forty pictures and a second of sound.
-async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
+pub(crate) async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
     let mut seen = Vec::new();
     let enough = |seen: &[Arc<Frame>]| {
         let pictures = seen.iter().filter(|frame| frame.kind.is_video()).count();
@@ -213,7 +176,7 @@ async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
     seen
 }
 
-fn assert_alive(seen: &[Arc<Frame>], format: AudioFormat) {
+pub(crate) fn assert_alive(seen: &[Arc<Frame>], format: AudioFormat) {
     let pictures: Vec<_> = seen.iter().filter(|frame| frame.kind.is_video()).collect();
     assert_eq!(pictures[0].kind, FrameKind::Video { codec: VideoCodec::H264, keyframe: true });
     assert!(pictures.windows(2).all(|pair| pair[0].pts < pair[1].pts && pair[0].data != pair[1].data));

@@ -18,7 +18,8 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Program, Voice, assert_beeps};
+use super::{Voice, assert_beeps, run};
+use crate::program::Program;
 use crate::promise;
 use crate::wait::PATIENCE;
 
@@ -60,7 +61,7 @@ struct Call {
 impl Call {
     /// We call.
     async fn place(sound: &str) -> Self {
-        let mut camera = Program::start("vivint_camera.py", sound);
+        let mut camera = run("vivint_camera.py", sound);
         let hub = MediaHub::new();
         let mut peer = CameraPeer::offer(wanted(&hub)).await.unwrap();
         peer.gathered(PATIENCE).await;
@@ -131,7 +132,7 @@ async fn calls(sound: &'static str, format: AudioFormat) {
 }
 
 async fn is_called() {
-    let mut camera = Program::start("vivint_camera.py", "opus");
+    let mut camera = run("vivint_camera.py", "opus");
     camera.tell(&json!({ "call": true })).await;
     let hub = MediaHub::new();
     let offer = camera.says("offer").await;
@@ -223,7 +224,7 @@ async fn is_heard(codec: Codec) {
     let _passing = AbortOnDropHandle::new(passing);
     let mut wire = Wire { tree, happened: doorbell.events(), seen: Vec::new() };
 
-    let mut app = Program::start("vivint_app.py", "");
+    let mut app = run("vivint_app.py", "");
     let offer = app.says("offer").await;
     let transaction = "c9f95f59-c84e-4dd0-a4a1-3ba262140383";
     wire.says(json!({"type": "sdp", "sdpType": "offer", "sdp": offer, "transactionUuid": transaction,

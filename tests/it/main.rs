@@ -30,6 +30,7 @@ mod kvs_call;
 mod kvs_call_commands;
 mod kvs_call_goes_on;
 mod kvs_call_odd;
+mod kvs_doorbell;
 mod kvs_master;
 mod licences;
 mod media;

@@ -1,25 +1,26 @@
 //! A virtual AWS with one doorbell's channel, and what somebody else's program is told of it: where it is, whom to
 //! trust, and with which keys to come.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use doorstep::aws::{self, Aws};
-use doorstep::config::{AwsKeys, IotEndpoint, KvsIdentity, KvsLogin};
-use doorstep::secret::Pem;
-use doorstep::sim::aws::{self as sim, AccessKey, Quotas, RunningAws, Settings};
-use doorstep::sim::kvs_doorbell::{self, Profile, Ring, RunningKvsDoorbell};
+use doorstep::sim::aws::{self as aws_sim, AccessKey, Event, Files, Quotas, RunningAws, Settings};
+use doorstep::sim::kvs_doorbell::{self, Command, Profile, Ring, RunningKvsDoorbell};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::wait::PATIENCE;
+use crate::wait::happens;
 
 /// Stops when dropped.
 pub(crate) struct House {
     pub(crate) aws: RunningAws,
     pub(crate) stop: CancellationToken,
-    files: TempDir,
+    happened: Receiver<Event>,
+    files: Files,
+    _folder: TempDir,
     _stops: DropGuard,
 }
 
@@ -31,33 +32,30 @@ pub(crate) fn settings() -> Settings {
 impl House {
     pub(crate) async fn start(settings: Settings) -> Self {
         let stop = CancellationToken::new();
-        let aws = sim::start(settings, stop.clone()).await.unwrap();
-        let files = tempfile::tempdir().unwrap();
-        std::fs::write(files.path().join("authority.pem"), &aws.authority_pem).unwrap();
-        for identity in &aws.identities {
-            std::fs::write(files.path().join(format!("{}.pem", identity.thing)), &identity.certificate_pem).unwrap();
-            std::fs::write(files.path().join(format!("{}.key", identity.thing)), &identity.private_key_pem).unwrap();
-        }
-        Self { aws, stop: stop.clone(), files, _stops: stop.drop_guard() }
+        let aws = aws_sim::start(settings, stop.clone()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let files = aws.write_certificates(folder.path()).unwrap();
+        let happened = aws.events();
+        Self { aws, stop: stop.clone(), happened, files, _folder: folder, _stops: stop.drop_guard() }
     }
 
-    pub(crate) fn authority(&self) -> PathBuf {
-        self.files.path().join("authority.pem")
+    pub(crate) fn authority(&self) -> &Path {
+        &self.files.authority
     }
 
     pub(crate) fn channel(&self) -> &str {
         &self.aws.settings.channels[0].name
     }
 
-    fn key(&self) -> &AccessKey {
-        &self.aws.settings.keys[0]
-    }
-
     /// The files of the first thing's certificate.
     pub(crate) fn identity(&self) -> Value {
-        let thing = &self.aws.settings.things[0];
-        let file = |ending: &str| self.files.path().join(format!("{thing}.{ending}"));
-        json!({ "certificate": file("pem"), "private_key": file("key") })
+        let (certificate, private_key) = &self.files.things[0];
+        json!({ "certificate": certificate, "private_key": private_key })
+    }
+
+    /// Where that thing has its credentials from.
+    pub(crate) fn credentials(&self) -> String {
+        format!("https://{}/role-aliases/{}/credentials", self.aws.tls, self.aws.settings.role_alias)
     }
 
     /// What every program is told; the addresses are those of its listener with TLS.
@@ -72,7 +70,7 @@ impl House {
                 "iot": trimmed(&endpoints.iot),
             },
             "authority": self.authority(),
-            "keys": keys(self.key()),
+            "keys": keys(&self.aws.settings.keys[0]),
             "channel": self.channel(),
             "role": self.aws.settings.roles[0].arn,
         })
@@ -80,20 +78,23 @@ impl House {
 
     /// Ourselves at that account.
     pub(crate) fn settings(&self) -> aws::Settings {
-        let key = self.key();
         aws::Settings {
             region: self.aws.settings.region.clone(),
-            login: KvsLogin::Keys(AwsKeys {
-                access_key_id: key.id.clone(),
-                secret_access_key: key.secret.clone(),
-                session_token: key.token.clone(),
-            }),
+            login: self.aws.login().unwrap(),
             role_arn: None,
             endpoints: self.aws.secure_endpoints(),
-            identity: self.aws.identities.first().map(|identity| KvsIdentity {
-                certificate: Pem::new(&identity.certificate_pem),
-                private_key: Pem::new(identity.private_key_pem.expose()),
-            }),
+            identity: self.aws.identity(),
+        }
+    }
+
+    /// Panics if the virtual AWS has refused anything so far.
+    pub(crate) fn assert_content(&mut self) {
+        loop {
+            match self.happened.try_recv() {
+                Ok(event @ (Event::Refused { .. } | Event::FrameRefused { .. })) => panic!("{event:?}"),
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
         }
     }
 
@@ -107,7 +108,7 @@ impl House {
             aws: self.settings(),
             channel: self.channel().to_owned(),
             profile,
-            ring: Ring { endpoint: Some(self.iot_endpoint(self.aws.mqtts.port())), client_id: "doorbell".to_owned() },
+            ring: Ring { endpoint: Some(self.aws.iot_endpoint()), client_id: "doorbell".to_owned() },
             opener: None,
             led: None,
             video_from: None,
@@ -115,16 +116,15 @@ impl House {
             speaker: None,
             fault: None,
         };
-        let mut happens = self.aws.events();
+        let mut events = self.aws.events();
         let doorbell = kvs_doorbell::start(settings, self.stop.clone()).unwrap();
-        let online =
-            async { while !matches!(happens.recv().await.unwrap(), sim::Event::Connected { role: "MASTER", .. }) {} };
-        timeout(PATIENCE, online).await.expect("the doorbell does not come online");
+        if profile == Profile::Linux {
+            // It connects when somebody has rung.
+            doorbell.obey(Command::Ring).unwrap();
+        }
+        let is_online = |event: &Event| matches!(event, Event::Connected { role: "MASTER", .. });
+        happens(&mut events, "the doorbell's connection", is_online).await;
         doorbell
-    }
-
-    pub(crate) fn iot_endpoint(&self, port: u16) -> IotEndpoint {
-        IotEndpoint { host: "localhost".to_owned(), port: Some(port), tls: true }
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) mod firebase;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
+pub(crate) mod iot_house;
+pub(crate) mod kvs_hand;
 pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;

@@ -21,6 +21,6 @@ async fn shows() {
     let signalling = aws.signalling(&channel, Role::Viewer, "go2rtc").await.unwrap();
     // It closes its line to the service as soon as media flow, and the call goes on.
     let source = format!("webrtc:{}#format=kinesis#client_id=go2rtc#ice_servers=[]", signalling.url.expose());
-    let go2rtc = Go2rtc::start_trusting(&house.authority(), &[("door", &source)]).await;
+    let go2rtc = Go2rtc::start_trusting(house.authority(), &[("door", &source)]).await;
     ffmpeg::watch(&go2rtc.rtsp_url("door"), LONG_ENOUGH).await.assert_alive_from_a_keyframe_on();
 }

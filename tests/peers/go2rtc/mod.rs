@@ -57,7 +57,10 @@ impl Go2rtc {
 
     /// One that believes this authority, a file.
     pub(crate) async fn start_trusting(authority: &Path, streams: &[(&str, &str)]) -> Self {
-        Self::start_with(streams, |go2rtc| drop(go2rtc.env("SSL_CERT_FILE", authority))).await
+        let trusting = |go2rtc: &mut Command| {
+            go2rtc.env("SSL_CERT_FILE", authority);
+        };
+        Self::start_with(streams, trusting).await
     }
 
     async fn start_with(streams: &[(&str, &str)], change: impl FnOnce(&mut Command)) -> Self {

@@ -9,7 +9,9 @@ use std::process::{Command as Blocking, Stdio};
 
 use bytes::Bytes;
 use doorstep::aws::iot::{Iot, News, Settings, Way};
+use doorstep::config::IotEndpoint;
 use doorstep::secret::Token;
+use doorstep::sim::aws::Event;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -18,7 +20,7 @@ use tokio::time::timeout;
 use crate::kvs::{self, House};
 use crate::program::Program;
 use crate::promise;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, happens};
 
 const FILTER: &str = "doorbell/+/ring";
 const TOPIC: &str = "doorbell/doorbell-channel/ring";
@@ -103,7 +105,7 @@ async fn listen(house: &House, sdk: Sdk) -> Iot {
         Sdk::Signed | Sdk::First => (Way::Signed(aws), house.aws.tls.port()),
     };
     let settings = Settings {
-        endpoint: house.iot_endpoint(port),
+        endpoint: IotEndpoint { host: "localhost".to_owned(), port: Some(port), tls: true },
         way,
         client_id: "doorbell-thing-doorstep".to_owned(),
         filters: vec![FILTER.to_owned()],
@@ -150,8 +152,14 @@ async fn are_kept_out() {
     let house = House::start(kvs::settings()).await;
     let mut keys = house.account()["keys"].clone();
     keys["secret_access_key"] = "x".repeat(40).into();
-    for sdk in [Sdk::Signed, Sdk::First] {
-        let refused = sdk.start(&house, &keys).says("refused").await;
-        assert!(refused.as_str().is_some_and(|why| !why.is_empty()), "{refused}");
+    for (sdk, its_word_for_it) in [(Sdk::Signed, "refused"), (Sdk::First, "interrupted")] {
+        let mut events = house.aws.events();
+        let mut theirs = sdk.start(&house, &keys);
+        happens(&mut events, "the refusal", is_refusal).await;
+        theirs.says(its_word_for_it).await;
     }
+}
+
+fn is_refusal(event: &Event) -> bool {
+    matches!(event, Event::Refused { path, status: 403, kind: "InvalidSignatureException", .. } if path == "/mqtt")
 }

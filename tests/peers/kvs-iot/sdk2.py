@@ -11,6 +11,7 @@ says {"published": true} after it. Ends with its standard input.
 
 import json
 import sys
+import threading
 
 from awscrt.auth import AwsCredentialsProvider
 from awscrt.io import TlsContextOptions
@@ -19,10 +20,13 @@ from awsiot import mqtt_connection_builder
 
 PLACE, WAY = json.loads(sys.argv[1]), sys.argv[2]
 PATIENCE_S = 10
+# What is heard is told by another thread.
+ONE_AT_A_TIME = threading.Lock()
 
 
 def tell(**what):
-    print(json.dumps(what), flush=True)
+    with ONE_AT_A_TIME:
+        print(json.dumps(what), flush=True)
 
 
 def connection():

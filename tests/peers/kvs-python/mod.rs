@@ -13,7 +13,7 @@ use doorstep::aws::{Aws, Channel, Role};
 use doorstep::media::{AudioFormat, MediaHub};
 use doorstep::rtc::kvs_call::{AskError, CallError, Exchange, KvsCall, Signalling, Wish};
 use doorstep::secret::Token;
-use doorstep::sim::aws::{AccessKey, ChannelSettings};
+use doorstep::sim::aws::{AccessKey, AwsCommand, ChannelSettings, Event, Notice, To, What};
 use futures_util::future::BoxFuture;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::aiortc::{assert_alive, speak, watch};
 use crate::kvs::{self, House};
 use crate::program::Program;
 use crate::promise;
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, happens};
 
 const OPEN_DOOR: &str = r#"{"action":"open_door"}"#;
 
@@ -35,6 +35,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         promise("boto3_understands_every_refusal", understands_refusals),
         promise("kvs_python_master_is_seen_and_hears_us_and_opens_its_door", opens_the_door),
         promise("kvs_python_master_that_broadcasts_has_opened_nothing", broadcasts),
+        promise("kvs_python_master_shows_every_picture_while_the_service_moves", goes_on_after_go_away),
         promise("kvs_python_master_comes_with_a_certificate_alone", comes_with_a_certificate),
     ]
 }
@@ -66,10 +67,13 @@ async fn ask(account: &Value, action: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn master(account: &Value, habit: &str) -> Program {
+/// A master that is connected to its channel.
+async fn master(account: &Value, habit: &str) -> Program {
     let mut command = Command::new(python());
     command.arg(folder().join("master.py")).arg(account.to_string()).arg(habit);
-    Program::run(command)
+    let mut master = Program::run(command);
+    master.says("connected").await;
+    master
 }
 
 async fn finds_the_channel() {
@@ -175,11 +179,10 @@ fn is_reply(text: &str) -> bool {
     text.contains("Door opened") || text.contains("ECHO:")
 }
 
-async fn is_seen_and_hears(house: &House, master: &mut Program) -> KvsCall {
-    master.says("connected").await;
-    let hub = MediaHub::new();
+/// A call to the master, whose picture and sound arrive.
+async fn is_seen(house: &House, master: &mut Program, hub: &MediaHub) -> KvsCall {
     let mut frames = hub.listen();
-    let call = call(house, &hub).await;
+    let call = call(house, hub).await;
     let offered = master.says_all("offered").await;
     assert!(offered["characters"].as_u64().unwrap() <= 10_000, "Amazon passes on no longer offer: {offered}");
     assert_eq!(call.talk_format(), Some(AudioFormat::OPUS));
@@ -188,9 +191,9 @@ async fn is_seen_and_hears(house: &House, master: &mut Program) -> KvsCall {
 }
 
 async fn opens_the_door() {
-    let house = House::start(kvs::settings()).await;
-    let mut master = master(&house.account(), "opener");
-    let call = is_seen_and_hears(&house, &mut master).await;
+    let mut house = House::start(kvs::settings()).await;
+    let mut master = master(&house.account(), "opener").await;
+    let call = is_seen(&house, &mut master, &MediaHub::new()).await;
     let commands = call.commands().unwrap();
     let speaking = tokio::spawn(speak(call, AudioFormat::OPUS));
     let reply = commands.ask(OPEN_DOOR, is_reply, PATIENCE).await;
@@ -201,15 +204,57 @@ async fn opens_the_door() {
     master.says_with("heard", is_tone).await;
     speaking.abort();
     master.says_with("state", |said| said["state"] == "closed").await;
+    house.assert_content();
 }
 
 async fn broadcasts() {
     let house = House::start(kvs::settings()).await;
-    let mut master = master(&house.account(), "sample");
-    let call = is_seen_and_hears(&house, &mut master).await;
+    let mut master = master(&house.account(), "sample").await;
+    let call = is_seen(&house, &mut master, &MediaHub::new()).await;
     let reply = call.commands().unwrap().ask(OPEN_DOOR, is_reply, Duration::from_secs(3)).await;
     assert_eq!(reply, Err(AskError::NoReply));
     assert_eq!(master.says("told").await, OPEN_DOOR);
+}
+
+async fn goes_on_after_go_away() {
+    let mut settings = kvs::settings();
+    settings.limits.grace = Duration::from_millis(500);
+    let mut house = House::start(settings).await;
+    let mut master = master(&house.account(), "opener").await;
+    let hub = MediaHub::new();
+    let call = is_seen(&house, &mut master, &hub).await;
+    let (mut of_viewers, mut of_masters) = (house.aws.events(), house.aws.events());
+    let mut frames = hub.listen();
+    house.aws.obey(AwsCommand::Notice(Notice { what: What::GoAway, to: To::Everybody })).unwrap();
+    let moved = async {
+        happens(&mut of_viewers, "our new connection", |event| is_connected(event, "VIEWER")).await;
+        happens(&mut of_masters, "the master's new connection", |event| is_connected(event, "MASTER")).await;
+    };
+    let seen = async {
+        let mut seen = Vec::new();
+        tokio::pin!(moved);
+        loop {
+            tokio::select! {
+                frame = frames.next() => seen.push(frame.unwrap()),
+                () = &mut moved => return seen,
+            }
+        }
+    };
+    let mut seen = seen.await;
+    seen.extend(watch(&mut frames).await);
+    let pictures: Vec<Duration> = seen.iter().filter(|frame| frame.kind.is_video()).map(|frame| frame.pts).collect();
+    // It shows thirty a second.
+    let longest = pictures.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(longest < Duration::from_millis(60), "{longest:?} without a picture");
+    let reply = call.commands().unwrap().ask(OPEN_DOOR, is_reply, PATIENCE).await;
+    assert_eq!(reply.as_deref(), Ok("Door opened successfully"));
+    // Whoever calls now finds the master too.
+    is_seen(&house, &mut master, &MediaHub::new()).await;
+    house.assert_content();
+}
+
+fn is_connected(event: &Event, as_whom: &str) -> bool {
+    matches!(event, Event::Connected { role, .. } if *role == as_whom)
 }
 
 async fn comes_with_a_certificate() {
@@ -219,7 +264,7 @@ async fn comes_with_a_certificate() {
     account_map.remove("keys");
     account_map.insert("identity".to_owned(), house.identity());
     account_map.insert("thing".to_owned(), json!(house.aws.settings.things[0]));
-    account_map.insert("credentials".to_owned(), json!(house.credentials_url()));
-    let mut master = master(&account, "opener");
-    is_seen_and_hears(&house, &mut master).await;
+    account_map.insert("credentials".to_owned(), json!(house.credentials()));
+    let mut master = master(&account, "opener").await;
+    is_seen(&house, &mut master, &MediaHub::new()).await;
 }

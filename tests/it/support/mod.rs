@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub(crate) mod aws_hand;
 pub(crate) mod browser;
 pub(crate) mod chromium;
 pub(crate) mod crooked_line;

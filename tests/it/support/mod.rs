@@ -11,6 +11,7 @@ pub(crate) mod firebase;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
+pub(crate) mod kvs_house;
 pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;

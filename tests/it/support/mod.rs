@@ -15,6 +15,7 @@ pub(crate) mod house;
 pub(crate) mod http;
 pub(crate) mod iot_house;
 pub(crate) mod kvs_hand;
+pub(crate) mod kvs_house;
 pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;

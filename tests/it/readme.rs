@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use doorstep::config;
+use doorstep::config::{self, Unlock};
 use doorstep::vendor::support_table;
 
 const README: &str = include_str!("../../README.md");
@@ -29,10 +29,11 @@ fn the_two_commands_are_there_and_the_gate_is_the_one_that_ci_runs() {
 fn the_configuration_it_shows_is_right() {
     let shown = README.split("```yaml\n").skip(1).map(|after| after.split_once("```").expect("and where it ends").0);
     let read = |text| config::parse(text, "README.md").unwrap_or_else(|errors| panic!("{errors}"));
-    let [account, doorbells, vivint, camera] =
-        shown.map(read).collect::<Vec<_>>().try_into().expect("it shows four pieces");
+    let [account, doorbells, vivint, kvs, camera] =
+        shown.map(read).collect::<Vec<_>>().try_into().expect("it shows five pieces");
     assert!(account.wyze[0].login.is_some(), "the first is no account");
     assert!(vivint.vivint[0].firebase_api_key.is_some(), "the third does not talk");
+    assert!(matches!(kvs.doorbells[0].unlock, Some(Unlock::Own(_))), "the fourth opens no door");
     let id = camera.wyze[0].cameras[0].id();
     assert_eq!(id, doorbells.doorbells[0].id, "the doorbell it names is not its camera");
 }

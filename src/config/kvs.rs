@@ -103,7 +103,7 @@ pub struct KvsEndpoints {
 
 impl KvsEndpoints {
     /// Amazon's own, China's too (kvs reference §1).
-    fn of(region: &str) -> Self {
+    pub fn of(region: &str) -> Self {
         let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let url = |service: &str| {
             let text = format!("https://{service}.{region}.{suffix}");

@@ -88,6 +88,12 @@ impl MediaHub {
         }
     }
 
+    /// What comes next is of another camera session, which takes the place of the one before without a gap: it
+    /// begins with a keyframe, and what is cached stays good until then.
+    pub fn begin_session(&self) {
+        self.0.stream().session.end();
+    }
+
     /// Forgets cached frames, formats and keyframe requests: the camera session has ended.
     pub fn reset(&self) {
         let mut stream = self.0.stream();

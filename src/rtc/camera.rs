@@ -60,7 +60,8 @@ pub struct Wanted<'a> {
     pub hub: MediaHub,
     pub video: Video,
     pub sound: Sound,
-    /// The name of the data channel that the call stands and falls with. Who offers makes it.
+    /// The name of the data channel that the call stands and falls with, unless it is to outlive it
+    /// ([`CameraPeer::outlive_channel`]). Who offers makes it.
     pub channel: Option<&'static str>,
     pub ice_servers: &'a [IceServer],
     /// Everything goes through a TURN server, of which there must be one then.
@@ -128,6 +129,8 @@ pub struct CameraPeer {
     microphone: Option<Microphone>,
     speech: Option<Speech>,
     control: Option<Control>,
+    /// Whether the end of the data channel is the end of all.
+    lives_by_channel: bool,
     /// `None` once it was taken.
     channel: Option<Channel>,
     channels: Option<TextChannels>,
@@ -232,6 +235,7 @@ impl CameraPeer {
             microphone: None,
             speech: None,
             control: None,
+            lives_by_channel: true,
             channel: None,
             channels: None,
             _show: None,
@@ -321,7 +325,7 @@ impl CameraPeer {
         candidate
     }
 
-    /// Takes the camera's answer, once.
+    /// Takes the camera's answer, once. One that refuses the data channel is an answer all the same.
     ///
     /// # Errors
     /// `BadAnswer`, `NoVideo`.
@@ -329,6 +333,9 @@ impl CameraPeer {
         let answer = Description::parse(text);
         if self.video && !answer.sends_video() {
             return Err(PeerError::NoVideo);
+        }
+        if !answer.takes_messages() {
+            (self.control, self.channel) = (None, None);
         }
         if let (Some(microphone), Some(format)) = (self.microphone.take(), answer.speech(&self.sound)) {
             self.speech = Some(microphone.negotiated(format, &self.sound).await.map_err(PeerError::Setup)?);
@@ -363,11 +370,21 @@ impl CameraPeer {
         }
     }
 
+    /// From now on pictures and sound flow on when the data channel is closed.
+    pub fn outlive_channel(&mut self) {
+        self.lives_by_channel = false;
+    }
+
+    /// Whether what is sent goes through a TURN server, ours or the camera's.
+    pub async fn is_relayed(&self) -> bool {
+        engine::is_relayed(&*self.connection).await
+    }
+
     /// Lets the media flow to the hub, once, until the connection or its data channel has ended, or the handle is
     /// aborted or dropped.
     pub fn flow(&mut self) -> AbortOnDropHandle<Ending> {
         let (receiver, state, connection) = (self.waiting.take(), self.state.clone(), self.connection.clone());
-        let control = self.control.as_ref().map(Control::closed);
+        let control = self.control.as_ref().filter(|_| self.lives_by_channel).map(Control::closed);
         let grace = self.patience.grace;
         let flowing = async move {
             let Some(receiver) = receiver else { return Ending::HungUp };
@@ -407,7 +424,7 @@ impl CameraPeer {
         Ok(TextChannel::new(label.to_owned(), channel))
     }
 
-    /// The data channel, once, where one was asked for.
+    /// The data channel, once, where one was asked for and the camera has not refused it.
     pub fn take_channel(&mut self) -> Option<Channel> {
         self.channel.take()
     }

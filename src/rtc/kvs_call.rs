@@ -2,25 +2,28 @@
 //! and Wyze's WebRTC doorbells have in common. We are the viewer, which offers; the camera is the master.
 
 mod arrange;
+mod commands;
+mod keep;
 mod line;
 mod socket;
 
-use std::time::Duration;
+use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::camera::CameraPeer;
 pub use super::camera::{Ending, IceServer};
 use crate::media::{AudioFormat, MediaHub};
 use crate::net::tls::Authority;
-use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::secret::SignedUrl;
-use line::Line;
+use arrange::Arranged;
+pub use commands::{AskError, Commands, IsReply};
+use keep::Kept;
 pub use socket::Socket;
 
 /// Where and as whom to call, as the vendor's cloud says. Good for one call, some minutes long.
@@ -35,11 +38,38 @@ pub struct Signalling {
     pub authority: Option<Authority>,
 }
 
+/// Who says where to call: asked for every connection, since an address is good for one.
+pub trait Exchange: Send + Sync + 'static {
+    /// # Errors
+    /// [`CallError::Exchange`] with the cloud's reason.
+    fn signalling<'a>(&'a self, client_id: &'a str) -> BoxFuture<'a, Result<Signalling, CallError>>;
+
+    /// The same, after the service has said that the relays which were given are about to go: with ICE servers that
+    /// come from no cache.
+    fn signalling_with_new_relays<'a>(&'a self, client_id: &'a str) -> BoxFuture<'a, Result<Signalling, CallError>> {
+        self.signalling(client_id)
+    }
+}
+
+/// What a call is for.
+#[derive(Clone)]
+pub struct Wish {
+    /// Where picture and sound go.
+    pub hub: MediaHub,
+    /// The camera is asked for its speaker too.
+    pub talk: bool,
+    /// The name of a data channel to make, in order and without loss, for texts.
+    pub channel: Option<&'static str>,
+}
+
 /// Why there is no call, or none any more. Nothing of an address, a frame or a description is repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("{0}")]
     Setup(String),
+    /// Who should have said where to call could not.
+    #[error(transparent)]
+    Exchange(Box<dyn Error + Send + Sync>),
     #[error("the signalling service could not be reached: {0}")]
     Unreachable(String),
     /// `why` is what the service said of it, cut to a line; often empty.
@@ -61,6 +91,7 @@ pub struct KvsCall {
     speech_format: Option<AudioFormat>,
     /// 200 ms. Full: the piece is dropped; it would be heard late.
     speech: mpsc::Sender<Bytes>,
+    commands: Option<Commands>,
     task: AbortOnDropHandle<Ending>,
     stop: CancellationToken,
     _hang_up: DropGuard,
@@ -69,19 +100,43 @@ pub struct KvsCall {
 impl KvsCall {
     const SPEECH: usize = 10;
 
-    /// Calls, and resolves when the media flow: picture and sound go to `hub`. With `talk` the camera is asked for
-    /// its speaker too.
+    /// Calls at an address that is good for this once, and resolves when the media flow: picture and sound go to
+    /// `hub`. With `talk` the camera is asked for its speaker too. The service may hang up from then on.
     ///
     /// # Errors
     /// [`CallError`]. A camera that does not answer within 10 s is [`CallError::NoAnswer`].
     pub async fn place(signalling: &Signalling, hub: MediaHub, talk: bool) -> Result<Self, CallError> {
-        let (peer, line) = arrange::arrange(signalling, hub, talk).await?;
-        let speech_format = peer.speech_format();
+        let wish = Wish { hub, talk, channel: None };
+        let arranged = arrange::at(signalling, &wish).await?;
+        Ok(Self::keep(arranged, wish, None))
+    }
+
+    /// Calls where `exchange` says, and resolves when the media flow. The way to the service is kept for as long as
+    /// the call lasts, over as many connections as that takes; where that fails the call goes on without. A camera
+    /// that does not answer within 10 s, or a service that hangs up before, is tried once more as somebody else: it
+    /// may have been on its way (kvs reference §4).
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn place_by(exchange: Arc<dyn Exchange>, wish: Wish) -> Result<Self, CallError> {
+        let arranged = match arrange::by(&*exchange, &wish).await {
+            Err(error @ (CallError::NoAnswer { .. } | CallError::ServiceClosed)) => {
+                tracing::info!(%error, "calling once more");
+                arrange::by(&*exchange, &wish).await?
+            }
+            outcome => outcome?,
+        };
+        Ok(Self::keep(arranged, wish, Some(exchange)))
+    }
+
+    fn keep(arranged: Arranged, wish: Wish, exchange: Option<Arc<dyn Exchange>>) -> Self {
+        let speech_format = arranged.peer.speech_format();
         let (speech, pieces) = mpsc::channel(Self::SPEECH);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(keep(peer, line, pieces, stop.clone()).in_current_span());
+        let (kept, commands) = Kept::new(arranged, wish, exchange);
+        let task = tokio::spawn(kept.run(pieces, stop.clone()).in_current_span());
         let _hang_up = stop.clone().drop_guard();
-        Ok(Self { speech_format, speech, task: AbortOnDropHandle::new(task), stop, _hang_up })
+        Self { speech_format, speech, commands, task: AbortOnDropHandle::new(task), stop, _hang_up }
     }
 
     /// What the camera's speaker takes; `None` when it was not asked for or is not offered.
@@ -92,6 +147,11 @@ impl KvsCall {
     /// Sends 20 ms of sound in that format. Never waits.
     pub fn send_audio(&self, payload: Bytes) {
         let _dropped_when_full = self.speech.try_send(payload);
+    }
+
+    /// The data channel, where one was wished for. The camera may still refuse it, which each question is told.
+    pub fn commands(&self) -> Option<Commands> {
+        self.commands.clone()
     }
 
     /// Resolves when the call has ended. May be cancelled and, until it has resolved, called again.
@@ -107,37 +167,4 @@ impl KvsCall {
             let _ending = self.task.await;
         }
     }
-}
-
-/// Until one side hangs up. The service may go: media that flow are not touched by that.
-async fn keep(
-    mut peer: CameraPeer,
-    mut line: Line,
-    mut pieces: mpsc::Receiver<Bytes>,
-    stop: CancellationToken,
-) -> Ending {
-    /// An idle connection is closed after 10 min (kvs reference §4).
-    const PING_EVERY: Duration = Duration::from_secs(60);
-    let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut media = peer.flow();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            ending = &mut media => return ending.unwrap_or(Ending::HungUp),
-            Some(piece) = pieces.recv() => peer.speak(piece).await,
-            Some(frame) = line.next() => match frame {
-                Inbound { payload: Some(Payload::Candidate { candidate, .. }), .. } => {
-                    peer.add_candidate(&candidate).await;
-                }
-                Inbound { message_type: MessageType::GoAway, .. } => line.hang_up(),
-                _ => {}
-            },
-            Some(candidate) = peer.candidate() => line.tell(candidate).await,
-            _ = pings.tick() => line.ping().await,
-        }
-    }
-    media.abort();
-    let _aborted = media.await;
-    Ending::HungUp
 }

@@ -7,11 +7,11 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::made_up;
 use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use super::vivint::{self, RunningVivint};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
+use super::{aws, kvs_doorbell, made_up};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
 
@@ -29,6 +29,8 @@ pub async fn run(
         Kind::TutkCamera(options) => run_tutk_camera(options, lines, output, stop).await,
         Kind::WyzeCloud(options) => run_wyze_cloud(options, lines, output, stop).await,
         Kind::Vivint(options) => run_vivint(options, lines, output, stop).await,
+        Kind::Aws(options) => aws::console::run(*options, lines, output, stop).await,
+        Kind::KvsDoorbell(options) => run_kvs_doorbell(*options, lines, output, stop).await,
     }
 }
 
@@ -184,7 +186,7 @@ fn announce(camera: &RunningCamera, enr: &Enr, output: &mut impl Write) -> io::R
     write_line(output, &announcement)
 }
 
-fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let line = serde_json::to_string(value).map_err(io::Error::other)?;
     writeln!(output, "{line}")?;
     output.flush()
@@ -239,7 +241,7 @@ fn obey_cloud(cloud: &RunningCloud, line: &str) -> Result<(), String> {
 }
 
 /// Passes commands in and events out, until `quit`.
-async fn attend_account<E: Serialize + Clone>(
+pub(super) async fn attend_account<E: Serialize + Clone>(
     mut events: broadcast::Receiver<E>,
     obey: impl Fn(&str) -> Result<(), String>,
     mut lines: mpsc::Receiver<String>,
@@ -398,6 +400,23 @@ fn announced(device: &vivint::Device) -> VivintDevice<'_> {
         panel_rtsp: camera.panel_url(device.id),
     });
     VivintDevice { id: device.id, kind, name: &device.name, camera }
+}
+
+async fn run_kvs_doorbell(
+    options: kvs_doorbell::command::Options,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let doorbell = kvs_doorbell::start(options.settings(), stop.clone()).map_err(io::Error::other)?;
+    let events = doorbell.events();
+    write_line(output, &kvs_doorbell::command::Announcement::of(&doorbell))?;
+    let obey = |line: &str| doorbell.obey(kvs_doorbell::command::parse(line)?).map_err(|error| error.to_string());
+    let outcome = attend_account(events, obey, lines, output, &stop).await;
+    stop.cancel();
+    doorbell.stopped().await;
+    outcome
 }
 
 #[cfg(test)]

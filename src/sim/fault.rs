@@ -85,7 +85,7 @@ mod tests {
     use std::fmt::{Debug, Display};
 
     use super::*;
-    use crate::sim::{iot, kvs_camera, rtsp, tutk_camera, vivint, wyze_cloud};
+    use crate::sim::{aws, iot, kvs_camera, kvs_doorbell, rtsp, tutk_camera, vivint, wyze_cloud};
 
     fn are_found<F: FromStr<Err = UnknownFault> + Display + Debug + PartialEq>(all: &[F]) {
         for fault in all {
@@ -97,8 +97,10 @@ mod tests {
 
     #[test]
     fn every_fault_is_found_by_its_name_and_no_other() {
+        are_found(aws::Fault::ALL);
         are_found(iot::Fault::ALL);
         are_found(kvs_camera::Fault::ALL);
+        are_found(kvs_doorbell::Fault::ALL);
         are_found(rtsp::Fault::ALL);
         are_found(tutk_camera::Fault::ALL);
         are_found(vivint::Fault::ALL);

@@ -1,5 +1,6 @@
 //! Virtual devices, written from the protocol references and not from our clients.
 
+pub mod aws;
 #[cfg(feature = "demo-broker")]
 pub mod broker;
 mod checks;
@@ -10,6 +11,7 @@ pub mod fault;
 mod http_date;
 pub mod iot;
 pub mod kvs_camera;
+pub mod kvs_doorbell;
 mod listener;
 pub mod lossy_link;
 mod made_up;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::aws::AwsOptions;
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
-use super::{vivint, wyze_cloud};
+use super::{kvs_doorbell, vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
 use crate::proto::tutk::keys::Uid;
 use crate::secret::{Email, Enr, Password, Token};
@@ -21,6 +22,10 @@ pub enum Kind {
     WyzeCloud(WyzeCloudOptions),
     /// A Vivint account: cloud, signalling database, doorbells and their RTSP servers
     Vivint(VivintOptions),
+    /// AWS with signaling channels of doorbells: Kinesis Video Streams, STS, and AWS IoT
+    Aws(Box<AwsOptions>),
+    /// A doorbell at AWS, virtual or not: the master of a signaling channel of Kinesis Video Streams
+    KvsDoorbell(Box<kvs_doorbell::command::Options>),
 }
 
 /// What is not given is generated anew at each start.

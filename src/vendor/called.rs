@@ -84,7 +84,7 @@ impl<'a> Arranged<'a> {
 /// What its owner can do about a call that came to nothing; empty where nothing helps but trying again.
 pub(super) fn advice(error: &CallError) -> &'static str {
     match error {
-        CallError::Setup(_) | CallError::Refused { .. } => "",
+        CallError::Setup(_) | CallError::Exchange(_) | CallError::Refused { .. } => "",
         CallError::Unreachable(_) | CallError::ServiceClosed => {
             "Check this machine's way to the internet if this goes on."
         }

@@ -4,6 +4,9 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_account;
+mod aws_client;
+mod aws_login;
 mod aws_signing;
 mod broker;
 mod browser_whep;
@@ -20,7 +23,13 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod iot;
+mod iot_broker;
+mod kvs;
 mod kvs_call;
+mod kvs_call_commands;
+mod kvs_call_goes_on;
+mod kvs_call_odd;
 mod kvs_master;
 mod licences;
 mod media;

@@ -15,7 +15,16 @@ mod firebase_sdk;
 mod go2rtc;
 mod household;
 mod http;
+mod kvs;
+#[path = "kvs-iot/mod.rs"]
+mod kvs_iot;
+#[path = "kvs-js/mod.rs"]
+mod kvs_js;
+#[path = "kvs-python/mod.rs"]
+mod kvs_python;
 mod program;
+#[path = "../it/support/kvs_hand.rs"]
+mod kvs_hand;
 mod rtsp;
 mod turn;
 mod vivint;
@@ -27,24 +36,45 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+type Tests = fn() -> Vec<Trial>;
+/// Why they cannot run here.
+type Missing = fn() -> Option<String>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers = [
-        (go2rtc::tests(), go2rtc::missing()),
-        (rtsp::tests(), rtsp::missing()),
-        (aiortc::tests(), aiortc::missing()),
-        (turn::tests(), turn::missing()),
-        (wyze::tests(), wyze::missing()),
-        (vivint::tests(), vivint::missing()),
-        (firebase::tests(), firebase::missing()),
-        (firebase_sdk::tests(), firebase_sdk::missing()),
-        (household::tests(), household::missing()),
+    let peers: [(Tests, Missing); 12] = [
+        (go2rtc::tests, go2rtc::missing),
+        (rtsp::tests, rtsp::missing),
+        (aiortc::tests, aiortc::missing),
+        (turn::tests, turn::missing),
+        (wyze::tests, wyze::missing),
+        (vivint::tests, vivint::missing),
+        (firebase::tests, firebase::missing),
+        (firebase_sdk::tests, firebase_sdk::missing),
+        (household::tests, household::missing),
+        (kvs_js::tests, kvs_js::missing),
+        (kvs_python::tests, kvs_python::missing),
+        (kvs_iot::tests, kvs_iot::missing),
     ];
-    let trials = peers.into_iter().flat_map(|(tests, missing)| {
+    let mut trials = Vec::new();
+    for (tests, missing) in peers {
+        let mut tests = tests();
+        tests.retain(|trial| is_wanted(trial.name(), &arguments));
+        // To look for what is installed takes time, which only those who are asked for it have.
+        let Some(missing) = (!tests.is_empty()).then(missing) else { continue };
         missing.iter().for_each(|what| report_skipped(what));
-        tests.into_iter().map(move |trial| trial.with_ignored_flag(missing.is_some()))
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+        trials.extend(tests.into_iter().map(|trial| trial.with_ignored_flag(missing.is_some())));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// By the name on the command line; what else is said there is looked at later.
+fn is_wanted(name: &str, arguments: &Arguments) -> bool {
+    match &arguments.filter {
+        Some(wanted) if arguments.exact => name == wanted,
+        Some(wanted) => name.contains(wanted),
+        None => true,
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "the list of tests has standard output for itself")]

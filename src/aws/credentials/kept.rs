@@ -118,7 +118,8 @@ impl Held {
 
     fn is_fresh(&self) -> bool {
         let is_due = self.term.is_some_and(|term| clock::now() >= term.due);
-        !is_due && !(self.refused && clock::now() >= self.since + Self::TRIED_FOR)
+        let is_given_up = self.refused && clock::now() >= self.since + Self::TRIED_FOR;
+        !is_due && !is_given_up
     }
 
     fn is_good(&self) -> bool {

@@ -7,15 +7,20 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
-use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelMessage};
 
 use super::Ending;
 
-/// A reliable, ordered channel of binary messages; text is passed over. Losing it is the end of the call, so it is
-/// not closed by itself: dropping this only stops listening.
+/// A reliable, ordered channel of messages, binary or text: each end knows which of them it speaks. Dropping this only
+/// stops listening: to close the channel would be the end of calls that live by it.
 pub struct Channel {
     line: watch::Receiver<Line>,
-    messages: mpsc::Receiver<Bytes>,
+    messages: mpsc::Receiver<Message>,
+}
+
+enum Message {
+    Binary(Bytes),
+    Text(String),
 }
 
 impl Channel {
@@ -41,9 +46,31 @@ impl Channel {
         channel.send(BytesMut::from(message)).await.map_err(|_| Ending::HungUp)
     }
 
-    /// The next message; `None` when the channel is closed. May be cancelled.
+    /// The same with a text.
+    ///
+    /// # Errors
+    /// `HungUp`.
+    pub async fn send_text(&self, text: &str) -> Result<(), Ending> {
+        let channel = open(self.line.clone()).await?;
+        channel.send_text(text).await.map_err(|_| Ending::HungUp)
+    }
+
+    /// The next binary message, texts passed over; `None` when the channel is closed. May be cancelled.
     pub async fn next(&mut self) -> Option<Bytes> {
-        self.messages.recv().await
+        loop {
+            if let Message::Binary(message) = self.messages.recv().await? {
+                return Some(message);
+            }
+        }
+    }
+
+    /// The next text, binary messages passed over; `None` when the channel is closed. May be cancelled.
+    pub async fn next_text(&mut self) -> Option<String> {
+        loop {
+            if let Message::Text(text) = self.messages.recv().await? {
+                return Some(text);
+            }
+        }
     }
 }
 
@@ -133,16 +160,27 @@ impl Control {
 }
 
 /// Until the channel is closed.
-async fn carry(origin: Origin, line: &watch::Sender<Line>, messages: mpsc::Sender<Bytes>) {
+async fn carry(origin: Origin, line: &watch::Sender<Line>, messages: mpsc::Sender<Message>) {
     let Some(channel) = origin.channel().await else { return };
     while let Some(event) = channel.poll().await {
         match event {
             DataChannelEvent::OnOpen => drop(line.send_replace(Line::Open(channel.clone()))),
-            DataChannelEvent::OnMessage(message) if !message.is_string && message.data.len() <= Channel::LARGEST => {
-                let _full_or_unread = messages.try_send(message.data.freeze());
+            DataChannelEvent::OnMessage(message) if message.data.len() <= Channel::LARGEST => {
+                if let Some(message) = read(message) {
+                    let _full_or_unread = messages.try_send(message);
+                }
             }
             DataChannelEvent::OnClosing | DataChannelEvent::OnClose => return,
             _ => {}
         }
+    }
+}
+
+/// `None` for a text that is none.
+fn read(message: RTCDataChannelMessage) -> Option<Message> {
+    let data = message.data.freeze();
+    match message.is_string {
+        true => Some(Message::Text(std::str::from_utf8(&data).ok()?.to_owned())),
+        false => Some(Message::Binary(data)),
     }
 }

@@ -60,6 +60,11 @@ impl Description {
         formats.iter().find_map(|format| wanted(*format))
     }
 
+    /// Of an answer: it takes the data channel.
+    pub(super) fn takes_messages(&self) -> bool {
+        self.accepted("application").next().is_some()
+    }
+
     /// Of an offer: the best H.264 that it takes, as the payload type and the parameters it has there; `None` when it
     /// takes no picture.
     ///

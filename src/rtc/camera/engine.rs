@@ -12,9 +12,9 @@ use webrtc::error::Error;
 use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfiguration,
-    RTCConfigurationBuilder, RTCIceGatheringState, RTCIceTransportPolicy, RTCPeerConnectionIceEvent,
-    RTCPeerConnectionState, Registry, SettingEngine, SettingEngineBuilder, configure_nack, configure_rtcp_reports,
-    configure_twcc_receiver_only,
+    RTCConfigurationBuilder, RTCIceCandidateType, RTCIceGatheringState, RTCIceTransportPolicy,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState, Registry, SettingEngine, SettingEngineBuilder, configure_nack,
+    configure_rtcp_reports, configure_twcc_receiver_only,
 };
 
 use super::codecs::{SoundCodecs, VideoCodecs};
@@ -139,6 +139,18 @@ pub(super) async fn hurry(connection: &dyn PeerConnection) {
         wake(connection).await;
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Whether the pair of candidates that was chosen goes through a relay. Nothing is known of it without media.
+pub(super) async fn is_relayed(connection: &dyn PeerConnection) -> bool {
+    for receiver in connection.get_receivers().await {
+        let Ok(Some(transport)) = receiver.transport().await else { continue };
+        if let Ok(Some(pair)) = transport.ice_transport().get_selected_candidate_pair().await {
+            let (local, remote) = (pair.local(), pair.remote());
+            return [local, remote].iter().any(|end| end.typ == RTCIceCandidateType::Relay);
+        }
+    }
+    false
 }
 
 fn ways(wanted: &Wanted<'_>) -> RTCConfiguration {

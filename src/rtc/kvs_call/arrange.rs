@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::sleep_until;
 
 use super::line::Line;
-use super::{CallError, Ending, Signalling};
+use super::{CallError, Ending, Exchange, Signalling, Wish};
 use crate::clock;
-use crate::media::{AudioFormat, MediaHub};
+use crate::media::AudioFormat;
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::rtc::camera::{CameraPeer, PeerError, Sound, Video, Wanted};
 use crate::rtc::interfaces::is_this_machine;
@@ -24,29 +24,53 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Candidates that come before the answer.
 const MOST_EARLY: usize = 32;
 
-/// Calls, up to media that flow.
-pub(super) async fn arrange(
-    signalling: &Signalling,
-    hub: MediaHub,
-    talk: bool,
-) -> Result<(CameraPeer, Line), CallError> {
-    let line = Line::open(signalling).await?;
-    let loopback = is_this_machine(signalling.url.expose());
+/// A call up to media that flow.
+pub(super) struct Arranged {
+    pub(super) peer: CameraPeer,
+    pub(super) line: Line,
+}
+
+/// Calls at this address. The offer is made twice there.
+pub(super) async fn at(signalling: &Signalling, wish: &Wish) -> Result<Arranged, CallError> {
+    arrange(signalling, wish, Some(OFFER_AGAIN_AFTER)).await
+}
+
+/// Calls as a viewer that was not there before. The offer is made once: the service keeps it for a camera that comes
+/// late, and one that is given two begins two connections.
+pub(super) async fn by(exchange: &dyn Exchange, wish: &Wish) -> Result<Arranged, CallError> {
+    arrange(&exchange.signalling(&new_client_id()?).await?, wish, None).await
+}
+
+/// As [`by`], over relays that were not known before.
+pub(super) async fn by_new_relays(exchange: &dyn Exchange, wish: &Wish) -> Result<Arranged, CallError> {
+    arrange(&exchange.signalling_with_new_relays(&new_client_id()?).await?, wish, None).await
+}
+
+/// The same client id twice replaces the older connection without a word (kvs reference §4).
+fn new_client_id() -> Result<String, CallError> {
+    let random = getrandom::u64().map_err(|error| CallError::Setup(format!("reading randomness: {error}")))?;
+    Ok(format!("doorstep-{random:016x}"))
+}
+
+async fn arrange(signalling: &Signalling, wish: &Wish, again: Option<Duration>) -> Result<Arranged, CallError> {
     let wanted = Wanted {
-        hub,
+        hub: wish.hub.clone(),
         video: Video::Receive,
-        sound: if talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
-        channel: None,
+        sound: if wish.talk { Sound::Both(&SPOKEN) } else { Sound::Receive },
+        channel: wish.channel,
         ice_servers: &signalling.ice_servers,
         relay_only: false,
-        loopback,
+        loopback: is_this_machine(signalling.url.expose()),
     };
-    let peer = CameraPeer::offer(wanted).await?;
+    // Our addresses are looked for while the service is being connected.
+    let peer = async { CameraPeer::offer(wanted).await.map_err(CallError::from) };
+    let (line, mut peer) = tokio::try_join!(Line::open(signalling), peer)?;
+    peer.outlive_channel();
     let mut arrangement = Arrangement { peer, line, early: Vec::new(), answered: false, trouble: None };
     arrangement.offer().await?;
-    arrangement.answered().await?;
+    arrangement.answered(again).await?;
     arrangement.connected().await?;
-    Ok((arrangement.peer, arrangement.line))
+    Ok(Arranged { peer: arrangement.peer, line: arrangement.line })
 }
 
 struct Arrangement {
@@ -65,9 +89,10 @@ impl Arrangement {
     }
 
     /// Our candidates wait until the offer is written, theirs until the answer has come.
-    async fn answered(&mut self) -> Result<(), CallError> {
+    /// A service that says GO_AWAY now stays for as long as this takes, mostly.
+    async fn answered(&mut self, again: Option<Duration>) -> Result<(), CallError> {
         let begun = clock::now();
-        let mut again = Some(begun + OFFER_AGAIN_AFTER);
+        let mut again = again.map(|after| begun + after);
         while !self.answered {
             tokio::select! {
                 frame = self.line.next() => self.take(frame.ok_or(CallError::ServiceClosed)?).await?,
@@ -134,5 +159,46 @@ impl From<PeerError> for CallError {
             PeerError::Setup(_) => Self::Setup(error.to_string()),
             PeerError::BadOffer | PeerError::BadAnswer | PeerError::NoVideo => Self::BadAnswer(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::MediaHub;
+    use crate::proto::kvs::signaling::{MAX_PAYLOAD_TAKEN, Outbound};
+
+    /// What Amazon passes on, and what its masters look for (kvs reference §5): the payload counts in base64.
+    #[tokio::test]
+    async fn an_offer_of_everything_stays_under_the_limit() {
+        let wanted = Wanted {
+            hub: MediaHub::new(),
+            video: Video::Receive,
+            sound: Sound::Both(&SPOKEN),
+            channel: Some("commands"),
+            ice_servers: &[],
+            relay_only: false,
+            loopback: true,
+        };
+        let sdp = CameraPeer::offer(wanted).await.unwrap().sdp();
+        let payload = Payload::Offer { sdp: sdp.clone() };
+        let frame = Outbound { payload, recipient_client_id: None, correlation_id: None }.encode();
+        let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        let len = frame["messagePayload"].as_str().unwrap().len();
+        assert!(len < MAX_PAYLOAD_TAKEN / 2, "{len} characters");
+        assert!(!sdp.contains("a=candidate:"), "{sdp}");
+        let sections: Vec<&str> = sdp.split("\r\nm=").skip(1).collect();
+        let [sound, picture, messages] = sections[..] else { panic!("{sdp}") };
+        assert!(sound.starts_with("audio 9 UDP/TLS/RTP/SAVPF 111 0 8\r\n") && sound.contains("a=sendrecv"), "{sound}");
+        assert!(messages.starts_with("application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"), "{messages}");
+        let profiles = picture.lines().filter_map(|line| line.split_once("profile-level-id=").map(|(_, id)| id));
+        assert_eq!(profiles.collect::<Vec<_>>(), ["42e01f", "42001f", "640c1f"]);
+        assert_eq!(picture.matches("packetization-mode=1").count(), 3);
+    }
+
+    #[test]
+    fn everybody_is_somebody_else() {
+        let (one, another) = (new_client_id().unwrap(), new_client_id().unwrap());
+        assert!(one != another && one.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{one} {another}");
     }
 }

@@ -41,7 +41,15 @@ impl Socket {
     /// # Errors
     /// `Unreachable`: the connection is over.
     pub async fn send(&mut self, message: &Outbound) -> Result<(), CallError> {
-        let sent = self.0.send(Message::text(message.encode())).await;
+        self.send_text(message.encode()).await
+    }
+
+    /// A frame in the words of another client.
+    ///
+    /// # Errors
+    /// `Unreachable`: the connection is over.
+    pub async fn send_text(&mut self, frame: String) -> Result<(), CallError> {
+        let sent = self.0.send(Message::text(frame)).await;
         sent.map_err(|error| CallError::Unreachable(without_address(&error)))
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn film(hub: MediaHub, clip: Clip, sound: Option<Sound>) {
 }
 
 /// Plays without end. Whoever asks for a keyframe gets the clip's next one early.
-async fn play(hub: &MediaHub, clip: &Clip, sound: Option<&Sound>) {
+pub(in crate::sim) async fn play(hub: &MediaHub, clip: &Clip, sound: Option<&Sound>) {
     let begun = clock::now();
     let (mut filmed, mut shown, mut sounded) = (0, 0, 0);
     loop {

@@ -7,7 +7,7 @@
 mod checks;
 mod connection;
 mod fault;
-mod film;
+pub(super) mod film;
 mod master;
 mod reply;
 mod service;

@@ -18,7 +18,14 @@ pub(crate) struct LossyWay {
 impl LossyWay {
     /// `loss` of each datagram in either direction, 0 to 1.
     pub(crate) async fn to(peer: SocketAddr, loss: f64, seed: u64) -> Self {
-        let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        Self::at_once(peer, loss, seed)
+    }
+
+    /// The same for whoever cannot wait, within a runtime.
+    pub(crate) fn at_once(peer: SocketAddr, loss: f64, seed: u64) -> Self {
+        let front = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        front.set_nonblocking(true).unwrap();
+        let front = Arc::new(UdpSocket::from_std(front).unwrap());
         let address = front.local_addr().unwrap();
         let _relaying = AbortOnDropHandle::new(tokio::spawn(relay(front, peer, loss, seed)));
         Self { address, _relaying }

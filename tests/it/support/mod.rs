@@ -2,14 +2,18 @@
 
 pub(crate) mod browser;
 pub(crate) mod chromium;
+pub(crate) mod crooked_line;
 pub(crate) mod demo;
 pub(crate) mod fake_account;
+pub(crate) mod fake_aws;
 pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
 pub(crate) mod firebase;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
+pub(crate) mod iot_house;
+pub(crate) mod kvs_hand;
 pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;

@@ -134,7 +134,7 @@ async fn ends(end: impl FnOnce(&mut Doorbell)) {
 }
 
 /// A tone of 440 Hz, in time, without end.
-async fn speak(call: KvsCall, format: AudioFormat) {
+pub(crate) async fn speak(call: KvsCall, format: AudioFormat) {
     let mut voice = Voice::new(format);
     let mut beat = interval(Duration::from_millis(20));
     loop {
@@ -164,7 +164,7 @@ impl Voice {
 }
 
 /// What comes until there are forty pictures and a second of sound.
-async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
+pub(crate) async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
     let mut seen = Vec::new();
     let enough = |seen: &[Arc<Frame>]| {
         let pictures = seen.iter().filter(|frame| frame.kind.is_video()).count();
@@ -176,7 +176,7 @@ async fn watch(frames: &mut FrameStream) -> Vec<Arc<Frame>> {
     seen
 }
 
-fn assert_alive(seen: &[Arc<Frame>], format: AudioFormat) {
+pub(crate) fn assert_alive(seen: &[Arc<Frame>], format: AudioFormat) {
     let pictures: Vec<_> = seen.iter().filter(|frame| frame.kind.is_video()).collect();
     assert_eq!(pictures[0].kind, FrameKind::Video { codec: VideoCodec::H264, keyframe: true });
     assert!(pictures.windows(2).all(|pair| pair[0].pts < pair[1].pts && pair[0].data != pair[1].data));

@@ -2,13 +2,14 @@
 //!
 //! Taken from `$GO2RTC`, else from `PATH`. It listens on loopback only and knows no STUN server.
 
+mod kinesis;
 mod kvs;
 mod whep;
 mod wyze;
 
 use std::env;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::rtsp;
 use crate::wait::until;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [kvs::tests(), wyze::tests(), whep::tests(), rtsp::go2rtc_tests()].into_iter().flatten().collect()
+    [kvs::tests(), kinesis::tests(), wyze::tests(), whep::tests(), rtsp::go2rtc_tests()].into_iter().flatten().collect()
 }
 
 /// Why these tests cannot run here.
@@ -51,6 +52,18 @@ pub(crate) struct Go2rtc {
 
 impl Go2rtc {
     pub(crate) async fn start(streams: &[(&str, &str)]) -> Self {
+        Self::start_with(streams, |_| {}).await
+    }
+
+    /// One that believes this authority, a file.
+    pub(crate) async fn start_trusting(authority: &Path, streams: &[(&str, &str)]) -> Self {
+        let trusting = |go2rtc: &mut Command| {
+            go2rtc.env("SSL_CERT_FILE", authority);
+        };
+        Self::start_with(streams, trusting).await
+    }
+
+    async fn start_with(streams: &[(&str, &str)], change: impl FnOnce(&mut Command)) -> Self {
         let (api, rtsp) = (free_address(), free_address());
         let streams: serde_json::Map<_, _> =
             streams.iter().map(|&(name, url)| (name.to_owned(), Value::from(url))).collect();
@@ -64,7 +77,10 @@ impl Go2rtc {
             "streams": streams,
         });
         let program = installed().expect("go2rtc is installed");
-        let process = Command::new(program).args(["-config", &config.to_string()]).kill_on_drop(true).spawn().unwrap();
+        let mut command = Command::new(program);
+        command.args(["-config", &config.to_string()]).kill_on_drop(true);
+        change(&mut command);
+        let process = command.spawn().unwrap();
         let go2rtc = Self { _process: process, api, rtsp };
         until("go2rtc's API", async || TcpStream::connect(api).await.is_ok() && TcpStream::connect(rtsp).await.is_ok())
             .await;

@@ -2,8 +2,8 @@
 
     python sdk2.py PLACE WAY
 
-PLACE is JSON: `host`, `port`, `authority` (a file), `region`, `client_id`, `filter`, and for WAY `certificate`
-`identity` (`certificate`, `private_key`, files), for `signed` `keys`. Prints one JSON object a line: {"connected": …}
+PLACE is JSON: `host`, `port`, `authority` (a file), `region`, `client_id`, `filter`, and for WAY `certificate`, or
+`alpn` as at port 443, `identity` (`certificate`, `private_key`, files), for `signed` `keys`. Prints one JSON object a line: {"connected": …}
 or {"refused": …}, {"granted": QoS}, {"message": …, "topic": …, "qos": …, "dup": …, "retain": …} for what is heard,
 {"interrupted": …}. Does what its standard input says, a JSON object a line, {"topic": …, "payload": …, "qos": …}, and
 says {"published": true} after it. Ends with its standard input.
@@ -11,17 +11,22 @@ says {"published": true} after it. Ends with its standard input.
 
 import json
 import sys
+import threading
 
 from awscrt.auth import AwsCredentialsProvider
+from awscrt.io import TlsContextOptions
 from awscrt.mqtt import QoS
 from awsiot import mqtt_connection_builder
 
 PLACE, WAY = json.loads(sys.argv[1]), sys.argv[2]
 PATIENCE_S = 10
+# What is heard is told by another thread.
+ONE_AT_A_TIME = threading.Lock()
 
 
 def tell(**what):
-    print(json.dumps(what), flush=True)
+    with ONE_AT_A_TIME:
+        print(json.dumps(what), flush=True)
 
 
 def connection():
@@ -34,8 +39,13 @@ def connection():
         "keep_alive_secs": 30,
         "on_connection_interrupted": lambda connection, error, **_: tell(interrupted=str(error)),
     }
-    if WAY == "certificate":
+    if WAY in ("certificate", "alpn"):
         identity = PLACE["identity"]
+        if WAY == "alpn":
+            # What `mtls_from_path` does at port 443, which is not to be had here.
+            tls = TlsContextOptions.create_client_with_mtls_from_path(identity["certificate"], identity["private_key"])
+            tls.alpn_list = ["x-amzn-mqtt-ca"]
+            return mqtt_connection_builder._builder(tls, **common)
         return mqtt_connection_builder.mtls_from_path(identity["certificate"], identity["private_key"], **common)
     keys = PLACE["keys"]
     provider = AwsCredentialsProvider.new_static(

@@ -43,6 +43,12 @@ function listenTo(stream) {
   };
 }
 
+/** Which kind of address the browser itself is reached by. */
+function way(stats) {
+  const pair = stats.find(({ type, nominated, state }) => type === 'candidate-pair' && nominated && state === 'succeeded');
+  return stats.find(({ id }) => id === pair?.localCandidateId)?.candidateType;
+}
+
 /** Calls, and tells of it in the end. */
 async function call(account, { command, pictures, seconds, microphone, relay }) {
   const began = performance.now();
@@ -99,7 +105,7 @@ async function call(account, { command, pictures, seconds, microphone, relay }) 
     Object.assign(result, {
       pictures: picture.framesDecoded ?? 0, keyframes: picture.keyFramesDecoded ?? 0, freezes: picture.freezeCount ?? 0,
       lost: picture.packetsLost ?? 0, video: codec(picture), sound: codec(sound), voice: codec(voice),
-      spoken_packets: voice.packetsSent ?? 0,
+      spoken_packets: voice.packetsSent ?? 0, way: way(stats),
     });
   }
   result.ok = enough();

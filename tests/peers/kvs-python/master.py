@@ -5,7 +5,8 @@
 ACCOUNT as in `account.py`; with `identity` (`certificate`, `private_key`, files), `credentials` (an address) and
 `thing` in place of `keys` the keys are those of AWS IoT's credentials provider. What it does, as the sample does it
 (kvs reference §5): MASTER is its client id, its answer is complete and no candidate follows, it opens a channel
-`kvsDataChannel` of its own, and what it is told there or on the viewer's channel it broadcasts on its own.
+`kvsDataChannel` of its own, and broadcasts on it what it is told on the viewer's. It knows nothing of GO_AWAY: when
+the service has hung up it connects again.
 With the HABIT `opener` it answers as a doorbell that opens doors, on the channel where it was asked.
 
 Prints one JSON object a line: {"connected": …}, {"offered": …}, {"heard": …} once a second for what its speaker is
@@ -88,12 +89,16 @@ class Master:
         return request.prepare().url
 
     async def run(self):
-        address = self.address()
-        trust = ssl.create_default_context(cafile=ACCOUNT["authority"]) if address.startswith("wss") else None
-        async with websockets.connect(address, ssl=trust) as socket:
-            tell(connected=True)
-            async for text in socket:
-                await self.hear(socket, text)
+        while True:
+            address = self.address()
+            trust = ssl.create_default_context(cafile=ACCOUNT["authority"]) if address.startswith("wss") else None
+            try:
+                async with websockets.connect(address, ssl=trust) as socket:
+                    tell(connected=True)
+                    async for text in socket:
+                        await self.hear(socket, text)
+            except websockets.ConnectionClosed:
+                pass
 
     async def hear(self, socket, text):
         try:

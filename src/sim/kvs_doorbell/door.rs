@@ -1,0 +1,154 @@
+//! What text over a data channel does: one command opens the door (kvs reference §7).
+
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use super::fault::Fault;
+use super::led::{Led, Source};
+use super::program::Program;
+use super::{Event, Tell};
+
+/// The opener and the light beside it.
+pub(super) struct Door {
+    opener: Option<Program>,
+    pub(super) led: Led,
+    fault: watch::Receiver<Option<Fault>>,
+    /// There is one door: who comes second waits.
+    open: Mutex<()>,
+    tell: Tell,
+}
+
+impl Door {
+    /// The master looks for these bytes and for nothing that means the same.
+    const COMMAND: &str = r#""action":"open_door""#;
+    /// So long the opener's line is up, and nothing else is heard on that channel.
+    const PULSE: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(
+        opener: Option<Program>,
+        led: Option<Program>,
+        fault: watch::Receiver<Option<Fault>>,
+        tell: Tell,
+    ) -> Self {
+        Self { opener, led: Led::start(led, tell.clone()), fault, open: Mutex::default(), tell }
+    }
+
+    /// Does what the text says, and returns the reply, if there is one.
+    pub(super) async fn hear(&self, viewer: &str, source: Source, text: &str) -> Option<String> {
+        let fault = *self.fault.borrow();
+        if fault == Some(Fault::Vanish) {
+            return None;
+        }
+        if fault == Some(Fault::Echo) || !text.contains(Self::COMMAND) {
+            self.tell.tell(Event::Message { viewer: viewer.to_owned(), bytes: text.len() });
+            return Some(echo(text));
+        }
+        self.led.light(source);
+        let reply = self.work(viewer.to_owned()).await;
+        (fault != Some(Fault::SilentDoor)).then(|| reply.to_owned())
+    }
+
+    async fn work(&self, viewer: String) -> &'static str {
+        let _one_at_a_time = self.open.lock().await;
+        let pulse = tokio::time::sleep(Self::PULSE);
+        let outcome = match &self.opener {
+            Some(opener) => opener.run().await,
+            None => Ok(()),
+        };
+        match outcome {
+            Ok(()) => {
+                self.tell.tell(Event::DoorOpened { viewer });
+                pulse.await;
+                "Door opened successfully"
+            }
+            Err(why) => {
+                self.tell.tell(Event::DoorNotOpened { viewer, why });
+                "Door did not open"
+            }
+        }
+    }
+}
+
+/// What masters say to text that they do not know.
+pub(super) fn echo(text: &str) -> String {
+    format!("Received {} bytes, ECHO: {text}", text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::clock;
+
+    struct House {
+        door: Door,
+        events: broadcast::Receiver<Event>,
+        _fault: watch::Sender<Option<Fault>>,
+    }
+
+    fn house(opener: Option<&str>, fault: Option<Fault>) -> House {
+        let (sender, fault) = (broadcast::Sender::new(16), watch::Sender::new(fault));
+        let events = sender.subscribe();
+        let opener = opener.map(|program| program.parse().unwrap());
+        House { door: Door::new(opener, None, fault.subscribe(), Tell(sender)), events, _fault: fault }
+    }
+
+    fn vector(id: &str) -> Value {
+        let all: Value = serde_json::from_str(include_str!("../../../tests/vectors/kvs/doorbell.json")).unwrap();
+        all["vectors"].as_array().unwrap().iter().find(|vector| vector["id"] == id).unwrap()["out"].clone()
+    }
+
+    fn opened(events: &mut broadcast::Receiver<Event>) -> bool {
+        std::iter::from_fn(|| events.try_recv().ok()).any(|event| matches!(event, Event::DoorOpened { .. }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_command_opens_the_door_and_is_answered_a_second_later() {
+        let House { door, mut events, _fault } = house(None, None);
+        let (vector, begun) = (vector("dc-open-door-current"), clock::now());
+        let reply = door.hear("viewer-1", 1, vector["send"].as_str().unwrap()).await;
+        assert_eq!(vector["reply"], reply.unwrap());
+        assert_eq!(begun.elapsed().as_millis(), 1_000);
+        assert!(opened(&mut events));
+    }
+
+    #[tokio::test]
+    async fn what_only_means_the_same_is_echoed() {
+        let House { door, mut events, _fault } = house(None, None);
+        for id in ["dc-open-door-legacy", "dc-open-door-spaced-is-refused"] {
+            let vector = vector(id);
+            let reply = door.hear("viewer-1", 1, vector["send"].as_str().unwrap()).await;
+            assert_eq!(vector["reply_ameba"], reply.unwrap());
+        }
+        assert_eq!(door.hear("viewer-1", 1, "").await.as_deref(), Some("Received 0 bytes, ECHO: "));
+        assert!(!opened(&mut events));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opener_that_fails_or_hangs_has_not_opened_the_door() {
+        for opener in ["false", "sleep 3600", "/no/such/opener"] {
+            let House { door, mut events, _fault } = house(Some(opener), None);
+            let reply = door.hear("viewer-1", 1, r#"{"action":"open_door"}"#).await.unwrap();
+            assert!(!reply.contains("Door opened") && !reply.contains("ECHO"), "{opener}: {reply}");
+            assert!(!opened(&mut events), "{opener}");
+        }
+        let House { door, mut events, _fault } = house(Some("true"), None);
+        let reply = door.hear("viewer-1", 1, r#"{"action":"open_door"}"#).await;
+        assert_eq!(reply.as_deref(), Some("Door opened successfully"));
+        assert!(opened(&mut events));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn faults_of_the_door() {
+        let command = r#"{"action":"open_door"}"#;
+        let House { door, mut events, _fault } = house(None, Some(Fault::Echo));
+        assert_eq!(door.hear("viewer-1", 1, command).await, Some(echo(command)));
+        assert!(!opened(&mut events));
+        let House { door, mut events, _fault } = house(None, Some(Fault::SilentDoor));
+        assert_eq!(door.hear("viewer-1", 1, command).await, None);
+        assert!(opened(&mut events));
+    }
+}

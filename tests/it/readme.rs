@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use doorstep::config::{self, KvsLogin};
+use doorstep::config::{self, KvsLogin, Unlock};
 use doorstep::vendor::support_table;
 
 const README: &str = include_str!("../../README.md");
@@ -34,6 +34,7 @@ fn the_configuration_it_shows_is_right() {
     assert!(account.wyze[0].login.is_some(), "the first is no account");
     assert!(vivint.vivint[0].firebase_api_key.is_some(), "the third does not talk");
     assert!(matches!(kvs.kvs[0].login, KvsLogin::Certificate { .. }), "the fourth has no certificate");
+    assert!(matches!(kvs.doorbells[0].unlock, Some(Unlock::Own(_))), "the fourth opens no door");
     let id = camera.wyze[0].cameras[0].id();
     assert_eq!(id, doorbells.doorbells[0].id, "the doorbell it names is not its camera");
 }

@@ -82,7 +82,7 @@ pub enum Capability {
     Motion,
     Stream,
     Talk,
-    /// A lock that the owner has enabled (`doorbells[].unlock`).
+    /// A lock or an opener of its own that the owner has enabled (`doorbells[].unlock`).
     Unlock,
     /// A garage door that the owner has enabled (`doorbells[].garage`).
     Garage,
@@ -165,7 +165,7 @@ pub struct State {
     /// The last error of this doorbell in a sentence for its owner, until the next success.
     pub last_error: Option<String>,
     pub last_ring: Option<Ring>,
-    /// Of a lock or a garage door: how it stands. `None` for everything else.
+    /// Of a lock, a garage door, or a doorbell with an opener of its own: how it stands. `None` for everything else.
     pub door: Option<Door>,
     /// The doors beside a doorbell that its owner has enabled.
     pub doors: BTreeMap<DoorKind, Door>,
@@ -188,7 +188,7 @@ pub struct Door {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DoorKind {
-    /// A lock: to open the door is to unlock it.
+    /// A lock, or an opener in the doorbell: to open the door is to unlock it.
     Lock,
     /// A garage door with its motor. Locked is closed, unlocked open, and jammed stopped on the way.
     Garage,
@@ -249,6 +249,51 @@ impl DoorKind {
             (Self::Garage, LockState::Jammed) => "stopped",
         }
     }
+}
+
+/// What works a door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The lock of this id.
+    Lock(DeviceId),
+    /// The garage door of this id.
+    Garage(DeviceId),
+    /// An opener in the doorbell itself. It lets the door be pushed open for a moment, and cannot lock it.
+    Opener(OpenerEntity),
+}
+
+impl Mechanism {
+    /// Which of a doorbell's doors it works. An opener stands where a lock would: a door has one or the other.
+    pub fn kind(&self) -> DoorKind {
+        match self {
+            Self::Lock(_) | Self::Opener(_) => DoorKind::Lock,
+            Self::Garage(_) => DoorKind::Garage,
+        }
+    }
+
+    /// The device beside the doorbell.
+    pub fn device(&self) -> Option<&DeviceId> {
+        match self {
+            Self::Lock(device) | Self::Garage(device) => Some(device),
+            Self::Opener(_) => None,
+        }
+    }
+
+    /// What people call whatever answers for it.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Lock(_) | Self::Garage(_) => self.kind().noun(),
+            Self::Opener(_) => "doorbell",
+        }
+    }
+}
+
+/// What Home Assistant shows a door opener as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OpenerEntity {
+    #[default]
+    Button,
+    Lock,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

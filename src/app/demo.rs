@@ -3,6 +3,7 @@
 mod cast;
 mod console;
 mod houses;
+mod kvs;
 mod vivint;
 mod wyze;
 
@@ -56,6 +57,8 @@ pub enum Kind {
     WyzeWebrtc,
     /// A Vivint doorbell, with a lock and a garage door
     Vivint,
+    /// A doorbell on AWS KVS that opens its door by itself
+    Kvs,
 }
 
 /// Runs the demo until a signal or `quit`.

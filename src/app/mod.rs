@@ -18,12 +18,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{self, Config, DoorbellOverride};
+use crate::config::{self, Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{DeviceId, DoorKind, Found, Role};
+use crate::model::{Capability, DeviceId, Found, Mechanism, Role};
 use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
@@ -239,25 +239,33 @@ fn start_accounts(
     let audit = Arc::new(Audit::open(data));
     let wanted = config.doorbells.iter();
     let options = wanted.map(|wanted| (wanted.id.clone(), options(wanted, &locks, &audit, store)));
-    let named = config.doorbells.iter().flat_map(|wanted| [&wanted.unlock, &wanted.garage]).flatten();
-    let wishes = Wishes { options: options.collect(), locks: named.cloned().collect() };
+    let mechanisms = config.doorbells.iter().flat_map(mechanisms);
+    let named: BTreeSet<DeviceId> = mechanisms.filter_map(|mechanism| mechanism.device().cloned()).collect();
+    let wishes = Wishes { options: options.collect(), locks: named };
     Accounts::start(vendor::all(config, store), wishes, doorbells.clone(), locks, stop)
 }
 
 fn options(wanted: &DoorbellOverride, locks: &Registry, audit: &Arc<Audit>, store: &Store) -> doorbell::Options {
-    let door = |kind, lock: &DeviceId| {
-        let (doorbell, secret) = (wanted.id.clone(), wanted.unlock_secret.clone());
-        let settings = door::Settings { doorbell, kind, lock: lock.clone(), secret };
+    let door = |mechanism: Mechanism| {
+        let (kind, doorbell, secret) = (mechanism.kind(), wanted.id.clone(), wanted.unlock_secret.clone());
+        let settings = door::Settings { doorbell, mechanism, secret };
         (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
     };
-    let lock = wanted.unlock.as_ref().map(|lock| door(DoorKind::Lock, lock));
-    let garage = wanted.garage.as_ref().map(|garage| door(DoorKind::Garage, garage));
-    let doors = lock.into_iter().chain(garage).collect();
+    let doors = mechanisms(wanted).map(door).collect();
     let mut options = doorbell::Options { name: wanted.name.clone(), doors, ..Default::default() };
     if let Some(seconds) = wanted.talk_limit_s {
         options.talk_limit = Duration::from_secs(seconds);
     }
     options
+}
+
+/// What works the doors that the owner has enabled.
+fn mechanisms(wanted: &DoorbellOverride) -> impl Iterator<Item = Mechanism> + use<> {
+    let unlock = wanted.unlock.clone().map(|unlock| match unlock {
+        Unlock::Lock(lock) => Mechanism::Lock(lock),
+        Unlock::Own(entity) => Mechanism::Opener(entity),
+    });
+    unlock.into_iter().chain(wanted.garage.clone().map(Mechanism::Garage))
 }
 
 /// Says which entries of `doorbells` speak of nothing, once all accounts have listed what there is.
@@ -359,7 +367,7 @@ pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result
 /// A device on one line, with what stands in its way on the next.
 fn line(found: &Found) -> String {
     let Found { info, role, address, transport, obstacle } = found;
-    let mut can: Vec<&str> = info.capabilities.iter().map(|capability| capability.word()).collect();
+    let mut can: Vec<&str> = info.capabilities.iter().map(|capability| word(*role, *capability)).collect();
     match role {
         Role::Lock => can.push("lock"),
         Role::Garage => can.push("garage door"),
@@ -379,6 +387,14 @@ fn line(found: &Found) -> String {
         line.push_str(&format!("\n    {obstacle}"));
     }
     line
+}
+
+/// What a doorbell can do about a door it does by itself: other locks are devices of their own.
+fn word(role: Role, capability: Capability) -> &'static str {
+    match (role, capability) {
+        (Role::Doorbell | Role::Camera, Capability::Unlock) => "opener (`unlock: self`)",
+        (_, capability) => capability.word(),
+    }
 }
 
 /// `doorstep forget`: clears what was retained at the broker, then what was stored.

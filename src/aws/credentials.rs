@@ -1,10 +1,10 @@
 //! How to come by keys, and how to keep them fresh (kvs reference §8).
 //!
 //! Keys of the configuration and of the environment are good until their owner says otherwise. Those of AWS IoT's
-//! credentials provider and of a role are good for an hour or so: they are renewed five minutes before they expire, by
-//! one call for all who ask. While that fails, the old ones are used for as long as they are good.
+//! credentials provider and of a role are good for an hour or so, and [`kept`] renews them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod kept;
+
 use std::time::{Duration, SystemTime};
 
 use url::Url;
@@ -12,13 +12,12 @@ use url::Url;
 use super::call::{Call, Caller};
 use super::error::{self, Action, AwsError, Refusal};
 use super::sts::{self, Assumed};
-use crate::clock::{self, Instant};
 use crate::config::{AwsKeys, KvsLogin};
 use crate::net::http::{Answer, Client, Method, Request};
-use crate::net::supervise::{Backoff, jitter};
 use crate::net::tls::{Authority, Identity, Trust};
 use crate::proto::kvs::sigv4::Keys;
 use crate::secret::{Password, Token};
+use kept::{Given, Kept};
 
 /// What requests are signed with.
 #[derive(Debug, Clone)]
@@ -64,16 +63,14 @@ pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Resul
 pub(super) struct Login {
     source: Source,
     role: Option<RoleToAssume>,
-    held: Mutex<Option<Held>>,
-    /// Locked by whoever renews; the others wait for the outcome, unless what is held is still good.
-    renewal: tokio::sync::Mutex<Renewal>,
+    kept: Kept,
 }
 
 enum Source {
     Fixed(Credentials),
     /// AWS IoT's credentials provider, to which `http` shows the certificate.
     Provider {
-        http: Box<Client>,
+        http: Client,
         url: Url,
         thing: String,
     },
@@ -82,36 +79,6 @@ enum Source {
 pub(super) struct RoleToAssume {
     pub(super) arn: String,
     pub(super) sts: Url,
-}
-
-struct Held {
-    credentials: Credentials,
-    since: Instant,
-    /// When to renew them, and when they are good no longer. `None`: never.
-    term: Option<Term>,
-    /// AWS does not take them.
-    refused: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Term {
-    due: Instant,
-    end: Instant,
-}
-
-/// How renewing goes.
-#[derive(Default)]
-struct Renewal {
-    /// Why the last one failed, and when to try again.
-    failed: Option<(AwsError, Instant)>,
-    backoff: Backoff,
-}
-
-/// Fresh from AWS.
-struct Given {
-    credentials: Credentials,
-    /// `None`: for good.
-    life: Option<Duration>,
 }
 
 impl Login {
@@ -128,69 +95,24 @@ impl Login {
             KvsLogin::Certificate { endpoint, role_alias, thing, identity } => {
                 let identity = Identity::load(&identity.certificate, &identity.private_key)?;
                 let trust = Trust { authority: authority.cloned(), identity: Some(identity) };
-                let (http, url) = (Box::new(Client::with(&trust)), provider_url(endpoint, role_alias));
+                let (http, url) = (Client::with(&trust), provider_url(endpoint, role_alias));
                 Source::Provider { http, url, thing: thing.clone() }
             }
         };
-        Ok(Self { source, role, held: Mutex::default(), renewal: tokio::sync::Mutex::default() })
+        Ok(Self { source, role, kept: Kept::default() })
     }
 
     /// Credentials that are good, renewed if need be.
     ///
     /// # Errors
-    /// [`AwsError`], when there are none and AWS gives none. After a failure AWS is left alone for a while, in which
-    /// the same error is told again.
+    /// [`AwsError`], when there are none and AWS gives none.
     pub(super) async fn credentials(&self, caller: &Caller) -> Result<Credentials, AwsError> {
-        if let Some(fresh) = self.held(Held::is_fresh) {
-            return Ok(fresh);
-        }
-        let mut renewal = match (self.renewal.try_lock(), self.held(Held::is_good)) {
-            (Ok(renewal), _) => renewal,
-            (Err(_), Some(good)) => return Ok(good),
-            (Err(_), None) => self.renewal.lock().await,
-        };
-        // Whoever was before us may have renewed them, or have failed to.
-        if let Some(fresh) = self.held(Held::is_fresh) {
-            return Ok(fresh);
-        }
-        let error = match renewal.failed.clone().filter(|(_, again)| clock::now() < *again) {
-            Some((error, _)) => error,
-            None => match self.renew(caller).await {
-                Ok(given) => return Ok(self.hold(&mut renewal, given)),
-                Err(error) => renewal.fail(error),
-            },
-        };
-        self.held(Held::is_good).ok_or(error)
+        self.kept.get(async || self.renew(caller).await).await
     }
 
     /// AWS does not take `credentials`. Whether others can be had.
     pub(super) fn refused(&self, credentials: &Credentials) -> bool {
-        let mut held = self.lock();
-        let same = |held: &&mut Held| held.credentials.access_key_id == credentials.access_key_id;
-        match held.as_mut().filter(same) {
-            Some(held) if held.term.is_some() => {
-                held.refused = true;
-                !held.is_fresh()
-            }
-            _ => false,
-        }
-    }
-
-    fn hold(&self, renewal: &mut Renewal, given: Given) -> Credentials {
-        *renewal = Renewal::default();
-        let now = clock::now();
-        let term = given.life.map(|life| Term { due: now + fresh_for(life), end: now + life });
-        let credentials = given.credentials.clone();
-        *self.lock() = Some(Held { credentials: given.credentials, since: now, term, refused: false });
-        credentials
-    }
-
-    fn held(&self, fits: impl Fn(&Held) -> bool) -> Option<Credentials> {
-        self.lock().as_ref().filter(|held| fits(held)).map(|held| held.credentials.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.refused(credentials)
     }
 
     async fn renew(&self, caller: &Caller) -> Result<Given, AwsError> {
@@ -202,31 +124,6 @@ impl Login {
             Some(role) => assume(caller, role, &own.credentials).await,
             None => Ok(own),
         }
-    }
-}
-
-impl Held {
-    /// Ones that were refused are used for so long yet: AWS may need some seconds to know new ones.
-    const TRIED_FOR: Duration = Duration::from_secs(30);
-
-    fn is_fresh(&self) -> bool {
-        let is_due = self.term.is_some_and(|term| clock::now() >= term.due);
-        !is_due && !(self.refused && clock::now() >= self.since + Self::TRIED_FOR)
-    }
-
-    fn is_good(&self) -> bool {
-        !self.refused && self.term.is_none_or(|term| clock::now() < term.end)
-    }
-}
-
-impl Renewal {
-    fn fail(&mut self, error: AwsError) -> AwsError {
-        let wait = match &error {
-            AwsError::Throttled { wait: Some(wait), .. } => *wait,
-            _ => self.backoff.next(Duration::ZERO, jitter()),
-        };
-        self.failed = Some((error.clone(), clock::now() + wait));
-        error
     }
 }
 
@@ -255,8 +152,8 @@ async fn ask_provider(caller: &Caller, http: &Client, url: &Url, thing: &str) ->
     else {
         return Err(AwsError::unreadable(ACTION, "it holds no temporary keys"));
     };
-    let expiration = text("expiration").unwrap_or_default();
-    Ok(Given { credentials: temporary(id, secret, token), life: Some(life(expiration, &answer, caller)) })
+    let life = life(text("expiration").unwrap_or_default(), now_of(&answer, caller));
+    Ok(Given { credentials: temporary(id, secret, token), life: Some(life) })
 }
 
 async fn assume(caller: &Caller, role: &RoleToAssume, own: &Credentials) -> Result<Given, AwsError> {
@@ -273,7 +170,7 @@ async fn assume(caller: &Caller, role: &RoleToAssume, own: &Credentials) -> Resu
     let assumed = Assumed::read(answer.body());
     let assumed = assumed.ok_or_else(|| AwsError::unreadable(ACTION, "it holds no temporary keys"))?;
     let credentials = temporary(assumed.access_key_id, assumed.secret_access_key, assumed.session_token);
-    Ok(Given { credentials, life: Some(life(assumed.expiration, &answer, caller)) })
+    Ok(Given { credentials, life: Some(life(assumed.expiration, now_of(&answer, caller))) })
 }
 
 fn temporary(access_key_id: &str, secret_access_key: &str, session_token: &str) -> Credentials {
@@ -284,9 +181,14 @@ fn temporary(access_key_id: &str, secret_access_key: &str, session_token: &str) 
     }
 }
 
-/// How long keys are good that expire at `expiration`, by the clock of whoever gave them. Whatever is said: not so
-/// short that every call renews them, nor longer than a role ever lasts.
-fn life(expiration: &str, answer: &Answer, caller: &Caller) -> Duration {
+/// The time of whoever has answered.
+fn now_of(answer: &Answer, caller: &Caller) -> SystemTime {
+    answer.date().unwrap_or_else(|| caller.now())
+}
+
+/// How long keys are good that expire at `expiration`. Whatever is said: not so short that every call renews them, nor
+/// longer than a role ever lasts.
+fn life(expiration: &str, now: SystemTime) -> Duration {
     const USUAL: Duration = Duration::from_secs(15 * 60);
     const SHORTEST: Duration = Duration::from_secs(60);
     const LONGEST: Duration = Duration::from_secs(12 * 3_600);
@@ -294,12 +196,54 @@ fn life(expiration: &str, answer: &Answer, caller: &Caller) -> Duration {
         tracing::warn!("AWS does not say until when its temporary keys are good");
         return USUAL;
     };
-    let now: SystemTime = answer.date().unwrap_or_else(|| caller.now());
     end.duration_since(now).unwrap_or_default().clamp(SHORTEST, LONGEST)
 }
 
-/// How long they need no renewal.
-fn fresh_for(life: Duration) -> Duration {
-    const MARGIN: Duration = Duration::from_secs(5 * 60);
-    life.saturating_sub(MARGIN).max(life / 2)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_that_makes_no_sense_is_survived() {
+        let now = humantime::parse_rfc3339("2025-01-01T00:00:00Z").unwrap();
+        for (expiration, life_s) in [
+            ("2025-01-01T01:00:00Z", 3_600),
+            ("2025-01-01T00:30:00.123Z", 1_800),
+            ("2025-01-01T00:00:01Z", 60),
+            ("2020-01-01T00:00:00Z", 60),
+            ("1970-01-01T00:00:00Z", 60),
+            ("9999-12-31T23:59:59Z", 12 * 3_600),
+            ("", 900),
+            ("soon", 900),
+            ("2025-13-41T99:00:00Z", 900),
+            ("1735693200", 900),
+        ] {
+            assert_eq!(life(expiration, now).as_secs(), life_s, "{expiration}");
+        }
+    }
+
+    #[test]
+    fn the_environment_is_a_login_when_it_holds_both_halves_of_a_key() {
+        let environment = |set: &'static [(&str, &str)]| {
+            of_environment(move |name| {
+                set.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let all = &[("AWS_ACCESS_KEY_ID", "AKID"), ("AWS_SECRET_ACCESS_KEY", "secret\n"), ("AWS_SESSION_TOKEN", "t")];
+        let read = environment(all).unwrap();
+        assert_eq!(read.keys().secret_access_key, "secret");
+        assert_eq!(read.keys().session_token, Some("t"));
+        assert!(environment(&all[..2]).unwrap().session_token.is_none());
+        assert_eq!(environment(&all[..1]).unwrap_err(), AwsError::NoLogin("AWS_SECRET_ACCESS_KEY"));
+        let empty = environment(&[("AWS_ACCESS_KEY_ID", " "), ("AWS_SECRET_ACCESS_KEY", "secret")]);
+        assert_eq!(empty.unwrap_err(), AwsError::NoLogin("AWS_ACCESS_KEY_ID"));
+    }
+
+    #[test]
+    fn a_role_alias_stays_one_piece_of_the_path() {
+        let url = |endpoint: &str, alias| provider_url(&endpoint.parse().unwrap(), alias).to_string();
+        let host = "https://id.credentials.iot.us-east-1.amazonaws.com";
+        assert_eq!(url(host, "door-bell"), format!("{host}/role-aliases/door-bell/credentials"));
+        assert_eq!(url("http://127.0.0.1:9/at/", "a=b"), "http://127.0.0.1:9/at/role-aliases/a=b/credentials");
+    }
 }

@@ -41,7 +41,9 @@ impl fmt::Display for Action {
 /// of its answers no more is shown than the name of the error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AwsError {
-    #[error("{0}. Correct the path or the text under `kvs` in the configuration and restart Doorstep.")]
+    #[error(
+        "A certificate or a key cannot be used: {0}. Correct it under `kvs` in the configuration and restart Doorstep."
+    )]
     Pem(PemError),
     #[error(
         "There is no way to log in to AWS: `kvs` in the configuration names neither keys nor a credentials provider, \
@@ -253,15 +255,15 @@ fn denied(action: Action) -> String {
 fn refused(action: Action, kind: &str) -> String {
     let what_to_do = match kind {
         "ExpiredToken" | "ExpiredTokenException" => {
-            "The session token has expired. Keys that do not expire, or a certificate with a `role_alias`, are \
-             renewed by Doorstep itself; write one of them"
+            "The session token has expired. Write keys that do not expire, or a certificate and a `role_alias`, whose \
+             keys are renewed by themselves, under `kvs` in the configuration"
         }
-        _ => "Copy `access_key_id`, `secret_access_key` and `session_token`, if there is one, anew",
+        _ => {
+            "Copy `access_key_id`, `secret_access_key` and, if there is one, `session_token` anew into `kvs` in the \
+             configuration, or into the environment"
+        }
     };
-    format!(
-        "AWS refuses the login at `{action}` ({kind}). {what_to_do} under `kvs` in the configuration and restart \
-         Doorstep."
-    )
+    format!("AWS refuses the login at `{action}` ({kind}). {what_to_do}, and restart Doorstep.")
 }
 
 fn unreachable(error: &HttpError) -> String {

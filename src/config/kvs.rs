@@ -204,10 +204,10 @@ fn read_login(account: &mut Section<'_>, identity: Option<&KvsIdentity>, thing: 
     }
     let endpoint = account.required("credentials_endpoint", &values::AWS_HOST);
     let role_alias = account.required("role_alias", &values::AWS_NAME);
-    for key in ["certificate", "private_key", "thing"] {
-        if !account.has(key) {
-            account.report_value(key, "missing; the credentials provider asks for it");
-        }
+    let has_identity = account.has("certificate") || account.has("private_key");
+    let missing = [("certificate", has_identity), ("thing", account.has("thing"))];
+    for (key, _) in missing.into_iter().filter(|(_, there)| !there) {
+        account.report_value(key, "missing; the credentials provider asks for it");
     }
     let (identity, thing) = (identity?.clone(), thing?.to_owned());
     Some(KvsLogin::Certificate { endpoint: endpoint?, role_alias: role_alias?, thing, identity })

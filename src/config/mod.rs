@@ -23,7 +23,7 @@ use section::Section;
 pub use vivint::{Vivint, VivintEndpoints};
 pub use wyze::{Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
 
-use crate::model::DeviceId;
+use crate::model::{DeviceId, OpenerEntity};
 use crate::secret::{Password, Token};
 
 #[derive(Debug, Clone, Default)]
@@ -112,12 +112,21 @@ pub struct DoorbellOverride {
     pub ring_topic: Option<String>,
     /// The one payload on `ring_topic` that counts; without it every payload does.
     pub ring_payload: Option<String>,
-    /// The lock of the door beside it, which may then be worked. Without it no unlock exists anywhere.
-    pub unlock: Option<DeviceId>,
+    /// What opens the door beside it, which may then be worked. Without it no unlock exists anywhere.
+    pub unlock: Option<Unlock>,
     /// The garage door beside it, which may then be worked. Without it no garage door is, by anybody.
     pub garage: Option<DeviceId>,
     /// Signs commands to both over MQTT.
     pub unlock_secret: Option<Password>,
+}
+
+/// What opens the door beside a doorbell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlock {
+    /// The lock of this id.
+    Lock(DeviceId),
+    /// An opener in the doorbell itself (`self`).
+    Own(OpenerEntity),
 }
 
 /// The way to a camera.
@@ -259,11 +268,7 @@ fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str
     if id.as_ref().is_some_and(|id| !named.ids.insert(id.clone())) {
         doorbell.report_value("id", "an entry before this one has the same; expected each doorbell once");
     }
-    let unlock = doorbell.optional("unlock", &values::LOCK_ID);
-    if unlock.as_ref().is_some_and(|lock| !named.doors.insert(lock.clone())) {
-        // The one door's limits and secret would not hold for the other.
-        doorbell.report_value("unlock", "an entry before this one opens the same lock; expected each lock once");
-    }
+    let unlock = read_unlock(doorbell, id.as_ref(), named);
     let garage = doorbell.optional("garage", &values::GARAGE_ID);
     if garage.as_ref().is_some_and(|garage| !named.doors.insert(garage.clone())) {
         doorbell
@@ -289,6 +294,35 @@ fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str
         unlock_secret,
         // Last, so that the mistakes of an entry without an id are found as well.
         id: id?,
+    })
+}
+
+fn read_unlock(doorbell: &mut Section<'_>, id: Option<&DeviceId>, named: &mut Named) -> Option<Unlock> {
+    let entity = doorbell.optional("opener", &values::OPENER);
+    let unlock = doorbell.optional("unlock", &values::UNLOCK);
+    let lock = unlock.as_ref().map(|unlock| match unlock {
+        Unlock::Lock(lock) => Some(lock),
+        Unlock::Own(_) => id,
+    });
+    if lock.flatten().is_some_and(|lock| !named.doors.insert(lock.clone())) {
+        // The one door's limits and secret would not hold for the other.
+        doorbell.report_value("unlock", "an entry before this one opens the same lock; expected each lock once");
+    }
+    let own = matches!(unlock, Some(Unlock::Own(_)));
+    if own && id.is_some_and(|id| !id.as_str().starts_with("kvs_")) {
+        doorbell.report_value(
+            "unlock",
+            "only a doorbell on AWS KVS (`kvs_…`) opens a door by itself; expected the id of a lock, as `doorstep \
+             devices` shows it",
+        );
+    }
+    // One that cannot be read has been reported and might have been `self`.
+    if doorbell.has("opener") && !own && (unlock.is_some() || !doorbell.has("unlock")) {
+        doorbell.report_value("opener", "there is no `unlock: self` beside it; expected the opener that it shows");
+    }
+    Some(match unlock? {
+        Unlock::Own(usual) => Unlock::Own(entity.unwrap_or(usual)),
+        lock @ Unlock::Lock(_) => lock,
     })
 }
 

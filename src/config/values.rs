@@ -8,8 +8,8 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
-use super::{DoorCommand, IotEndpoint, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid};
-use crate::model::DeviceId;
+use super::{DoorCommand, IotEndpoint, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock};
+use crate::model::{DeviceId, OpenerEntity};
 use crate::proto::totp::totp;
 use crate::secret::{Email, Enr, Password, Pem, Token};
 
@@ -55,11 +55,15 @@ pub(super) const CAMERA_ADDRESS: Kind<SocketAddr> =
 pub(super) const DEVICE_ID: Kind<DeviceId> =
     Kind { expected: "1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it", parse: device_id };
 
-pub(super) const LOCK_ID: Kind<DeviceId> =
-    Kind { expected: "the id of a lock, as `doorstep devices` shows it", parse: lock_id };
+pub(super) const UNLOCK: Kind<Unlock> = Kind {
+    expected: "the id of a lock, as `doorstep devices` shows it, or `self` for an opener in the doorbell",
+    parse: unlock,
+};
+
+pub(super) const OPENER: Kind<OpenerEntity> = Kind { expected: "`button` or `lock`", parse: opener };
 
 pub(super) const GARAGE_ID: Kind<DeviceId> =
-    Kind { expected: "the id of a garage door, as `doorstep devices` shows it", parse: lock_id };
+    Kind { expected: "the id of a garage door, as `doorstep devices` shows it", parse: garage_id };
 
 pub(super) const TRANSPORT: Kind<Transport> =
     Kind { expected: "`auto`, `tutk`, `old`, `new` or `webrtc`", parse: transport };
@@ -341,9 +345,24 @@ fn device_id(text: &str) -> Result<DeviceId, Reason> {
     DeviceId::parse(text).map_err(|_| "not an id")
 }
 
-fn lock_id(text: &str) -> Result<DeviceId, Reason> {
+fn unlock(text: &str) -> Result<Unlock, Reason> {
     match text {
-        "self" => Err("no doorbell of this version opens a door by itself"),
+        "self" => Ok(Unlock::Own(OpenerEntity::default())),
+        id => device_id(id).map(Unlock::Lock),
+    }
+}
+
+fn opener(text: &str) -> Result<OpenerEntity, Reason> {
+    match text {
+        "button" => Ok(OpenerEntity::Button),
+        "lock" => Ok(OpenerEntity::Lock),
+        _ => Err("not what an opener can be shown as"),
+    }
+}
+
+fn garage_id(text: &str) -> Result<DeviceId, Reason> {
+    match text {
+        "self" => Err("no doorbell is a garage door"),
         id => device_id(id),
     }
 }

@@ -1,5 +1,6 @@
-//! One door: the guard, the audit log and the lock behind them, in this order and no other.
+//! One door: the guard, the audit log and the lock or opener behind them, in this order and no other.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use tracing::Instrument;
 
 use super::audit::{Audit, Entry, NotWritten, Outcome, Ration, Synced};
 use super::guard::{Admission, Attempt, Guard, Permit, Refusal, Via, Wish};
-use super::{ActionError, Doorbell, Registry, lock};
+use super::{ActionError, Doorbell, Registry, WeakDoorbell, lock};
 use crate::clock::{self, Instant};
-use crate::model::{self, DeviceId, DoorKind, LockAction, LockState, State};
+use crate::model::{self, DeviceId, DoorKind, LockAction, LockState, Mechanism, OpenerEntity, State};
 use crate::secret::Password;
 use crate::store::Store;
 
@@ -22,10 +23,8 @@ use crate::store::Store;
 pub struct Settings {
     /// The doorbell that the door belongs to.
     pub doorbell: DeviceId,
-    /// Which of its doors this is.
-    pub kind: DoorKind,
-    /// The lock, or garage door, that is worked.
-    pub lock: DeviceId,
+    /// What is worked.
+    pub mechanism: Mechanism,
     /// Shared with whoever may open: commands over MQTT must then carry a `mac` made with it.
     pub secret: Option<Password>,
 }
@@ -54,11 +53,16 @@ impl Door {
     /// `locks` holds every lock that some door names. What must outlast a restart is kept in `store`.
     pub fn new(settings: Settings, locks: Registry, audit: Arc<Audit>, store: Store) -> Arc<Self> {
         let memory = store.get(&store_key(&settings)).unwrap_or_default();
-        let guard = Guard::new(settings.doorbell.clone(), settings.kind, settings.secret.clone(), memory);
+        let Settings { doorbell, mechanism, secret } = settings.clone();
+        let source = match mechanism.device() {
+            Some(device) => Source::Among(locks, device.clone()),
+            None => Source::Own(Mutex::default()),
+        };
+        let guard = Guard::new(doorbell, mechanism, secret, memory);
         let desk = Desk { guard, ration: Ration::new(clock::now()), running: None };
         let inside = Arc::new(Inside {
             settings,
-            locks,
+            source,
             audit,
             store,
             desk: Mutex::new(desk),
@@ -78,17 +82,33 @@ impl Door {
     }
 
     pub fn kind(&self) -> DoorKind {
-        self.inside.settings.kind
+        self.inside.settings.mechanism.kind()
+    }
+
+    /// What Home Assistant shows it as, if it is opened by an opener in its doorbell.
+    pub fn opener(&self) -> Option<OpenerEntity> {
+        match self.inside.settings.mechanism {
+            Mechanism::Opener(entity) => Some(entity),
+            Mechanism::Lock(_) | Mechanism::Garage(_) => None,
+        }
+    }
+
+    /// Its doorbell is there, anew if it was gone. An opener is in that one and in no other.
+    pub(super) fn belongs_to(&self, doorbell: &Doorbell) {
+        if let Source::Own(own) = &self.inside.source {
+            *lock(own) = Some(doorbell.downgrade());
+            self.inside.news.notify_one();
+        }
     }
 
     /// An account has listed `device`, which is of this kind. Whether it may be connected to for all that this door
     /// knows: one that is named as a lock and is a garage door may not, or the other way round, and the door says so.
     pub(super) fn accepts(&self, device: &DeviceId, kind: DoorKind) -> bool {
         let Inside { settings, mistaken_for, news, .. } = &*self.inside;
-        if *device != settings.lock {
+        if Some(device) != settings.mechanism.device() {
             return true;
         }
-        let right = kind == settings.kind;
+        let right = kind == settings.mechanism.kind();
         *lock(mistaken_for) = (!right).then_some(kind);
         news.notify_one();
         right
@@ -107,7 +127,7 @@ impl Door {
     /// Guard, audit, lock. Takes at most 20 s. What has begun goes on although nobody waits for the answer.
     pub async fn work(&self, attempt: Attempt) -> Answer {
         let deadline = clock::now() + Self::WITHIN;
-        let wish = Wish::read(self.kind(), &attempt.via);
+        let wish = Wish::read(&self.inside.settings.mechanism, &attempt.via);
         let action = wish.as_ref().ok().map(Wish::action);
         let id = wish.as_ref().ok().and_then(Wish::id).map_or(Value::Null, Value::from);
         // A task of its own: whoever asked may hang up, and the lock's answer must still be written down.
@@ -130,16 +150,41 @@ impl Door {
 }
 
 /// Where the guard's memory is in the store.
-fn store_key(Settings { doorbell, kind, .. }: &Settings) -> String {
-    match kind {
+fn store_key(Settings { doorbell, mechanism, .. }: &Settings) -> String {
+    match mechanism.kind() {
         DoorKind::Lock => format!("door_{doorbell}"),
         DoorKind::Garage => format!("garage_{doorbell}"),
     }
 }
 
+/// Where the device is that works the door.
+enum Source {
+    /// One of the enabled locks and garage doors.
+    Among(Registry, DeviceId),
+    /// The doorbell itself, once it is there. Weak, since the doorbell holds the door.
+    Own(Mutex<Option<WeakDoorbell>>),
+}
+
+impl Source {
+    fn find(&self) -> Option<Doorbell> {
+        match self {
+            Self::Among(locks, id) => locks.get(id),
+            Self::Own(doorbell) => lock(doorbell).as_ref()?.upgrade(),
+        }
+    }
+
+    /// Changes when locks come and go. That a doorbell has come, its doors are told.
+    fn changes(&self) -> Option<watch::Receiver<BTreeMap<DeviceId, Doorbell>>> {
+        match self {
+            Self::Among(locks, _) => Some(locks.changes()),
+            Self::Own(_) => None,
+        }
+    }
+}
+
 struct Inside {
     settings: Settings,
-    locks: Registry,
+    source: Source,
     audit: Arc<Audit>,
     store: Store,
     desk: Mutex<Desk>,
@@ -183,7 +228,7 @@ impl Inside {
             Ok(admission) => self.carry_out(admission, record, deadline).await,
             Err(why) => {
                 if lock(&self.desk).ration.spend(clock::now()) {
-                    self.note(record, Outcome::Refused, why.to_string()).await;
+                    self.note(record, Outcome::Refused, self.said(&why)).await;
                 }
                 Err(why)
             }
@@ -263,73 +308,90 @@ impl Inside {
 
     fn entry(&self, Record { action, via }: Record, result: Outcome, reason: Option<String>) -> Entry {
         let suppressed = lock(&self.desk).ration.take_suppressed();
-        let Settings { doorbell, kind, .. } = &self.settings;
+        let Settings { doorbell, mechanism, .. } = &self.settings;
+        let kind = mechanism.kind();
         let action = action.map(|action| kind.command(action));
-        Entry { door: doorbell.clone(), kind: *kind, action, via, result, reason, suppressed }
+        Entry { door: doorbell.clone(), kind, action, via, result, reason, suppressed }
     }
 
     fn reason_of(&self, result: &Result<LockState, ActionError>) -> String {
-        let kind = self.settings.kind;
-        match result {
-            Ok(state) => format!("the {} is {}", kind.noun(), kind.state_word(*state)),
-            Err(why) => self.said(why),
+        let mechanism = &self.settings.mechanism;
+        match (mechanism, result) {
+            (_, Err(why)) => self.said(why),
+            (Mechanism::Opener(_), Ok(_)) => "the doorbell says that it has opened the door".to_owned(),
+            (_, Ok(state)) => format!("the {} is {}", mechanism.noun(), mechanism.kind().state_word(*state)),
         }
     }
 
     fn said(&self, why: &ActionError) -> String {
-        match why {
-            ActionError::Refused { why } => why.clone(),
-            ActionError::Timeout => {
-                let noun = self.settings.kind.noun();
-                format!("the {noun} did not answer in time; look at the door before you try again")
+        match (why, &self.settings.mechanism) {
+            (ActionError::Refused { why }, _) => why.clone(),
+            (ActionError::Timeout, Mechanism::Opener(_)) => {
+                "the doorbell did not say whether the door opened; look at the door before you try again".to_owned()
             }
-            other => other.to_string(),
+            (ActionError::Timeout, mechanism) => {
+                format!("the {} did not answer in time; look at the door before you try again", mechanism.noun())
+            }
+            (other, _) => other.to_string(),
         }
     }
 
     fn reachable_lock(&self) -> Result<Doorbell, ActionError> {
-        let found = self.locks.get(&self.settings.lock);
+        let found = self.source.find();
         let why = self.obstacle(found.as_ref());
         found.filter(|_| why.is_none()).ok_or_else(|| ActionError::Offline { why: why.unwrap_or_default() })
     }
 
     /// Why `found` cannot be worked.
     fn obstacle(&self, found: Option<&Doorbell>) -> Option<String> {
-        let Settings { kind, lock: id, .. } = &self.settings;
-        let (noun, key) = (kind.noun(), kind.key());
-        if let Some(other) = *lock(&self.mistaken_for) {
-            let (is, its_key) = (other.noun(), other.key());
-            return Some(format!(
-                "`{id}` is a {is}, and `{key}` of this doorbell takes a {noun}. Name it under `{its_key}`, then start \
-                 Doorstep again."
-            ));
+        let mechanism = &self.settings.mechanism;
+        let right = |_: &&Doorbell| lock(&self.mistaken_for).is_none();
+        let Some(found) = found.filter(right) else { return Some(self.missing()) };
+        let State { link, door, .. } = found.state().borrow().clone();
+        match (mechanism, door) {
+            _ if !link.is_available() => {
+                Some(format!("The {} cannot be reached: {}", mechanism.noun(), found.shared.why_offline()))
+            }
+            (Mechanism::Opener(_), None) => Some(
+                "This doorbell opens no door by itself. Take `unlock: self` away from it, then start Doorstep again."
+                    .to_owned(),
+            ),
+            (_, door) => door?.blocked,
         }
-        let Some(found) = found else {
-            return Some(format!(
+    }
+
+    /// Why there is no device that could work the door.
+    fn missing(&self) -> String {
+        let mechanism = &self.settings.mechanism;
+        let Some(id) = mechanism.device() else { return "The doorbell is not in its account any more.".to_owned() };
+        let (noun, key) = (mechanism.noun(), mechanism.kind().key());
+        match *lock(&self.mistaken_for) {
+            Some(other) => format!(
+                "`{id}` is a {}, and `{key}` of this doorbell takes a {noun}. Name it under `{}`, then start Doorstep \
+                 again.",
+                other.noun(),
+                other.key()
+            ),
+            None => format!(
                 "No account has listed the {noun} `{id}` yet. If that lasts, compare `{key}` of this doorbell with \
                  what `doorstep devices` lists."
-            ));
-        };
-        let State { link, door, .. } = found.state().borrow().clone();
-        if link.is_available() {
-            return door.and_then(|door| door.blocked);
+            ),
         }
-        Some(format!("The {noun} cannot be reached: {}", found.shared.why_offline()))
     }
 
     /// How the door stands, and until when it stays so by itself.
     fn look(&self, now: Instant) -> (model::Door, Option<Instant>) {
-        let found = self.locks.get(&self.settings.lock);
-        let told = found.as_ref().and_then(|lock| lock.state().borrow().door.as_ref()?.lock);
+        let found = self.source.find();
+        let told = found.as_ref().and_then(|device| device.state().borrow().door.as_ref()?.lock);
         let desk = lock(&self.desk);
         let running = desk.running.map(|action| match action {
             LockAction::Lock => LockState::Locking,
             LockAction::Unlock => LockState::Unlocking,
         });
         let limit = desk.guard.limit(now);
-        let opening = match self.settings.kind {
-            DoorKind::Lock => "Unlocking",
-            DoorKind::Garage => "Opening",
+        let opening = match self.settings.mechanism {
+            Mechanism::Lock(_) => "Unlocking",
+            Mechanism::Garage(_) | Mechanism::Opener(_) => "Opening",
         };
         let limited = || limit.map(|(refusal, _)| format!("{opening} is refused for now: {refusal}."));
         let door = model::Door { lock: running.or(told), blocked: self.obstacle(found.as_ref()).or_else(limited) };
@@ -357,25 +419,24 @@ impl Drop for Running<'_> {
 
 /// Keeps the shown state up to date with the lock, the attempts and the limits.
 async fn follow(inside: Arc<Inside>) {
-    let mut locks = inside.locks.changes();
+    let mut locks = inside.source.changes();
     loop {
-        let mut told = locks.borrow_and_update().get(&inside.settings.lock).map(Doorbell::state);
-        loop {
-            let (door, until) = inside.look(clock::now());
-            inside.state.send_if_modified(|shown| std::mem::replace(shown, door.clone()) != door);
-            tokio::select! {
-                Ok(()) = locks.changed() => break,
-                Ok(()) = changed(&mut told) => {}
-                () = inside.news.notified() => {}
-                () = sleep_until(until) => {}
-            }
+        // Listened to before it is looked at, so that nothing falls between.
+        let mut told = inside.source.find().map(|device| device.state());
+        let (door, until) = inside.look(clock::now());
+        inside.state.send_if_modified(|shown| std::mem::replace(shown, door.clone()) != door);
+        tokio::select! {
+            Ok(()) = changed(&mut locks) => {}
+            Ok(()) = changed(&mut told) => {}
+            () = inside.news.notified() => {}
+            () = sleep_until(until) => {}
         }
     }
 }
 
-async fn changed(told: &mut Option<watch::Receiver<State>>) -> Result<(), watch::error::RecvError> {
-    match told {
-        Some(told) => told.changed().await,
+async fn changed<T>(news: &mut Option<watch::Receiver<T>>) -> Result<(), watch::error::RecvError> {
+    match news {
+        Some(news) => news.changed().await,
         None => std::future::pending().await,
     }
 }
@@ -407,7 +468,8 @@ impl Door {
     /// For tests of what comes before it: its lock is on no account.
     pub(crate) fn pretended(folder: &std::path::Path) -> Arc<Self> {
         let id = |id| DeviceId::parse(id).unwrap();
-        let settings = Settings { doorbell: id("fake_1"), kind: DoorKind::Lock, lock: id("lock_1"), secret: None };
+        let mechanism = Mechanism::Lock(id("lock_1"));
+        let settings = Settings { doorbell: id("fake_1"), mechanism, secret: None };
         let (audit, store) = (Arc::new(Audit::open(folder)), Store::open(folder).unwrap());
         Self::new(settings, Registry::default(), audit, store)
     }

@@ -179,8 +179,11 @@ impl House {
     }
 
     fn door_of_kind(&self, kind: DoorKind, doorbell: &str, secret: Option<&str>, store: Store) -> Arc<Door> {
-        let secret = secret.map(Password::new);
-        let settings = Settings { doorbell: id(doorbell), kind, lock: id("fake_lock"), secret };
+        let mechanism = match kind {
+            DoorKind::Lock => Mechanism::Lock(id("fake_lock")),
+            DoorKind::Garage => Mechanism::Garage(id("fake_lock")),
+        };
+        let settings = Settings { doorbell: id(doorbell), mechanism, secret: secret.map(Password::new) };
         Door::new(settings, self.locks.clone(), Arc::new(Audit::open(self.folder.path())), store)
     }
 
@@ -519,7 +522,7 @@ async fn an_attempt_that_took_too_long_to_write_down_is_dropped() {
     for (takes, moved) in [(4_900, true), (5_100, false)] {
         let house = House::new();
         let audit = Arc::new(Audit::open(house.folder.path()));
-        let settings = Settings { doorbell: id("fake_1"), kind: DoorKind::Lock, lock: id("fake_lock"), secret: None };
+        let settings = Settings { doorbell: id("fake_1"), mechanism: Mechanism::Lock(id("fake_lock")), secret: None };
         let store = Store::open(house.folder.path()).unwrap();
         let door = Door::new(settings, house.locks.clone(), audit.clone(), store);
         house.list_lock();
@@ -555,7 +558,7 @@ async fn an_attempt_that_took_too_long_to_write_down_is_dropped() {
 async fn a_disk_that_hangs_on_the_last_line_does_not_hold_back_the_answer() {
     let house = House::new();
     let audit = Arc::new(Audit::open(house.folder.path()));
-    let settings = Settings { doorbell: id("fake_1"), kind: DoorKind::Lock, lock: id("fake_lock"), secret: None };
+    let settings = Settings { doorbell: id("fake_1"), mechanism: Mechanism::Lock(id("fake_lock")), secret: None };
     let door = Door::new(settings, house.locks.clone(), audit.clone(), Store::open(house.folder.path()).unwrap());
     house.list_lock();
     shows(&door, Some(Locked), None).await;

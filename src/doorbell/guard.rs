@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use super::ActionError;
 use super::audit::Synced;
 use crate::clock::Instant;
-use crate::model::{DeviceId, DoorKind, LockAction};
+use crate::model::{DeviceId, DoorKind, LockAction, Mechanism};
 use crate::proto::wire::hex;
 use crate::secret::Password;
 
@@ -74,8 +74,12 @@ pub(super) enum Refusal {
     TooOld,
     #[error("the payload must be {}", commands(*.0))]
     NotACommand(DoorKind),
+    #[error(r#"the payload must be OPEN, UNLOCK or {{"cmd":"unlock","id":"…","ts":…}}"#)]
+    NotAnOpening,
     #[error("OPEN is for latches, and this lock has none; send UNLOCK")]
     NoLatch,
+    #[error("the opener of this door can open it and cannot lock it; send OPEN or UNLOCK to open it")]
+    OnlyOpens,
     #[error("commands for this door must carry a `mac` made with its `unlock_secret`")]
     NotSigned,
     #[error("the `mac` is not the one that `unlock_secret` gives for this command at this door")]
@@ -100,6 +104,15 @@ fn commands(kind: DoorKind) -> String {
     let [close, open] = [LockAction::Lock, LockAction::Unlock].map(|action| kind.command(action));
     let (plain_close, plain_open) = (close.to_ascii_uppercase(), open.to_ascii_uppercase());
     format!(r#"{plain_close}, {plain_open} or {{"cmd":"{open}","id":"…","ts":…}}"#)
+}
+
+impl Refusal {
+    fn not_a_command(mechanism: &Mechanism) -> Self {
+        match mechanism {
+            Mechanism::Lock(_) | Mechanism::Garage(_) => Self::NotACommand(mechanism.kind()),
+            Mechanism::Opener(_) => Self::NotAnOpening,
+        }
+    }
 }
 
 impl From<Refusal> for ActionError {
@@ -130,23 +143,27 @@ impl Wish {
     const LONGEST: usize = 1_024;
     const LONGEST_ID: usize = 64;
 
-    /// What `via` asks of a door of this kind: `LOCK` or `UNLOCK` (`CLOSE` or `OPEN`), exactly so, or one JSON object
-    /// without a key that is not known.
-    pub(super) fn read(kind: DoorKind, via: &Via) -> Result<Self, Refusal> {
+    /// What `via` asks of a door with this mechanism: `LOCK` or `UNLOCK` (`CLOSE` or `OPEN`), exactly so, or one JSON
+    /// object without a key that is not known. To an opener, `OPEN` says the same as `UNLOCK`.
+    pub(super) fn read(mechanism: &Mechanism, via: &Via) -> Result<Self, Refusal> {
+        use Mechanism::{Garage, Lock, Opener};
         let plain = |action| Ok(Self { action, stamp: None, mac: None });
-        match via {
-            Via::Http { action, .. } => plain(*action),
-            Via::Mqtt { payload, .. } => match (kind, &payload[..]) {
-                (DoorKind::Lock, b"LOCK") | (DoorKind::Garage, b"CLOSE") => plain(LockAction::Lock),
-                (DoorKind::Lock, b"UNLOCK") | (DoorKind::Garage, b"OPEN") => plain(LockAction::Unlock),
-                (DoorKind::Lock, b"OPEN") => Err(Refusal::NoLatch),
-                (_, json) if json.starts_with(b"{") && json.len() <= Self::LONGEST => Self::read_json(kind, json),
-                _ => Err(Refusal::NotACommand(kind)),
-            },
+        let payload = match via {
+            Via::Http { action, .. } => return plain(*action),
+            Via::Mqtt { payload, .. } => &payload[..],
+        };
+        match (mechanism, payload) {
+            (Lock(_) | Opener(_), b"LOCK") | (Garage(_), b"CLOSE") => plain(LockAction::Lock),
+            (Lock(_) | Opener(_), b"UNLOCK") | (Garage(_) | Opener(_), b"OPEN") => plain(LockAction::Unlock),
+            (Lock(_), b"OPEN") => Err(Refusal::NoLatch),
+            (_, json) if json.starts_with(b"{") && json.len() <= Self::LONGEST => {
+                Self::read_json(mechanism.kind(), json).ok_or_else(|| Refusal::not_a_command(mechanism))
+            }
+            _ => Err(Refusal::not_a_command(mechanism)),
         }
     }
 
-    fn read_json(kind: DoorKind, json: &[u8]) -> Result<Self, Refusal> {
+    fn read_json(kind: DoorKind, json: &[u8]) -> Option<Self> {
         /// The same key twice is an error, too.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -156,13 +173,10 @@ impl Wish {
             ts: u64,
             mac: Option<String>,
         }
-        let Json { cmd, id, ts, mac } = serde_json::from_slice(json).map_err(|_| Refusal::NotACommand(kind))?;
+        let Json { cmd, id, ts, mac } = serde_json::from_slice(json).ok()?;
         let action = [LockAction::Lock, LockAction::Unlock].into_iter().find(|action| kind.command(*action) == cmd);
         let usable = (1..=Self::LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-        match action {
-            Some(action) if usable => Ok(Self { action, stamp: Some(Stamp { id, ts }), mac }),
-            _ => Err(Refusal::NotACommand(kind)),
-        }
+        action.filter(|_| usable).map(|action| Self { action, stamp: Some(Stamp { id, ts }), mac })
     }
 
     pub(super) fn action(&self) -> LockAction {
@@ -220,7 +234,7 @@ fn still_fresh(received: Instant, now: Instant) -> Result<(), Refusal> {
 pub(super) struct Guard {
     /// Whose door it is, and which of its doors: signatures are for this one alone.
     doorbell: DeviceId,
-    kind: DoorKind,
+    mechanism: Mechanism,
     secret: Option<Password>,
     /// When the command topic was last subscribed to.
     subscribed: Option<Instant>,
@@ -241,8 +255,8 @@ impl Guard {
         [(3, Duration::from_secs(60), Refusal::ThreeAMinute), (20, Duration::from_secs(3_600), Refusal::TwentyAnHour)];
 
     /// `memory` is what an earlier run has kept of this door.
-    pub(super) fn new(doorbell: DeviceId, kind: DoorKind, secret: Option<Password>, memory: Memory) -> Self {
-        Self { doorbell, kind, secret, subscribed: None, last: None, unlocks: Vec::new(), memory }
+    pub(super) fn new(doorbell: DeviceId, mechanism: Mechanism, secret: Option<Password>, memory: Memory) -> Self {
+        Self { doorbell, mechanism, secret, subscribed: None, last: None, unlocks: Vec::new(), memory }
     }
 
     pub(super) fn subscribed(&mut self, now: Instant) {
@@ -272,7 +286,10 @@ impl Guard {
             check_time(stamp.ts, wall)?;
         }
         still_fresh(received, now)?;
-        Ok(Order { action: wish.action, received, stamp: wish.stamp })
+        match (&self.mechanism, wish.action) {
+            (Mechanism::Opener(_), LockAction::Lock) => Err(Refusal::OnlyOpens),
+            (_, action) => Ok(Order { action, received, stamp: wish.stamp }),
+        }
     }
 
     /// `redelivered`: the broker sends it once more, and it says of itself neither which nor how old it is.
@@ -301,10 +318,10 @@ impl Guard {
 
     /// HMAC-SHA256 under `secret` as 64 lower-case hex digits, over five lines without one at the end:
     /// `doorstep lock 1`, the doorbell's id, `lock` or `unlock`, `id`, `ts`. At a garage door the first is
-    /// `doorstep garage 1` and the third `close` or `open`. No part can hold a line break, so that no two commands
-    /// have the same text.
+    /// `doorstep garage 1` and the third `close` or `open`; an opener's are a lock's. No part can hold a line break,
+    /// so that no two commands have the same text.
     fn mac_of(&self, secret: &Password, action: LockAction, Stamp { id, ts }: &Stamp) -> Option<String> {
-        let Self { doorbell, kind, .. } = self;
+        let (doorbell, kind) = (&self.doorbell, self.mechanism.kind());
         let text = format!("doorstep {} 1\n{doorbell}\n{}\n{id}\n{ts}", kind.word(), kind.command(action));
         // HMAC takes keys of any length, so there always is one.
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;

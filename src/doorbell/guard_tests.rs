@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::clock;
+use crate::model::OpenerEntity;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// A round wall clock.
@@ -26,11 +27,23 @@ fn door() -> DeviceId {
 }
 
 fn guard(secret: Option<&str>, start: Instant) -> Guard {
-    guard_of(DoorKind::Lock, secret, start)
+    guard_of(a_lock(), secret, start)
 }
 
-fn guard_of(kind: DoorKind, secret: Option<&str>, start: Instant) -> Guard {
-    let mut guard = Guard::new(door(), kind, secret.map(Password::new), Memory::default());
+fn a_lock() -> Mechanism {
+    Mechanism::Lock(DeviceId::parse("lock_1").unwrap())
+}
+
+fn a_garage() -> Mechanism {
+    Mechanism::Garage(DeviceId::parse("garage_1").unwrap())
+}
+
+fn an_opener() -> Mechanism {
+    Mechanism::Opener(OpenerEntity::Button)
+}
+
+fn guard_of(mechanism: Mechanism, secret: Option<&str>, start: Instant) -> Guard {
+    let mut guard = Guard::new(door(), mechanism, secret.map(Password::new), Memory::default());
     guard.subscribed(start);
     guard
 }
@@ -45,7 +58,7 @@ fn http(action: LockAction, received: Instant) -> Attempt {
 
 /// All stages at one instant.
 fn judge(guard: &mut Guard, attempt: &Attempt, now: Instant, wall: SystemTime) -> Result<LockAction, Refusal> {
-    let order = guard.check(Wish::read(guard.kind, &attempt.via)?, attempt, now, wall)?;
+    let order = guard.check(Wish::read(&guard.mechanism, &attempt.via)?, attempt, now, wall)?;
     let permit = guard.admit(order, now, wall)?.permit(Synced::pretended(), now)?;
     Ok(permit.action())
 }
@@ -55,15 +68,15 @@ fn json(cmd: &str, id: &str, ts: u64) -> String {
 }
 
 fn signed_for(door: &str, secret: &str, cmd: &str, id: &str, ts: u64) -> String {
-    let (kind, action) = match cmd {
-        "lock" => (DoorKind::Lock, LockAction::Lock),
-        "unlock" => (DoorKind::Lock, LockAction::Unlock),
-        "close" => (DoorKind::Garage, LockAction::Lock),
-        "open" => (DoorKind::Garage, LockAction::Unlock),
+    let (mechanism, action) = match cmd {
+        "lock" => (a_lock(), LockAction::Lock),
+        "unlock" => (a_lock(), LockAction::Unlock),
+        "close" => (a_garage(), LockAction::Lock),
+        "open" => (a_garage(), LockAction::Unlock),
         other => panic!("{other} is no command"),
     };
     let stamp = Stamp { id: id.to_owned(), ts };
-    let guard = Guard::new(DeviceId::parse(door).unwrap(), kind, None, Memory::default());
+    let guard = Guard::new(DeviceId::parse(door).unwrap(), mechanism, None, Memory::default());
     let mac = guard.mac_of(&Password::new(secret), action, &stamp).unwrap();
     format!(r#"{{"cmd":"{cmd}","id":"{id}","ts":{ts},"mac":"{mac}"}}"#)
 }
@@ -159,7 +172,7 @@ fn a_lock_has_no_latch_to_open() {
 fn a_garage_door_opens_and_closes_and_knows_no_word_of_a_lock() {
     let now = clock::now();
     let verdict = |payload: &str| {
-        let mut guard = guard_of(DoorKind::Garage, None, now);
+        let mut guard = guard_of(a_garage(), None, now);
         judge(&mut guard, &mqtt(payload, now + s(2)), now + s(2), wall(WALL))
     };
     assert_eq!(verdict("OPEN"), Ok(LockAction::Unlock));
@@ -174,8 +187,60 @@ fn a_garage_door_opens_and_closes_and_knows_no_word_of_a_lock() {
 }
 
 #[test]
+fn an_opener_is_told_to_open_by_either_word_and_by_no_other() {
+    let now = clock::now();
+    let verdict = |payload: &str| {
+        let mut guard = guard_of(an_opener(), None, now);
+        judge(&mut guard, &mqtt(payload, now + s(2)), now + s(2), wall(WALL))
+    };
+    for payload in ["OPEN", "UNLOCK", &json("unlock", "a", WALL)] {
+        assert_eq!(verdict(payload), Ok(LockAction::Unlock), "{payload}");
+    }
+    for payload in ["open", "OPEN ", "CLOSE", "PRESS", "ON", "{}", &json("open", "a", WALL), &json("close", "a", WALL)]
+    {
+        assert_eq!(verdict(payload), Err(Refusal::NotAnOpening), "{payload}");
+    }
+    let said = Refusal::NotAnOpening.to_string();
+    assert_eq!(said, r#"the payload must be OPEN, UNLOCK or {"cmd":"unlock","id":"…","ts":…}"#);
+}
+
+#[test]
+fn an_opener_locks_nothing_whoever_asks() {
+    let now = clock::now();
+    let (soon, signed) = (now + s(2), signed("lock", "a", WALL));
+    for (secret, attempt) in [
+        (None, mqtt("LOCK", soon)),
+        (None, mqtt(json("lock", "a", WALL), soon)),
+        (Some(SECRET), mqtt(signed, soon)),
+        (None, http(LockAction::Lock, soon)),
+    ] {
+        let mut guard = guard_of(an_opener(), secret, now);
+        assert_eq!(judge(&mut guard, &attempt, soon, wall(WALL)), Err(Refusal::OnlyOpens), "{attempt:?}");
+    }
+    // Whoever may not even ask is told that first.
+    let retained = Via::Mqtt { payload: "LOCK".into(), retained: true, dup: false };
+    let verdict =
+        judge(&mut guard_of(an_opener(), None, now), &Attempt { via: retained, received: soon }, soon, wall(WALL));
+    assert_eq!(verdict, Err(Refusal::Retained));
+    let unsigned = judge(&mut guard_of(an_opener(), Some(SECRET), now), &mqtt("LOCK", soon), soon, wall(WALL));
+    assert_eq!(unsigned, Err(Refusal::NotSigned));
+}
+
+#[test]
+fn either_word_to_an_opener_counts_as_the_same_command() {
+    let now = clock::now();
+    let mut guard = guard_of(an_opener(), None, now);
+    let mut open = |payload, at| judge(&mut guard, &mqtt(payload, at), at, wall(WALL));
+    assert_eq!(open("OPEN", now + s(2)), Ok(LockAction::Unlock));
+    assert_eq!(open("UNLOCK", now + s(4)), Err(Refusal::Repeated));
+    assert_eq!(open("UNLOCK", now + s(6)), Ok(LockAction::Unlock));
+    assert_eq!(open("OPEN", now + s(10)), Ok(LockAction::Unlock));
+    assert_eq!(open("OPEN", now + s(20)), Err(Refusal::ThreeAMinute));
+}
+
+#[test]
 fn the_senders_id_is_shown_to_it_again() {
-    let read = |payload: String| Wish::read(DoorKind::Lock, &mqtt(payload, clock::now()).via).unwrap();
+    let read = |payload: String| Wish::read(&a_lock(), &mqtt(payload, clock::now()).via).unwrap();
     assert_eq!(read(json("lock", "a1", WALL)).id(), Some("a1"));
     assert_eq!(read("LOCK".to_owned()).id(), None);
     assert_eq!(read("LOCK".to_owned()).action(), LockAction::Lock);
@@ -200,7 +265,7 @@ fn a_retained_command_is_refused_however_right_it_is() {
 fn nothing_is_taken_from_the_broker_before_two_seconds_of_quiet() {
     let now = clock::now();
     let unlock = |guard: &mut Guard, received| judge(guard, &mqtt("UNLOCK", received), received, wall(WALL));
-    let mut never = Guard::new(door(), DoorKind::Lock, None, Memory::default());
+    let mut never = Guard::new(door(), a_lock(), None, Memory::default());
     assert_eq!(unlock(&mut never, now), Err(Refusal::Startup), "before the first subscription");
     let mut guard = guard(None, now);
     assert_eq!(unlock(&mut guard, now), Err(Refusal::Startup));
@@ -238,7 +303,7 @@ fn a_wish_lasts_five_seconds_at_each_stage() {
     let now = start + s(100);
     for attempt in [mqtt("UNLOCK", now), mqtt("LOCK", now), http(LockAction::Unlock, now)] {
         let fresh = || guard(None, start);
-        let wish = || Wish::read(DoorKind::Lock, &attempt.via).unwrap();
+        let wish = || Wish::read(&a_lock(), &attempt.via).unwrap();
         assert!(fresh().check(wish(), &attempt, now + s(5), wall(WALL)).is_ok());
         let late = fresh().check(wish(), &attempt, now + ms(5_001), wall(WALL));
         assert_eq!(late.unwrap_err(), Refusal::TooOld);
@@ -296,12 +361,14 @@ fn a_wrong_wall_clock_on_either_side_lets_nothing_stamped_in() {
 fn the_signature_is_the_one_that_docs_unlock_md_tells_others_to_make() {
     // printf 'doorstep lock 1\nfake_1\nunlock\n7f3a\n1800000000' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
     let stamp = Stamp { id: "7f3a".to_owned(), ts: WALL };
-    let mac_at = |kind| guard_of(kind, None, clock::now()).mac_of(&Password::new(SECRET), LockAction::Unlock, &stamp);
-    let lock = mac_at(DoorKind::Lock);
+    let mac_at =
+        |mechanism| guard_of(mechanism, None, clock::now()).mac_of(&Password::new(SECRET), LockAction::Unlock, &stamp);
+    let lock = mac_at(a_lock());
     assert_eq!(lock.as_deref(), Some("ff2cee218672e662db9ba294894eea1fea06f440f7ee0be6594f31e7c4fda765"));
     // The same with `doorstep garage 1` and `open`.
-    let garage = mac_at(DoorKind::Garage);
+    let garage = mac_at(a_garage());
     assert_eq!(garage.as_deref(), Some("c2bc0e1392aa5c1aca32bb487fe2b02a75bc1e99d7d27c382256de56225af709"));
+    assert_eq!(mac_at(an_opener()), lock, "an opener is signed for as a lock is");
 }
 
 #[test]
@@ -348,15 +415,15 @@ fn with_a_secret_nothing_but_the_right_signature_works_the_door() {
 #[test]
 fn a_signature_for_the_lock_is_worth_nothing_at_the_garage_door_of_the_same_doorbell_nor_the_other_way_round() {
     let now = clock::now();
-    let verdict = |kind, payload: &str| {
-        judge(&mut guard_of(kind, Some(SECRET), now), &mqtt(payload, now + s(2)), now + s(2), wall(WALL))
+    let verdict = |mechanism, payload: &str| {
+        judge(&mut guard_of(mechanism, Some(SECRET), now), &mqtt(payload, now + s(2)), now + s(2), wall(WALL))
     };
     let (unlock, open) = (signed("unlock", "a", WALL), signed("open", "a", WALL));
-    assert_eq!(verdict(DoorKind::Lock, &unlock), Ok(LockAction::Unlock));
-    assert_eq!(verdict(DoorKind::Garage, &open), Ok(LockAction::Unlock));
-    assert_eq!(verdict(DoorKind::Garage, &unlock.replace("unlock", "open")), Err(Refusal::WrongMac));
-    assert_eq!(verdict(DoorKind::Lock, &open.replace("open", "unlock")), Err(Refusal::WrongMac));
-    assert_eq!(verdict(DoorKind::Garage, &unlock), Err(Refusal::NotACommand(DoorKind::Garage)));
+    assert_eq!(verdict(a_lock(), &unlock), Ok(LockAction::Unlock));
+    assert_eq!(verdict(a_garage(), &open), Ok(LockAction::Unlock));
+    assert_eq!(verdict(a_garage(), &unlock.replace("unlock", "open")), Err(Refusal::WrongMac));
+    assert_eq!(verdict(a_lock(), &open.replace("open", "unlock")), Err(Refusal::WrongMac));
+    assert_eq!(verdict(a_garage(), &unlock), Err(Refusal::NotACommand(DoorKind::Garage)));
 }
 
 #[test]
@@ -435,7 +502,7 @@ fn an_id_works_once_and_not_again_after_a_restart() {
             let verdict = judge(&mut guard, &mqtt(command("a", time), now), now, wall(time));
             assert_eq!(verdict, Err(Refusal::UsedId), "{elapsed} s later");
             let kept: Memory = serde_json::from_str(&serde_json::to_string(guard.memory()).unwrap()).unwrap();
-            let mut restarted = Guard::new(door(), DoorKind::Lock, secret.map(Password::new), kept);
+            let mut restarted = Guard::new(door(), a_lock(), secret.map(Password::new), kept);
             restarted.subscribed(now - s(2));
             let verdict = judge(&mut restarted, &mqtt(command("a", time), now), now, wall(time));
             assert_eq!(verdict, Err(Refusal::UsedId), "{elapsed} s later, after a restart");
@@ -549,7 +616,7 @@ fn an_admission_says_whether_there_is_something_to_remember() {
     for (payload, remembered) in [("LOCK".to_owned(), false), (json("lock", "a", WALL), true)] {
         let mut guard = guard(None, start);
         let attempt = mqtt(payload, now);
-        let order = guard.check(Wish::read(DoorKind::Lock, &attempt.via).unwrap(), &attempt, now, wall(WALL)).unwrap();
+        let order = guard.check(Wish::read(&a_lock(), &attempt.via).unwrap(), &attempt, now, wall(WALL)).unwrap();
         assert_eq!(guard.admit(order, now, wall(WALL)).unwrap().is_remembered(), remembered);
     }
 }
@@ -573,6 +640,7 @@ fn a_permit_is_one_of_a_kind() {
 #[derive(Default)]
 struct Model {
     secret: bool,
+    opener: bool,
     subscribed: Option<Instant>,
     /// Since the last restart: action, when.
     accepted: Vec<(LockAction, Instant)>,
@@ -628,6 +696,7 @@ impl Model {
             () if !authentic => Some("not authentic"),
             () if sent.stamp.as_ref().is_some_and(|(_, ts)| !near(*ts)) => Some("another time"),
             () if now - sent.received > s(5) => Some("old"),
+            () if self.opener && !unlock => Some("nothing that an opener can do"),
             () if repeated => Some("repeated"),
             () if unlock && (unlocks_since(s(60)) >= 3 || unlocks_since(s(3_600)) >= 20) => Some("limits"),
             () if sent.stamp.as_ref().is_some_and(used) => Some("used"),
@@ -681,8 +750,10 @@ fn whatever_is_sent_nothing_passes_that_the_model_forbids() {
         // In every other run the clock goes as clocks do: then all that the model allows must pass as well.
         let honest_clock = seed % 2 == 0;
         let secret = seed % 3 != 0;
-        let mut model = Model { secret, ..Model::default() };
-        let mut guard = Guard::new(door(), DoorKind::Lock, secret.then(|| Password::new(SECRET)), Memory::default());
+        let opener = seed % 5 == 0;
+        let mechanism = if opener { an_opener() } else { a_lock() };
+        let mut model = Model { secret, opener, ..Model::default() };
+        let mut guard = Guard::new(door(), mechanism.clone(), secret.then(|| Password::new(SECRET)), Memory::default());
         let (mut now, mut wall_s) = (clock::now() + s(10), WALL);
         let mut earlier: Vec<Sent> = Vec::new();
         let mut acts: HashSet<(String, u64)> = HashSet::new();
@@ -699,7 +770,7 @@ fn whatever_is_sent_nothing_passes_that_the_model_forbids() {
                 }
                 1 if random.one_in(4) => {
                     let kept = serde_json::from_value(serde_json::to_value(guard.memory()).unwrap()).unwrap();
-                    guard = Guard::new(door(), DoorKind::Lock, secret.then(|| Password::new(SECRET)), kept);
+                    guard = Guard::new(door(), mechanism.clone(), secret.then(|| Password::new(SECRET)), kept);
                     model.subscribed = None;
                     model.accepted.clear();
                     continue;

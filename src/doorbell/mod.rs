@@ -13,7 +13,7 @@ mod talk;
 pub mod vendor;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,6 +90,18 @@ pub struct Doorbell {
     commands: mpsc::Sender<Command>,
 }
 
+/// A handle that keeps no doorbell alive: of what belongs to it.
+struct WeakDoorbell {
+    shared: Weak<Shared>,
+    commands: mpsc::WeakSender<Command>,
+}
+
+impl WeakDoorbell {
+    fn upgrade(&self) -> Option<Doorbell> {
+        Some(Doorbell { shared: self.shared.upgrade()?, commands: self.commands.upgrade()? })
+    }
+}
+
 /// What handles, the actor and the lives of the device have in common.
 struct Shared {
     info: watch::Sender<Arc<DeviceInfo>>,
@@ -140,7 +152,13 @@ impl Doorbell {
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
         actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop);
-        Self { shared, commands }
+        let doorbell = Self { shared, commands };
+        doorbell.doors().values().for_each(|door| door.belongs_to(&doorbell));
+        doorbell
+    }
+
+    fn downgrade(&self) -> WeakDoorbell {
+        WeakDoorbell { shared: Arc::downgrade(&self.shared), commands: self.commands.downgrade() }
     }
 
     /// Resolves when the doorbell has stopped: its talk is over and its device has said farewell.
@@ -278,7 +296,7 @@ impl Doorbell {
         timeout(Self::DIAGNOSED_WITHIN, answer).await.unwrap_or(Err(ActionError::Timeout))
     }
 
-    /// Works the lock, or garage door, that this is. Only the guard makes permits.
+    /// Works the lock or garage door that this is, or the opener that it has. Only the guard makes permits.
     async fn work_lock(&self, permit: Permit) -> Result<LockState, ActionError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Device(Request::WorkLock { permit, reply })).await?;

@@ -63,8 +63,8 @@ pub struct DevicePort {
     pub info: Arc<DeviceInfo>,
     /// Closed when the doorbell is gone.
     pub requests: mpsc::Receiver<Request>,
-    /// The device keeps `link`, `transport`, `last_error`, `talk_obstacle` and `talk_pending` of it, a lock or garage door `door` as
-    /// well; the rest is the actor's.
+    /// The device keeps `link`, `transport`, `last_error`, `talk_obstacle` and `talk_pending` of it; a lock, a garage
+    /// door and a doorbell with an opener `door` as well, from the start of each life; the rest is the actor's.
     pub state: watch::Sender<State>,
     /// What happened; the actor drops what it was told before.
     pub events: mpsc::Sender<Event>,

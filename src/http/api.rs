@@ -17,7 +17,7 @@ use super::{ApiError, House, accounts};
 use crate::clock::rfc3339;
 use crate::doorbell::{ActionError, Doorbell};
 use crate::media::Formats;
-use crate::model::{Capability, DeviceId, Door, DoorKind, Link, LockState, Ring};
+use crate::model::{Capability, DeviceId, Door, DoorKind, Link, LockState, Ring, State as DoorbellState};
 
 /// A doorbell as `GET /api/doorbells/{id}` and the events tell it.
 #[derive(Serialize)]
@@ -44,7 +44,7 @@ pub(super) struct DoorbellView {
     stream: bool,
     /// Why nobody can talk at present, although it has a speaker.
     talk_obstacle: Option<String>,
-    /// Its lock; `null` unless its owner has enabled one.
+    /// Its lock or opener; `null` unless its owner has enabled one.
     door: Option<DoorView>,
     /// `null` unless its owner has enabled one.
     garage: Option<GarageView>,
@@ -71,11 +71,15 @@ pub(super) struct DoorView {
     lock: Option<LockState>,
     /// Why no command is taken at present.
     blocked: Option<String>,
+    /// Whether it is an opener in the doorbell, which cannot lock the door.
+    opener: bool,
 }
 
-impl From<&Door> for DoorView {
-    fn from(door: &Door) -> Self {
-        Self { lock: door.lock, blocked: door.blocked.clone() }
+impl DoorView {
+    fn of(doorbell: &Doorbell, state: &DoorbellState) -> Option<Self> {
+        let door = state.doors.get(&DoorKind::Lock)?.clone();
+        let opener = doorbell.door(DoorKind::Lock)?.opener().is_some();
+        Some(Self { lock: door.lock, blocked: door.blocked, opener })
     }
 }
 
@@ -105,6 +109,7 @@ impl From<&Doorbell> for DoorbellView {
     fn from(doorbell: &Doorbell) -> Self {
         let info = doorbell.info();
         let state = doorbell.state().borrow().clone();
+        let door = DoorView::of(doorbell, &state);
         let why = match &state.link {
             Link::NeedsAttention { why } => Some(why.clone()),
             Link::Offline => state.last_error.clone(),
@@ -127,7 +132,7 @@ impl From<&Doorbell> for DoorbellView {
             talker: state.microphone.map(|viewer| format!("{:08x}", viewer & 0xffff_ffff)),
             stream: state.stream_switch,
             talk_obstacle: state.talk_obstacle,
-            door: state.doors.get(&DoorKind::Lock).map(DoorView::from),
+            door,
             garage: state.doors.get(&DoorKind::Garage).map(GarageView::from),
             last_error: state.last_error,
             last_ring: state.last_ring.as_ref().map(RingView::from),

@@ -72,7 +72,7 @@ async fn work(
     let attempt = Attempt { via: Via::Http { who: house.who, action }, received };
     let outcome = match door.work(attempt).await.outcome {
         Ok(state) => json!({ "ok": true, kind.word(): kind.state_word(state) }),
-        Err(why) => json!({ "ok": false, "error": sentence(&doorbell, kind, why) }),
+        Err(why) => json!({ "ok": false, "error": sentence(&doorbell, &door, why) }),
     };
     Ok((StatusCode::ACCEPTED, Json(outcome)).into_response())
 }
@@ -85,13 +85,16 @@ fn enabled(house: &House, id: Id, kind: DoorKind) -> Option<(Doorbell, Arc<Door>
 }
 
 /// What came of it, about the door: a doorbell's own sentences end with what to do about a doorbell.
-fn sentence(doorbell: &Doorbell, kind: DoorKind, why: ActionError) -> String {
-    let why = match why {
-        ActionError::Refused { why } => format!("{why}."),
-        ActionError::Timeout => {
-            format!("The {} did not answer in time. Look at the door before you try again.", kind.noun())
+fn sentence(doorbell: &Doorbell, door: &Door, why: ActionError) -> String {
+    let why = match (why, door.opener()) {
+        (ActionError::Refused { why }, _) => format!("{}.", why.trim_end_matches('.')),
+        (ActionError::Timeout, Some(_)) => {
+            "The doorbell did not say whether the door opened. Look at the door before you try again.".to_owned()
         }
-        other => return refused(doorbell, other).to_string(),
+        (ActionError::Timeout, None) => {
+            format!("The {} did not answer in time. Look at the door before you try again.", door.kind().noun())
+        }
+        (other, _) => return refused(doorbell, other).to_string(),
     };
     format!("{}: {why}", doorbell.info().name)
 }

@@ -82,6 +82,9 @@ impl Announcer {
                 .for_each(|topic| self.publisher.erase(topic.to_owned()));
             let availability = component["availability"].as_array().into_iter().flatten().map(|entry| &entry["topic"]);
             let topics = availability.chain([&component["state_topic"]]).filter_map(Value::as_str);
+            // A button shows no state, but a door's has one beside its commands.
+            let beside = component["command_topic"].as_str().and_then(|topic| topic.strip_suffix("/set"));
+            let topics = topics.chain(beside);
             topics
                 .filter(|topic| self.topics.is_ours(topic) && !present.iter().any(|present| present == topic))
                 .for_each(|topic| self.publisher.clear(topic));

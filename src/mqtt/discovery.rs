@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::topics::{Switch, Topics, doorbell_device};
 use crate::doorbell::{Door, Doors};
-use crate::model::{Capability, DeviceInfo, DoorKind, MotionKind};
+use crate::model::{Capability, DeviceInfo, DoorKind, MotionKind, OpenerEntity};
 
 /// What is the same for every device.
 #[derive(Clone)]
@@ -231,13 +231,15 @@ impl Discovery {
         entity(info, "button", "take_snapshot", "Take snapshot", take)
     }
 
-    /// Home Assistant's locks and covers cannot sign, so that a door which wants it is only shown.
+    /// Home Assistant's locks, buttons and covers cannot sign, so that a door which wants it is only shown.
     fn door(&self, info: &DeviceInfo, door: &Door) -> (&'static str, Value) {
-        match (door.kind(), door.wants_signature()) {
-            (DoorKind::Lock, false) => ("lock", self.lock(info)),
-            (DoorKind::Lock, true) => ("lock_state", self.lock_state(info)),
-            (DoorKind::Garage, false) => ("garage", self.garage(info)),
-            (DoorKind::Garage, true) => ("garage_state", self.garage_state(info)),
+        match (door.kind(), door.wants_signature(), door.opener()) {
+            (DoorKind::Lock, false, None) => ("lock", self.lock(info)),
+            (DoorKind::Lock, false, Some(OpenerEntity::Lock)) => ("lock", self.opener_lock(info)),
+            (DoorKind::Lock, false, Some(OpenerEntity::Button)) => ("open_door", self.open_door(info)),
+            (DoorKind::Lock, true, _) => ("lock_state", self.lock_state(info)),
+            (DoorKind::Garage, false, _) => ("garage", self.garage(info)),
+            (DoorKind::Garage, true, _) => ("garage_state", self.garage_state(info)),
         }
     }
 
@@ -259,6 +261,25 @@ impl Discovery {
             "availability": self.door_availability(info, DoorKind::Lock),
         });
         entity(info, "lock", "lock", "Lock", lock)
+    }
+
+    /// An opener as a lock that can be opened, too. Home Assistant's locks must be able to lock: that is refused.
+    fn opener_lock(&self, info: &DeviceInfo) -> Value {
+        let mut lock = self.lock(info);
+        lock["payload_open"] = json!("OPEN");
+        lock
+    }
+
+    /// An opener as a button, under another key than a lock, so that the one goes when the other comes.
+    fn open_door(&self, info: &DeviceInfo) -> Value {
+        let button = json!({
+            "icon": "mdi:door-open",
+            "command_topic": self.topics.door_command(&info.id, DoorKind::Lock),
+            "payload_press": "OPEN",
+            "retain": false,
+            "availability": self.door_availability(info, DoorKind::Lock),
+        });
+        entity(info, "button", "open_door", "Open door", button)
     }
 
     /// On is open. What is neither locked nor unknown counts as open.

@@ -218,3 +218,49 @@ impl fmt::Display for Distrust {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::*;
+
+    fn made() -> (String, String) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["doorbell".to_owned()]).unwrap();
+        (cert.pem(), signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_goes_with_its_own_key_only() {
+        let ((certificate, key), (_, foreign)) = (made(), made());
+        let load = |key: &str| Identity::load(&Pem::new(&certificate), &Pem::new(key)).map(drop);
+        assert_eq!(load(&key), Ok(()));
+        assert_eq!(load(&foreign), Err(PemError::Mismatch("the text in the configuration".to_owned())));
+        assert_eq!(load(&certificate), Err(PemError::NoKey("the text in the configuration".to_owned())));
+        let swapped = Identity::load(&Pem::new(&key), &Pem::new(&certificate)).map(drop);
+        assert_eq!(swapped, Err(PemError::NoCertificate("the text in the configuration".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_pem_is_named_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        std::fs::write(&file, "hunter2").unwrap();
+        for pem in [Pem::File(file), Pem::File(folder.path().to_owned()), Pem::File(folder.path().join("none"))] {
+            let said = format!("{} {:?}", Authority::load(&pem).unwrap_err(), Identity::load(&pem, &pem).unwrap_err());
+            assert!(said.contains(&*folder.path().to_string_lossy()) && !said.contains("hunter2"), "{said}");
+        }
+        let text = "-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n";
+        let said = format!("{} {:?}", Authority::load(&Pem::new(text)).unwrap_err(), Pem::new(text));
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn an_identity_shows_nothing() {
+        let (certificate, key) = made();
+        let identity = Identity::load(&Pem::new(&certificate), &Pem::new(&key)).unwrap();
+        let authority = Authority::load(&Pem::new(&certificate)).unwrap();
+        let shown = format!("{:?}", Trust { authority: Some(authority), identity: Some(identity) });
+        assert_eq!(shown, "Trust { authority: Some(Authority(1 certificates)), identity: Some(Identity(***)) }");
+    }
+}

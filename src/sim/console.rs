@@ -7,12 +7,11 @@ use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::kvs_doorbell;
-use super::made_up;
 use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use super::vivint::{self, RunningVivint};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
+use super::{aws, kvs_doorbell, made_up};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
 
@@ -30,6 +29,7 @@ pub async fn run(
         Kind::TutkCamera(options) => run_tutk_camera(options, lines, output, stop).await,
         Kind::WyzeCloud(options) => run_wyze_cloud(options, lines, output, stop).await,
         Kind::Vivint(options) => run_vivint(options, lines, output, stop).await,
+        Kind::Aws(options) => aws::console::run(*options, lines, output, stop).await,
         Kind::KvsDoorbell(options) => run_kvs_doorbell(*options, lines, output, stop).await,
     }
 }
@@ -186,7 +186,7 @@ fn announce(camera: &RunningCamera, enr: &Enr, output: &mut impl Write) -> io::R
     write_line(output, &announcement)
 }
 
-fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_line(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let line = serde_json::to_string(value).map_err(io::Error::other)?;
     writeln!(output, "{line}")?;
     output.flush()
@@ -241,7 +241,7 @@ fn obey_cloud(cloud: &RunningCloud, line: &str) -> Result<(), String> {
 }
 
 /// Passes commands in and events out, until `quit`.
-async fn attend_account<E: Serialize + Clone>(
+pub(super) async fn attend_account<E: Serialize + Clone>(
     mut events: broadcast::Receiver<E>,
     obey: impl Fn(&str) -> Result<(), String>,
     mut lines: mpsc::Receiver<String>,

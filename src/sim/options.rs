@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::aws::AwsOptions;
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
 use super::{kvs_doorbell, vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
@@ -21,6 +22,8 @@ pub enum Kind {
     WyzeCloud(WyzeCloudOptions),
     /// A Vivint account: cloud, signalling database, doorbells and their RTSP servers
     Vivint(VivintOptions),
+    /// AWS with signaling channels of doorbells: Kinesis Video Streams, STS, and AWS IoT
+    Aws(Box<AwsOptions>),
     /// A doorbell at AWS, virtual or not: the master of a signaling channel of Kinesis Video Streams
     KvsDoorbell(Box<kvs_doorbell::command::Options>),
 }

@@ -13,7 +13,7 @@ use doorstep::doorbell::{
     AccountPort, Accounts, ActionError, DevicePort, Door, Doorbell, Options, Registry, Vendor, VendorError, door,
 };
 use doorstep::model::{
-    AccountLink, Capability, DeviceId, DeviceInfo, DoorKind, Event, Found, Link, LockAction, Ring, Role,
+    AccountLink, Capability, DeviceId, DeviceInfo, DoorKind, Event, Found, Link, LockAction, Mechanism, Ring, Role,
 };
 use doorstep::store::Store;
 use tempfile::TempDir;
@@ -185,8 +185,8 @@ async fn what_an_account_lists_appears_and_an_unnamed_lock_is_left_alone() {
 async fn with_doors(lock: &str, garage: &str) -> (House, TempDir) {
     let (folder, locks) = (tempfile::tempdir().unwrap(), Registry::default());
     let (audit, store) = (Arc::new(Audit::open(folder.path())), Store::open(folder.path()).unwrap());
-    let doors = [(DoorKind::Lock, lock), (DoorKind::Garage, garage)].map(|(kind, lock)| {
-        let settings = door::Settings { doorbell: id("bell"), kind, lock: id(lock), secret: None };
+    let doors = [Mechanism::Lock(id(lock)), Mechanism::Garage(id(garage))].map(|mechanism| {
+        let (kind, settings) = (mechanism.kind(), door::Settings { doorbell: id("bell"), mechanism, secret: None });
         (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
     });
     let options = Options { doors: doors.into(), ..Options::default() };

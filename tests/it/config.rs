@@ -3,8 +3,11 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use doorstep::config::{self, Quality, Transport, TutkProtocol, VivintEndpoints, WyzeEndpoints};
-use doorstep::model::DeviceId;
+use doorstep::config::{
+    self, DoorCommand, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints,
+};
+use doorstep::model::{DeviceId, OpenerEntity};
+use doorstep::secret::Pem;
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -49,7 +52,7 @@ vivint:
   - {username: Other, endpoints: {ice_servers: []}}
 kvs:
   - region: eu-central-1
-    channels: [front-door, "arn:aws:kinesisvideo:eu-central-1:123456789012:channel/back.door/1700000000000"]
+    channels: [front-door, "arn:aws:kinesisvideo:eu-central-1:998877665544:channel/back.door/1700000000000"]
     iot_endpoint: abc-ats.iot.eu-central-1.amazonaws.com:443
     thing: doorbell
     certificate: /ssl/doorbell.pem
@@ -64,7 +67,7 @@ kvs:
     access_key_id: AKIAIOSFODNN7EXAMPLE
     secret_access_key: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
     session_token: token
-    role_arn: arn:aws:iam::123456789012:role/doorbell-viewer
+    role_arn: arn:aws:iam::998877665544:role/doorbell-viewer
   - {region: cn-north-1}
 doorbells:
   - id: wyze_d03f27a1b2c3
@@ -125,9 +128,31 @@ fn everything_that_can_be_said_is_understood() {
     assert!(other.endpoints.ice_servers.is_empty(), "an empty list means none");
     assert_eq!((other.ring_quiet.as_secs(), usual.ice_servers.len()), (5, 2));
 
+    let [certified, keyed, ambient] = &config.kvs[..] else { panic!("not three accounts") };
+    assert_eq!((certified.region.as_str(), certified.channels.len()), ("eu-central-1", 2));
+    let KvsLogin::Certificate { endpoint, role_alias, thing, identity } = &certified.login else {
+        panic!("no such login")
+    };
+    assert_eq!(endpoint.as_str(), "https://abc.credentials.iot.eu-central-1.amazonaws.com/");
+    assert_eq!((role_alias.as_str(), thing.as_str()), ("doorstep", "doorbell"));
+    assert!(matches!((&identity.certificate, &identity.private_key), (Pem::File(_), Pem::Text(_))));
+    let iot = IotEndpoint { host: "abc-ats.iot.eu-central-1.amazonaws.com".to_owned(), port: Some(443), tls: true };
+    assert_eq!((certified.iot_endpoint.as_ref(), certified.door_command), (Some(&iot), DoorCommand::Legacy));
+    assert_eq!((certified.client_id.as_deref(), certified.ring_topics.len()), (Some("doorstep-1"), 2));
+    assert_eq!(certified.endpoints.kinesisvideo.as_str(), "http://127.0.0.1:8080/");
+    assert!(certified.endpoints.ice_servers.is_empty() && certified.endpoints.authority.is_some());
+    let KvsLogin::Keys(keys) = &keyed.login else { panic!("no keys") };
+    assert_eq!(keys.secret_access_key.expose(), "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    assert!(keys.session_token.is_some() && keyed.role_arn.is_some() && keyed.iot_endpoint.is_none());
+    assert_eq!(keyed.ring_topics, ["doorbell/{channel}/ring"]);
+    assert_eq!(keyed.endpoints.sts.as_str(), "https://sts.us-east-1.amazonaws.com/");
+    assert!(matches!(ambient.login, KvsLogin::Environment));
+    assert_eq!(ambient.endpoints.kinesisvideo.as_str(), "https://kinesisvideo.cn-north-1.amazonaws.com.cn/");
+    assert_eq!(ambient.endpoints.ice_servers, ["stun:stun.kinesisvideo.cn-north-1.amazonaws.com.cn:443"]);
+
     let [doorbell, pro] = &config.doorbells[..] else { panic!("not two doorbells") };
     assert_eq!(pro.transport, Transport::Webrtc);
-    assert_eq!(doorbell.unlock.as_ref().map(DeviceId::as_str), Some("wyze_yd_lo1_a"));
+    assert_eq!(doorbell.unlock, Some(Unlock::Lock(DeviceId::parse("wyze_yd_lo1_a").unwrap())));
     assert_eq!(doorbell.garage.as_ref().map(DeviceId::as_str), Some("vivint_7001000200030004_61"));
     assert_eq!(doorbell.unlock_secret.as_ref().unwrap().expose(), "5a6b0c7d9e2a815346fb7cd02e918a5d");
     assert_eq!(doorbell.name, None, "a key without a value is left out");
@@ -148,6 +173,19 @@ fn the_add_ons_options_in_json_are_the_same_language() {
     let config = config::parse(options, "/data/options.json").unwrap();
     assert!(config.mqtt.is_none() && config.http.token.is_none());
     assert_eq!(config.wyze[0].cameras[0].name, "Tür / 1");
+}
+
+#[test]
+fn an_opener_is_a_button_unless_its_owner_wants_a_lock() {
+    let text = concat!(
+        "doorbells:\n",
+        "  - {id: kvs_a, unlock: self, unlock_secret: 4f6b0c7d9e2a815346fb7cd02e918a5d}\n",
+        "  - {id: kvs_b, opener: lock, unlock: self, garage: vivint_1_2}\n",
+        "  - {id: kvs_c, unlock: self, opener: button}\n",
+    );
+    let config = config::parse(text, "doorstep.yaml").unwrap();
+    let unlocks: Vec<_> = config.doorbells.into_iter().map(|doorbell| doorbell.unlock.unwrap()).collect();
+    assert_eq!(unlocks, [OpenerEntity::Button, OpenerEntity::Lock, OpenerEntity::Button].map(Unlock::Own));
 }
 
 #[test]
@@ -182,6 +220,43 @@ const CASES: &[Case] = &[
             "5:43: vivint[2].ring_quiet_s: out of range; expected a number of seconds from 0 to 60",
             "5:47: vivint[2].email: this version does not know this key; it knows here: username, password, totp_secret, firebase_api_key, ring_quiet_s, endpoints",
             "5:75: vivint[2].firebase_api_key: there is nothing in it; expected the web API key of Vivint's app, 39 characters that begin with `AIza`",
+        ],
+    ),
+    Case(
+        "an AWS account that cannot work",
+        concat!(
+            "kvs:\n",
+            "  - channels: [\"a b\", \"arn:aws:kinesisvideo:us-east-1:1:channel/a\"]\n",
+            "  - {region: US East, access_key_id: AKIA, secret_access_key: \"hunter 2\", role_alias: r, thing: a/b}\n",
+            "  - region: us-east-1\n",
+            "    role_alias: doorstep\n",
+            "    private_key: hunter2.pem\n",
+            "    ring_topics: [\"a/#/b\", \"1/2/3/4/5/6/7/8/9\"]\n",
+            "    iot_endpoint: ws://h.example\n",
+            "    door_command: open\n",
+            "    role_arn: role\n",
+            "  - {region: us-east-1, iot_endpoint: \"https://h\", endpoints: {kinesisvideo: \"http://h.example\"}, unlock: self}\n",
+        ),
+        &[
+            "2:5: kvs[0].region: missing; expected an AWS region, such as `eu-central-1`",
+            "2:16: kvs[0].channels[0]: not a channel; expected the name or the ARN of a signaling channel, `doorbell-channel`",
+            "2:23: kvs[0].channels[1]: not a channel; expected the name or the ARN of a signaling channel, `doorbell-channel`",
+            "3:14: kvs[1].region: not a region; expected an AWS region, such as `eu-central-1`",
+            "3:38: kvs[1].access_key_id: not an access key's id; expected an access key's id, such as `AKIAIOSFODNN7EXAMPLE`",
+            "3:63: kvs[1].secret_access_key: empty, or there is a blank in it; expected the access key's secret",
+            "3:87: kvs[1].role_alias: there are keys beside it; expected one way to log in",
+            "3:97: kvs[1].thing: not a name at AWS; expected 1 to 128 letters, digits, `_`, `-`, `.`, `:`, `=`, `,` and `@`",
+            "4:5: kvs[2].certificate: missing; expected the path of a PEM file, or its text",
+            "4:5: kvs[2].credentials_endpoint: missing; expected the host of the credentials provider, `<id>.credentials.iot.<region>.amazonaws.com`",
+            "4:5: kvs[2].thing: missing; the credentials provider asks for it",
+            "7:19: kvs[2].ring_topics[0]: not a topic filter that AWS IoT takes; expected an MQTT topic filter, such as `doorbell/{channel}/ring`",
+            "7:28: kvs[2].ring_topics[1]: not a topic filter that AWS IoT takes; expected an MQTT topic filter, such as `doorbell/{channel}/ring`",
+            "8:19: kvs[2].iot_endpoint: rings would go there unencrypted; expected the host of AWS IoT, `<id>-ats.iot.<region>.amazonaws.com`, with `:443` where 8883 is blocked",
+            "9:19: kvs[2].door_command: no doorbell knows it; expected `open_door` or `OPEN_DOOR`",
+            "10:15: kvs[2].role_arn: not the ARN of a role; expected the ARN of a role, `arn:aws:iam::123456789012:role/name`",
+            "11:39: kvs[3].iot_endpoint: not a protocol of AWS IoT; expected the host of AWS IoT, `<id>-ats.iot.<region>.amazonaws.com`, with `:443` where 8883 is blocked",
+            "11:78: kvs[3].endpoints.kinesisvideo: passwords would go there unencrypted; expected an address, `https://host` (`http://` on this machine only)",
+            "11:99: kvs[3].unlock: this version does not know this key; it knows here: region, channels, certificate, private_key, thing, access_key_id, secret_access_key, session_token, role_alias, credentials_endpoint, role_arn, iot_endpoint, client_id, ring_topics, door_command, endpoints",
         ],
     ),
     Case(
@@ -518,14 +593,52 @@ const CASES: &[Case] = &[
             "  - transport: gwell\n",
             "    quality: 4k\n",
             "    talk_limit_s: 5\n",
-            "    unlock: self\n",
+            "    unlock: Nonsense\n",
+            "    opener: cover\n",
         ),
         &[
             "2:5: doorbells[0].id: missing; expected 1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it",
             "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `tutk`, `old`, `new` or `webrtc`",
             "3:14: doorbells[0].quality: not a quality; expected `hd` or `sd`",
             "4:19: doorbells[0].talk_limit_s: out of range; expected a number of seconds from 10 to 3600",
-            "5:13: doorbells[0].unlock: no doorbell of this version opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
+            "5:13: doorbells[0].unlock: not an id; expected the id of a lock, as `doorstep devices` shows it, or `self` for an opener in the doorbell",
+            "6:13: doorbells[0].opener: not what an opener can be shown as; expected `button` or `lock`",
+        ],
+    ),
+    Case(
+        "an opener where there can be none, and what speaks of one that is not enabled",
+        concat!(
+            "doorbells:\n",
+            "  - {id: wyze_a, unlock: self}\n",
+            "  - {id: vivint_a, unlock: self, opener: lock}\n",
+            "  - {id: kvs_a, opener: button}\n",
+            "  - {id: kvs_b, unlock: wyze_l, opener: lock}\n",
+            "  - {id: kvs_c, garage: self}\n",
+            "  - {id: kvs_d, unlock: [self]}\n",
+        ),
+        &[
+            "2:26: doorbells[0].unlock: only a doorbell on AWS KVS (`kvs_…`) opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
+            "3:28: doorbells[1].unlock: only a doorbell on AWS KVS (`kvs_…`) opens a door by itself; expected the id of a lock, as `doorstep devices` shows it",
+            "4:25: doorbells[2].opener: there is no `unlock: self` beside it; expected the opener that it shows",
+            "5:41: doorbells[3].opener: there is no `unlock: self` beside it; expected the opener that it shows",
+            "6:25: doorbells[4].garage: no doorbell is a garage door; expected the id of a garage door, as `doorstep devices` shows it",
+            "7:25: doorbells[5].unlock: this is a list; expected the id of a lock, as `doorstep devices` shows it, or `self` for an opener in the doorbell",
+        ],
+    ),
+    Case(
+        "an opener that another doorbell names as its lock",
+        concat!(
+            "doorbells:\n",
+            "  - {id: kvs_a, unlock: self}\n",
+            "  - {id: kvs_b, unlock: kvs_a}\n",
+            "  - {id: wyze_a, garage: kvs_a}\n",
+            "  - {id: wyze_b, unlock: kvs_c}\n",
+            "  - {id: kvs_c, unlock: self}\n",
+        ),
+        &[
+            "3:25: doorbells[1].unlock: an entry before this one opens the same lock; expected each lock once",
+            "4:26: doorbells[2].garage: another `garage` or `unlock` opens the same door; expected each garage door once",
+            "6:25: doorbells[4].unlock: an entry before this one opens the same lock; expected each lock once",
         ],
     ),
     Case(

@@ -34,6 +34,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
     ("http_command", inputs::http_command),
     ("kvs_signaling", kvs::signaling),
+    ("kvs_sigv4", kvs::sigv4),
     ("media_access_units", media::access_units),
     ("media_convert", media::convert),
     ("mqtt_command", inputs::mqtt_command),

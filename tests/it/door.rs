@@ -19,7 +19,7 @@ use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{
     AccountPort, Accounts, ActionError, DevicePort, Door, Doorbell, Options, Registry, Request, Vendor, VendorError,
 };
-use doorstep::model::{self, DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState, Role};
+use doorstep::model::{self, DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState, Mechanism, Role};
 use doorstep::secret::Password;
 use doorstep::store::Store;
 use hmac::{Hmac, Mac};
@@ -189,8 +189,7 @@ impl House {
         let (doorbells, locks) = (Registry::default(), Registry::default());
         let settings = Settings {
             doorbell: id(DOORBELL),
-            kind: DoorKind::Lock,
-            lock: id(LOCK),
+            mechanism: Mechanism::Lock(id(LOCK)),
             secret: secret.map(Password::new),
         };
         let door = Door::new(settings, locks.clone(), Arc::new(Audit::open(folder)), Store::open(folder).unwrap());

@@ -30,7 +30,7 @@ const NOT_IN_PROTO: &[&str] =
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["app", "cli", "main"]),
     ("prost", &["proto"]),
-    ("rcgen", &["sim"]),
+    ("rcgen", &["net", "sim"]),
     ("reqwest", &["net"]),
     ("retina", &["vendor"]),
     ("rtc", &["rtc"]),

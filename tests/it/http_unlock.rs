@@ -1,9 +1,10 @@
 //! A door without opt-in cannot be opened by any request, nor told from one that is not there; an enabled one opens
 //! once for whoever may (reliability.md S7).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use doorstep::doorbell::Options;
+use doorstep::doorbell::{ActionError, Options};
 use doorstep::http;
 use doorstep::model::{DeviceId, DeviceInfo, DoorKind, LockAction, LockState};
 use doorstep::secret::Token;
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::fake_lock::FakeLock;
-use crate::support::fake_vendor::FakeVendor;
+use crate::support::fake_vendor::{FakeVendor, OnOpen};
 use crate::support::house::{House, PATIENCE};
 use crate::support::http::Reply;
 
@@ -42,12 +43,14 @@ fn bodies(method: &str) -> &'static [&'static str] {
     if matches!(method, "POST" | "PUT") { &BODIES } else { &BODIES[..2] }
 }
 
-/// A second doorbell, which has no door.
-async fn with_a_plain_doorbell(house: &House) {
+/// A second doorbell, which could open a door and whose owner has not enabled it.
+async fn with_a_plain_doorbell(house: &House) -> Arc<FakeVendor> {
     let id = DeviceId::parse("plain_1").unwrap();
     let vendor = FakeVendor::of(DeviceInfo { id, ..DeviceInfo::clone(&house.doorbell.info()) });
+    vendor.on_open(OnOpen::Opens);
     house.doorbells.insert(vendor.doorbell_with(Options::default(), &house.stop));
     vendor.lives(1).await;
+    vendor
 }
 
 async fn ask(house: &House, method: &str, path: &str, kind: Option<&str>, body: &str) -> Reply {
@@ -65,7 +68,7 @@ fn seen(reply: &Reply) -> (u16, Vec<&str>, &str) {
 async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
     let doors = ["lock_1", "garage_1"].map(FakeLock::new);
     let house = House::with_doors([(DoorKind::Lock, &doors[0]), (DoorKind::Garage, &doors[1])], None).await;
-    with_a_plain_doorbell(&house).await;
+    let plain = with_a_plain_doorbell(&house).await;
     let paths: Vec<&str> = http::paths().collect();
     for action in ["unlock", "garage"] {
         assert!(paths.contains(&&*format!("/api/doorbells/{{id}}/{action}")), "{paths:?}");
@@ -83,6 +86,7 @@ async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
         }
     }
     assert_eq!(doors.map(|door| door.acts()), [[], []]);
+    assert_eq!(plain.seen().opens_asked, 0);
 }
 
 #[tokio::test]
@@ -148,13 +152,72 @@ async fn an_enabled_door_is_locked_by_its_own_address() {
 }
 
 #[tokio::test]
+async fn an_opener_opens_once_and_its_doorbell_says_that_it_is_one() {
+    let house = House::with_opener(OnOpen::Opens).await;
+    let doorbell = house.get("/api/doorbells/fake_1").await.json();
+    assert_eq!(doorbell["door"], json!({"lock": "LOCKED", "blocked": null, "opener": true}));
+    assert!(doorbell["capabilities"].as_array().unwrap().contains(&"unlock".into()), "{doorbell}");
+    let reply = house.post(UNLOCK, "").await;
+    assert_eq!((reply.status, reply.json()), (202, json!({"ok": true, "lock": "UNLOCKED"})));
+    let again = house.post(UNLOCK, "{}").await.error();
+    assert!(again.ends_with("is carried out once."), "{again}");
+    let locked = house.post(LOCK, "").await;
+    let why = "Front Door: the opener of this door can open it and cannot lock it; send OPEN or UNLOCK to open it.";
+    assert_eq!((locked.status, locked.json()), (202, json!({"ok": false, "error": why})));
+    assert_eq!(house.vendor.seen().opens_asked, 1);
+}
+
+#[tokio::test]
+async fn an_opener_moves_for_nothing_but_its_own_request() {
+    let house = House::with_opener(OnOpen::Opens).await;
+    for (method, (kind, body)) in METHODS
+        .into_iter()
+        .flat_map(|method| TYPES.into_iter().map(move |kind| (method, kind)))
+        .flat_map(|(method, kind)| bodies(method).iter().map(move |body| (method, (kind, body))))
+    {
+        let right = method == "POST" && kind == Some("application/json") && ["", "{}"].contains(body);
+        for path in [UNLOCK, LOCK, GARAGE] {
+            if !(right && path == UNLOCK) {
+                let reply = ask(&house, method, path, kind, body).await;
+                let ok = reply.status == 202 && reply.json()["ok"] == true;
+                assert!(!ok, "{method} {path} {kind:?} {body:?} was answered with {}", reply.body);
+            }
+        }
+    }
+    assert_eq!(house.vendor.seen().opens_asked, 0);
+}
+
+#[tokio::test]
+async fn whoever_opens_is_told_when_the_door_stayed_shut_and_when_nobody_knows() {
+    for (says, expected) in [
+        (
+            ActionError::Refused { why: "The doorbell only repeated the command. Look at its program.".to_owned() },
+            "Front Door: The doorbell only repeated the command. Look at its program.",
+        ),
+        (
+            ActionError::Timeout,
+            "Front Door: The doorbell did not say whether the door opened. Look at the door before you try again.",
+        ),
+        (
+            ActionError::Offline { why: "Nobody answers the call. See whether it has power.".to_owned() },
+            "Front Door: Nobody answers the call. See whether it has power.",
+        ),
+    ] {
+        let house = House::with_opener(OnOpen::Says(says)).await;
+        let reply = house.post(UNLOCK, "").await;
+        assert_eq!((reply.status, reply.json()), (202, json!({"ok": false, "error": expected})));
+        assert_eq!(house.vendor.seen().opens_asked, 1);
+    }
+}
+
+#[tokio::test]
 async fn an_enabled_garage_door_opens_and_closes_by_one_address_and_leaves_the_lock_beside_it_alone() {
     let (lock, garage) = (FakeLock::new("lock_1"), FakeLock::new("garage_1"));
     let house = House::with_doors([(DoorKind::Lock, &lock), (DoorKind::Garage, &garage)], None).await;
     let opened = house.post(GARAGE, r#"{"open":true}"#).await;
     assert_eq!((opened.status, opened.json()), (202, json!({"ok": true, "garage": "open"})));
     let doorbell = house.get("/api/doorbells/fake_1").await.json();
-    assert_eq!(doorbell["door"], json!({"lock": "LOCKED", "blocked": null}));
+    assert_eq!(doorbell["door"], json!({"lock": "LOCKED", "blocked": null, "opener": false}));
     let capabilities = doorbell["capabilities"].as_array().unwrap();
     assert!(capabilities.contains(&"unlock".into()) && capabilities.contains(&"garage".into()), "{capabilities:?}");
     let closed = house.post(GARAGE, r#"{"open":false}"#).await;

@@ -4,6 +4,9 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_client;
+mod aws_login;
+mod aws_signing;
 mod broker;
 mod browser_whep;
 mod camera_peer;
@@ -30,7 +33,9 @@ mod mqtt_bridge;
 mod mqtt_devices;
 mod mqtt_garage;
 mod mqtt_lock;
+mod mqtt_opener;
 mod mqtt_tls;
+mod opener;
 mod outbox;
 mod page;
 mod page_account;

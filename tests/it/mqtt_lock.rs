@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_lock::{FakeLock, door};
-use crate::support::fake_vendor::FakeVendor;
+use crate::support::fake_vendor::{FakeVendor, OnOpen};
 use crate::support::home_assistant;
 use crate::support::mosquitto::{self, Heard, Mosquitto, Witness, until};
 use crate::support::mqtt_house::{House, no_accounts, settings};
@@ -25,7 +25,7 @@ const RESULT: &str = "doorstep/fake_1/result";
 /// Understood, and refused by everything but the quiet period that comes before its time is looked at.
 const OUT_OF_DATE: &str = r#"{"cmd":"unlock","id":"out-of-date","ts":1}"#;
 /// Whatever might open something.
-const PAYLOADS: [&str; 18] = [
+pub(crate) const PAYLOADS: [&str; 18] = [
     "UNLOCK",
     "unlock",
     "OPEN",
@@ -121,7 +121,7 @@ fn filters(broker: &Mosquitto) -> Vec<String> {
     filters
 }
 
-/// A doorbell whose vendor says that it can open every door, and whose owner has enabled none.
+/// A doorbell with an opener whose vendor says that it can open every door, and whose owner has enabled none.
 async fn without_opt_in(broker: &Mosquitto) -> House {
     let info = DeviceInfo {
         id: DeviceId::parse("fake_1").unwrap(),
@@ -140,7 +140,9 @@ async fn without_opt_in(broker: &Mosquitto) -> House {
         ]
         .into(),
     };
-    let house = House::with(FakeVendor::of(info), settings(broker.settings())).await;
+    let vendor = FakeVendor::of(info);
+    vendor.on_open(OnOpen::Opens);
+    let house = House::with(vendor, settings(broker.settings())).await;
     house.connected().await;
     house
 }
@@ -217,6 +219,7 @@ async fn no_message_on_any_topic_opens_a_door_without_opt_in() {
             }
             let house = without_opt_in(&broker).await;
             answered(&broker, &house).await;
+            assert_eq!(house.vendor.seen().opens_asked, 0, "{payload}, retained");
             house.close().await;
         }
         let house = without_opt_in(&broker).await;
@@ -226,6 +229,7 @@ async fn no_message_on_any_topic_opens_a_door_without_opt_in() {
         }
         let refused = house.mqtt.counters()().commands_refused;
         assert!(refused > PAYLOADS.len() as u64, "only {refused} of them arrived");
+        assert_eq!(house.vendor.seen().opens_asked, 0);
         house.close().await;
     }
     for door in doors {

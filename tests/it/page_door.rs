@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use doorstep::model::{Account, AccountLink, Capability, DoorKind, LockAction, LockState};
+use doorstep::doorbell::ActionError;
+use doorstep::model::{self, Account, AccountLink, Capability, DoorKind, LockAction, LockState};
 
 use crate::support::browser::{Browser, Page};
 use crate::support::fake_lock::FakeLock;
+use crate::support::fake_vendor::OnOpen;
 use crate::support::house::House;
 
 const UNLOCK: &str = "document.querySelector('.unlock')";
@@ -153,6 +155,81 @@ async fn a_door_that_takes_no_command_says_why() {
     page.mouse("mouseReleased", ".relock").await;
     page.until(&note("Front Door: Its battery is empty.")).await;
     assert_eq!(lock.acts(), []);
+}
+
+#[tokio::test]
+async fn only_a_button_that_is_held_for_a_second_opens_the_door_and_there_is_no_other() {
+    let (browser, house) = (Browser::launch().await, House::with_opener(OnOpen::Opens).await);
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    page.until(&format!("{UNLOCK}.textContent === 'Open the door'")).await;
+    page.until("document.querySelector('.lock-word').textContent === 'Door opener'").await;
+    assert_eq!(page.value("document.querySelector('.relock').offsetParent === null").await, true, "it can be locked");
+    page.mouse("mousePressed", ".unlock").await;
+    page.mouse("mouseReleased", ".unlock").await;
+    page.until(&note("Keep the button, or the space bar, pressed for a second to open the door.")).await;
+    page.value(&format!("{UNLOCK}.click()")).await;
+    assert_eq!(house.vendor.seen().opens_asked, 0);
+
+    page.mouse("mousePressed", ".unlock").await;
+    house.vendor.until("a request", |seen| seen.opens_asked == 1).await;
+    page.until(&note("Front Door: opened")).await;
+    page.mouse("mouseReleased", ".unlock").await;
+    page.until("document.querySelector('.lock-word').textContent === 'Opened'").await;
+    house.vendor.set_state(|state| state.door = Some(model::Door { lock: Some(LockState::Locked), blocked: None }));
+    page.until("document.querySelector('.lock-word').textContent === 'Door opener'").await;
+    assert_eq!(house.vendor.seen().opens_asked, 1);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_doorbell_said_to_opening_its_door_is_said() {
+    for (says, said) in [
+        (OnOpen::Says(ActionError::Timeout), "Front Door: The doorbell did not say whether the door opened. Look"),
+        (
+            OnOpen::Says(ActionError::Refused { why: "It only repeated the command.".to_owned() }),
+            "Front Door: It only repeated the command.",
+        ),
+    ] {
+        let (browser, house) = (Browser::launch().await, House::with_opener(says).await);
+        let page = browser.open(&house.url()).await;
+        shown(&page).await;
+        page.mouse("mousePressed", ".unlock").await;
+        page.until(&note(said)).await;
+        page.mouse("mouseReleased", ".unlock").await;
+        page.until("document.querySelector('.door-note').dataset.tone === 'bad'").await;
+        assert_eq!(house.vendor.seen().opens_asked, 1);
+    }
+}
+
+/// Leaves pictures behind, for somebody to look at.
+#[tokio::test]
+async fn an_opener_fits_into_every_window() {
+    let (browser, house) = (Browser::launch().await, House::with_opener(OnOpen::Opens).await);
+    let page = browser.open(&house.url()).await;
+    shown(&page).await;
+    for (n, (lock, blocked)) in [
+        (LockState::Locked, None),
+        (LockState::Unlocking, None),
+        (LockState::Unlocked, None),
+        (LockState::Locked, Some("The doorbell cannot be reached: nobody answers at its channel.")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let door = model::Door { lock: Some(lock), blocked: blocked.map(str::to_owned) };
+        house.vendor.set_state(move |state| state.door = Some(door));
+        for (width, scheme) in [(390, "light"), (1280, "dark")] {
+            page.look(width, scheme).await;
+            page.until(&format!("innerWidth === {width} && matchMedia('(prefers-color-scheme: {scheme})').matches"))
+                .await;
+            page.value("document.querySelector('.door').scrollIntoView({ block: 'end' })").await;
+            let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("opener_{n}_{width}_{scheme}.png"));
+            std::fs::write(&file, page.screenshot().await).unwrap();
+            let wide = page.value("document.documentElement.scrollWidth").await.as_u64().unwrap();
+            assert!(wide <= width.into(), "{wide} px do not fit into {width}, see {}", file.display());
+        }
+    }
 }
 
 const GARAGE: &str = ".door[data-kind=garage]";

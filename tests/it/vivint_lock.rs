@@ -9,7 +9,7 @@ use doorstep::doorbell::audit::Audit;
 use doorstep::doorbell::door;
 use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::{Accounts, ActionError, Door, Doorbell, Registry};
-use doorstep::model::{DeviceId, DoorKind, Link, LockAction, LockState};
+use doorstep::model::{DeviceId, Link, LockAction, LockState, Mechanism};
 use doorstep::sim::vivint::{Command, Fault, SecondFactor, Trouble};
 use doorstep::store::Store;
 use doorstep::vendor::vivint::Vivint;
@@ -53,9 +53,9 @@ impl House {
             }
         });
         let lock = lock.await.expect("the lock is not listed");
-        let kind = if device == GARAGE { DoorKind::Garage } else { DoorKind::Lock };
+        let mechanism = if device == GARAGE { Mechanism::Garage(id) } else { Mechanism::Lock(id) };
         let settings =
-            door::Settings { doorbell: DeviceId::parse("vivint_doorbell").unwrap(), kind, lock: id, secret: None };
+            door::Settings { doorbell: DeviceId::parse("vivint_doorbell").unwrap(), mechanism, secret: None };
         let folder = account.folder.path().join("door");
         let door = Door::new(settings, locks, Arc::new(Audit::open(&folder)), Store::open(&folder).unwrap());
         let house = Self { account, device, door, lock, _stop: stop.drop_guard() };

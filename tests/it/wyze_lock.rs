@@ -11,7 +11,7 @@ use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{
     AccountPort, ActionError, DevicePort, Door, Doorbell, Options, Registry, Vendor, VendorError,
 };
-use doorstep::model::{DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState};
+use doorstep::model::{DeviceId, DeviceInfo, Found, Link, LockAction, LockState, Mechanism};
 use doorstep::sim::wyze_cloud::{CloudCommand, CloudEvent, Device, Fault, Settings, Trouble};
 use doorstep::store::Store;
 use doorstep::vendor::wyze::cloud::Cloud;
@@ -99,7 +99,7 @@ impl House {
         let locks = Registry::default();
         locks.insert(lock.clone());
         let doorbell = DeviceId::parse("wyze_doorbell").unwrap();
-        let settings = door::Settings { doorbell, kind: DoorKind::Lock, lock: id, secret: None };
+        let settings = door::Settings { doorbell, mechanism: Mechanism::Lock(id), secret: None };
         let folder = account.folder.path().join("door");
         let door = Door::new(settings, locks, Arc::new(Audit::open(&folder)), Store::open(&folder).unwrap());
         let house = Self { account, mac: device.mac, door, lock, _stop: stop.drop_guard() };

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Kind;
 use super::cast::{self, News};
+use super::kvs::Kvs;
 use super::vivint::Vivint;
 use super::wyze::Wyze;
 use crate::config;
@@ -18,7 +19,7 @@ impl Kind {
             Self::TutkOld => Some(cast::Kind::TutkOld),
             Self::TutkNew => Some(cast::Kind::TutkNew),
             Self::WyzeWebrtc => Some(cast::Kind::Webrtc),
-            Self::Vivint => None,
+            Self::Vivint | Self::Kvs => None,
         }
     }
 }
@@ -27,15 +28,17 @@ impl Kind {
 pub(super) struct Houses {
     wyze: Option<Wyze>,
     vivint: Option<Vivint>,
+    kvs: Option<Kvs>,
 }
 
 impl Houses {
     pub(super) async fn start(kinds: &[Kind], stop: &CancellationToken) -> io::Result<Self> {
         let wyze: Vec<cast::Kind> = kinds.iter().filter_map(|kind| kind.of_wyze()).collect();
-        let vivint = kinds.contains(&Kind::Vivint);
+        let (vivint, kvs) = (kinds.contains(&Kind::Vivint), kinds.contains(&Kind::Kvs));
         Ok(Self {
             wyze: if wyze.is_empty() { None } else { Some(Wyze::start(&wyze, stop.clone()).await?) },
             vivint: if vivint { Some(Vivint::start(stop.clone()).await?) } else { None },
+            kvs: if kvs { Some(Kvs::start(stop.clone()).await?) } else { None },
         })
     }
 
@@ -48,7 +51,7 @@ impl Houses {
 
     pub(super) fn ids(&self) -> Vec<DeviceId> {
         let wyze = self.wyze.iter().flat_map(Wyze::ids);
-        wyze.chain(self.vivint.iter().map(Vivint::id)).cloned().collect()
+        wyze.chain(self.vivint.iter().map(Vivint::id)).chain(self.kvs.iter().map(Kvs::id)).cloned().collect()
     }
 
     /// The accounts and what their owner says of the doorbells, as sections of a configuration.
@@ -62,6 +65,10 @@ impl Houses {
             accounts += &format!("vivint:\n{}", vivint.account_yaml());
             doorbells += &vivint.doorbell_yaml();
         }
+        if let Some(kvs) = &self.kvs {
+            accounts += &format!("kvs:\n{}", kvs.account_yaml());
+            doorbells += &kvs.doorbell_yaml();
+        }
         accounts + &doorbells
     }
 
@@ -73,6 +80,9 @@ impl Houses {
         if let Some(vivint) = &self.vivint {
             vivint.tell(news.clone());
         }
+        if let Some(kvs) = &self.kvs {
+            kvs.tell(news.clone());
+        }
     }
 
     /// Carries out what was typed for a doorbell.
@@ -80,9 +90,10 @@ impl Houses {
     /// # Errors
     /// With the commands there are.
     pub(super) async fn obey(&self, id: &DeviceId, line: &str) -> Result<(), String> {
-        match (&self.wyze, &self.vivint) {
-            (_, Some(vivint)) if vivint.id() == id => vivint.obey(line),
-            (Some(wyze), _) => wyze.obey(id, line).await,
+        match (&self.wyze, &self.vivint, &self.kvs) {
+            (_, Some(vivint), _) if vivint.id() == id => vivint.obey(line),
+            (_, _, Some(kvs)) if kvs.id() == id => kvs.obey(line),
+            (Some(wyze), ..) => wyze.obey(id, line).await,
             _ => Ok(()),
         }
     }

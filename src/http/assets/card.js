@@ -71,7 +71,7 @@ export class Card {
     this.#part('h2').textContent = doorbell.name;
     this.#part('.talk').hidden = !this.#can('talk');
     const { door, garage } = doorbell;
-    this.#lock.update(door && { state: door.lock, blocked: door.blocked }, doorbell.name);
+    this.#lock.update(door && { ...door, state: door.lock }, doorbell.name);
     this.#garage.update(garage, doorbell.name);
     this.#part('.obstacle').hidden = !doorbell.talk_obstacle;
     setSentence(this.#part('.obstacle'), doorbell.talk_obstacle ?? '');

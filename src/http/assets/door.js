@@ -1,5 +1,5 @@
-// A door beside a doorbell, a lock or a garage door: how it stands, a button that opens it when held, and one that
-// shuts it.
+// A door beside a doorbell, with a lock, an opener or a motor: how it stands, a button that opens it when held, and
+// one that shuts it where it can be shut.
 
 import { request } from './house.js';
 import { setSentence, setText } from './text.js';
@@ -10,8 +10,8 @@ const HOLD_MS = 1000;
 const NOTE_MS = 12000;
 
 /**
- * What the two kinds say and send. `states`: word, tone and shape of each; null: it is not known. `ask`: address below
- * the doorbell's and body.
+ * What the kinds say and send. `states`: word, tone and shape of each; null: it is not known. `ask`: address below the
+ * doorbell's and body. Without `shut` it cannot be shut from here.
  */
 const KINDS = {
   lock: {
@@ -27,6 +27,17 @@ const KINDS = {
     jammed: 'The bolt did not get to its end. Look at the door: it may be neither open nor locked.',
     open: { hold: 'Hold to unlock', underWay: 'Unlocking …', to: 'to unlock', ask: ['unlock', {}] },
     shut: { press: 'Lock', underWay: 'Locking …', ask: ['lock', {}] },
+  },
+  opener: {
+    label: 'Door opener',
+    // It tells what it does; how the door stands, nobody sees.
+    states: {
+      LOCKED: ['Door opener', 'quiet', 'closed'],
+      UNLOCKING: ['Opening …', 'busy', 'closed'],
+      UNLOCKED: ['Opened', 'open', 'open'],
+      null: ['Door opener', 'quiet', 'closed'],
+    },
+    open: { hold: 'Open the door', underWay: 'Opening …', to: 'to open the door', ask: ['unlock', {}] },
   },
   garage: {
     label: 'Garage door',
@@ -47,9 +58,10 @@ const KINDS = {
 export class Door {
   element = document.getElementById('door').content.firstElementChild.cloneNode(true);
 
+  #slot;
   #kind;
   #path;
-  /** `state` and `blocked`; null without a door. */
+  /** `state`, `blocked` and, of an opener, `opener`; null without a door. */
   #door = null;
   #name = '';
   /** When the press began, by the clock of the frames; null when nothing is held. */
@@ -59,13 +71,12 @@ export class Door {
   #sending = null;
   #noteTimer = 0;
 
-  /** `kind` is `lock` or `garage`, `id` the doorbell's. */
-  constructor(kind, id) {
-    this.#kind = KINDS[kind];
+  /** `slot` is `lock` or `garage`, `id` the doorbell's. */
+  constructor(slot, id) {
+    this.#slot = slot;
     this.#path = `api/doorbells/${id}`;
-    this.element.dataset.kind = kind;
-    this.element.setAttribute('aria-label', this.#kind.label);
-    setText(this.#part('.jammed'), this.#kind.jammed);
+    this.element.dataset.kind = slot;
+    this.#become(slot);
     this.#wireHold(this.#part('.unlock'));
     this.#part('.relock').onclick = () => this.#send('shut');
   }
@@ -77,7 +88,8 @@ export class Door {
     this.element.hidden = !door;
     if (!door || door.blocked) this.release();
     if (!door) return;
-    const [word, tone, shape] = this.#kind.states[door.state];
+    this.#become(door.opener ? 'opener' : this.#slot);
+    const [word, tone, shape] = this.#kind.states[door.state] ?? this.#kind.states.null;
     this.element.dataset.tone = tone;
     this.element.dataset.shape = shape;
     setText(this.#part('.lock-word'), word);
@@ -85,6 +97,13 @@ export class Door {
     this.#part('.blocked').hidden = !door.blocked;
     setSentence(this.#part('.blocked'), door.blocked ?? '');
     this.#showButtons();
+  }
+
+  #become(kind) {
+    this.#kind = KINDS[kind];
+    this.element.setAttribute('aria-label', this.#kind.label);
+    setText(this.#part('.jammed'), this.#kind.jammed ?? '');
+    this.#part('.relock').hidden = !this.#kind.shut;
   }
 
   /** Whoever holds the button has let go, or cannot see it any more. */
@@ -189,7 +208,7 @@ export class Door {
     const { open, shut } = this.#kind;
     const idle = this.#heldSince !== null ? 'Keep holding …' : open.hold;
     setText(unlock.querySelector('.text'), this.#sending === 'open' ? open.underWay : idle);
-    setText(relock.querySelector('.text'), this.#sending === 'shut' ? shut.underWay : shut.press);
+    if (shut) setText(relock.querySelector('.text'), this.#sending === 'shut' ? shut.underWay : shut.press);
     unlock.setAttribute('aria-disabled', String(Boolean(this.#sending || this.#door?.blocked)));
     relock.setAttribute('aria-disabled', String(Boolean(this.#sending)));
   }

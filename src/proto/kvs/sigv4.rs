@@ -219,10 +219,13 @@ fn canonical_request(request: &Request<'_>, query: &str, signed_headers: &[Strin
 /// All the values of a header, without the blanks around them, and with one where there are more.
 fn header_value(headers: &[(&str, &str)], name: &str) -> String {
     let named = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-    let values: Vec<String> = named
-        .map(|(_, value)| value.split([' ', '\t']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
-        .collect();
+    let values: Vec<String> = named.map(|(_, value)| trimmed(value)).collect();
     values.join(",")
+}
+
+fn trimmed(value: &str) -> String {
+    let words: Vec<&str> = value.split(' ').filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 /// To be finalized by who signs, and compared by who verifies.

@@ -8,10 +8,12 @@
 mod call;
 mod certificates;
 mod command;
+pub(super) mod console;
 mod control;
 mod event;
 mod exception;
 mod fault;
+mod options;
 mod server;
 mod settings;
 mod signaling;
@@ -35,6 +37,7 @@ pub use certificates::ThingIdentity;
 pub use command::{AwsCommand, NoSuchChannel, parse};
 pub use event::Event;
 pub use fault::{Fault, Trouble};
+pub use options::AwsOptions;
 pub use settings::{AccessKey, ChannelSettings, Quotas, Role, Settings, Turn, TurnServer};
 pub use signaling::{Notice, To, What};
 

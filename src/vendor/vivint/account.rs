@@ -3,11 +3,11 @@
 //! What passes by itself does not end the life, so that rings are heard while the listing fails, and the last known
 //! devices stay while the cloud is away.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Vivint;
@@ -18,10 +18,11 @@ use crate::clock;
 use crate::config;
 use crate::doorbell::vendor::Retry;
 use crate::doorbell::{AccountPort, VendorError};
-use crate::model::{self, AccountLink, Found};
+use crate::model::AccountLink;
 use crate::net::supervise::{Backoff, jitter};
 use crate::secret::Password;
 use crate::store::Store;
+use crate::vendor::desk::Desk;
 
 /// What is remembered of an account from one life to the next.
 pub(super) struct Account {
@@ -123,78 +124,6 @@ pub(super) async fn live(vivint: &Vivint, port: AccountPort, stop: CancellationT
     };
     listener.leave().await;
     end
-}
-
-/// What the account tells the house: its devices, and how it does.
-pub(super) struct Desk {
-    /// Held while a listing is on its way, since taking one sets the account ready.
-    status: tokio::sync::Mutex<watch::Sender<model::Account>>,
-    listings: mpsc::Sender<Vec<Found>>,
-    ails: Mutex<Ails>,
-}
-
-/// What is wrong, by what it was met at.
-#[derive(Default)]
-struct Ails {
-    /// `Starting` until the cloud has been asked.
-    listing: AccountLink,
-    /// Why nothing is heard by push, in whole sentences.
-    push: Option<String>,
-}
-
-impl Desk {
-    pub(super) fn new(status: watch::Sender<model::Account>, listings: mpsc::Sender<Vec<Found>>) -> Self {
-        Self { status: tokio::sync::Mutex::new(status), listings, ails: Mutex::default() }
-    }
-
-    /// Hands a listing over and waits until it is taken.
-    async fn bring(&self, found: Vec<Found>) {
-        let status = self.status.lock().await;
-        let mut taken = status.subscribe();
-        if self.listings.send(found).await.is_ok() {
-            let _house_gone = taken.changed().await;
-        }
-    }
-
-    pub(super) async fn listing_is(&self, link: AccountLink) {
-        self.ails().listing = link;
-        self.show().await;
-    }
-
-    /// Why nothing is heard by push; `None` when all is well.
-    pub(super) async fn push_is(&self, trouble: Option<String>) {
-        let known = std::mem::replace(&mut self.ails().push, trouble.clone());
-        match (&known, &trouble) {
-            (None, Some(why)) => tracing::warn!(why, "rings and motion of the account are not heard of"),
-            (Some(_), None) => tracing::info!("rings and motion of the account are heard of again"),
-            _ => {}
-        }
-        if known != trouble {
-            self.show().await;
-        }
-    }
-
-    async fn show(&self) {
-        let link = self.ails().link();
-        self.status.lock().await.send_if_modified(|account| {
-            let news = account.link != link;
-            account.link = link;
-            news
-        });
-    }
-
-    fn ails(&self) -> MutexGuard<'_, Ails> {
-        self.ails.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ails {
-    fn link(&self) -> AccountLink {
-        match (&self.listing, &self.push) {
-            (AccountLink::Ready, Some(why)) => AccountLink::Failing { why: why.clone() },
-            (listing, _) => listing.clone(),
-        }
-    }
 }
 
 /// Lists the devices.

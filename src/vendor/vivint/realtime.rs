@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 use super::Vivint;
-use super::account::Desk;
 use super::devices::Device;
 use super::systems::AuthUser;
 use crate::clock::{self, Instant};
-use crate::model::{DeviceId, Event, Motion, MotionKind, Ring};
+use crate::model::{AccountLink, DeviceId, Event, Motion, MotionKind, Ring};
 use crate::net::supervise::{Backoff, jitter};
 use crate::proto::vivint::realtime::{CameraEvent, Change, Cursor, Delta, Message, Reply, Timetoken, Update};
+use crate::vendor::desk::Desk;
 pub(super) use pubnub::PubNub;
 use pubnub::{PollError, Wire};
 
@@ -114,7 +114,7 @@ impl<'a, W: Wire> Listener<'a, W> {
     async fn hear(&mut self, channel: &Channel) {
         match channel {
             Channel::Unknown => {}
-            Channel::None => self.desk.push_is(Some(NO_CHANNEL.to_owned())).await,
+            Channel::None => self.desk.push_is(failing(NO_CHANNEL)).await,
             Channel::Named(subscription) => self.subscribe(subscription).await,
         }
         std::future::pending().await
@@ -141,7 +141,7 @@ impl<'a, W: Wire> Listener<'a, W> {
     async fn poll_or_complain(&self, subscription: &Subscription, reading: &Reading) -> Result<Reply, PollError> {
         let silent = async {
             tokio::time::sleep_until(reading.heard + Self::SILENT).await;
-            self.desk.push_is(Some(SILENT.to_owned())).await;
+            self.desk.push_is(failing(SILENT)).await;
             std::future::pending().await
         };
         tokio::select! {
@@ -169,9 +169,9 @@ impl<'a, W: Wire> Listener<'a, W> {
         reading.failures += 1;
         let is_silent = reading.heard.elapsed() >= Self::SILENT;
         if is_silent {
-            self.desk.push_is(Some(SILENT.to_owned())).await;
+            self.desk.push_is(failing(SILENT)).await;
         } else if reading.failures >= Self::TELL_AFTER {
-            self.desk.push_is(Some(cannot_ask(error))).await;
+            self.desk.push_is(failing(cannot_ask(error))).await;
         }
         if error.is_of_its_place() && reading.failures.is_multiple_of(Self::UNREADABLE_AFTER) {
             reading.cursor = Cursor::BEGINNING;
@@ -240,6 +240,11 @@ const NO_CHANNEL: &str = "Vivint names no message channel for this account, so r
 const SILENT: &str = "Vivint's push service (PubNub) has not answered for over 6 minutes, so rings and motion are \
                       not heard of. It is being asked again. If it lasts, see whether something between here and \
                       the internet cuts requests that take minutes.";
+
+/// Of an account from which nothing is heard.
+fn failing(why: impl Into<String>) -> Option<AccountLink> {
+    Some(AccountLink::Failing { why: why.into() })
+}
 
 fn cannot_ask(error: &PollError) -> String {
     format!(

@@ -5,26 +5,22 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::VENDOR;
 use crate::doorbell::vendor::{BoxFuture, Retry};
-use crate::doorbell::{ActionError, DevicePort, Request, TalkLine, VendorError};
-use crate::media::convert::Converter;
-use crate::media::{AudioFormat, MediaHub};
+use crate::doorbell::{ActionError, DevicePort, Request, VendorError};
+use crate::media::MediaHub;
 use crate::model::Link;
-use crate::rtc::kvs_call::{CallError, Ending, KvsCall, Signalling};
+use crate::rtc::kvs_call::{CallError, KvsCall, Signalling};
+use crate::vendor::called::{self, Arranged, Speaker, TalkReply};
 
 /// How long the camera is kept streaming after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
-/// Speech on its way to the call: 200 ms. Full: the speaker's side drops.
-const SPEECH: usize = 10;
-/// Calls that are being arranged for other programs at the same time; one more is refused.
-const MOST_ARRANGED: usize = 4;
+/// Why there is no talk with a camera that takes no speech.
+const MUTE: &str = "it does not take sound over WebRTC. Talking to Wyze's WebRTC cameras is an experiment, and this \
+                    one's firmware does not take part in it";
 
 /// Who says where a camera is to be called: Wyze's cloud.
 pub trait Streams: Sync {
@@ -40,15 +36,14 @@ pub trait Streams: Sync {
 pub async fn live(streams: &impl Streams, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
     // As far as is known: nothing is asked of a camera that nobody wants.
     port.state.send_modify(|state| state.link = Link::Ready);
-    Life { streams, port, stop, arranged: FuturesUnordered::new(), listens: None }.run().await
+    Life { streams, port, stop, arranged: Arranged::default(), listens: None }.run().await
 }
 
 struct Life<'a, S> {
     streams: &'a S,
     port: DevicePort,
     stop: CancellationToken,
-    /// Calls for other programs, on their way to whoever asked.
-    arranged: FuturesUnordered<BoxFuture<'a, ()>>,
+    arranged: Arranged<'a>,
     /// Whether the camera shows a picture when it is asked for its speaker; `None` while nobody knows.
     listens: Option<bool>,
 }
@@ -89,7 +84,7 @@ impl<S: Streams> Life<'_, S> {
 
     /// One call, or two: a camera that does not take it well to be asked for its speaker is called once more without.
     /// Of no model is it known whether talking works over this way.
-    async fn visit(&mut self, mut talker: Option<Reply>) -> Result<Goes, VendorError> {
+    async fn visit(&mut self, mut talker: Option<TalkReply>) -> Result<Goes, VendorError> {
         loop {
             let talk = self.listens != Some(false);
             match self.try_call(talk, &mut talker).await {
@@ -103,7 +98,7 @@ impl<S: Streams> Life<'_, S> {
     }
 
     /// From the question where to call to hanging up.
-    async fn try_call(&mut self, talk: bool, talker: &mut Option<Reply>) -> Result<Goes, Failure> {
+    async fn try_call(&mut self, talk: bool, talker: &mut Option<TalkReply>) -> Result<Goes, Failure> {
         let mut calling = pin!(call(self.streams, self.port.media.clone(), talk));
         let mut call = loop {
             tokio::select! {
@@ -117,9 +112,9 @@ impl<S: Streams> Life<'_, S> {
                 Some(()) = self.arranged.next() => {}
             }
         };
-        let mut speaker = Talk::Closed;
+        let mut speaker = Speaker::Closed;
         if let Some(reply) = talker.take() {
-            speaker.open(&call, reply);
+            speaker.open(&call, reply, MUTE);
         }
         let outcome = self.watch(&mut call, speaker, talk).await;
         call.close().await;
@@ -127,7 +122,7 @@ impl<S: Streams> Life<'_, S> {
     }
 
     /// Until nobody wants the call any more.
-    async fn watch(&mut self, call: &mut KvsCall, mut speaker: Talk, talk: bool) -> Result<Goes, CallError> {
+    async fn watch(&mut self, call: &mut KvsCall, mut speaker: Speaker, talk: bool) -> Result<Goes, CallError> {
         let media = self.port.media.clone();
         let mut unwatched = pin!(media.unwatched_for(LINGER));
         let mut formats = media.formats();
@@ -138,13 +133,13 @@ impl<S: Streams> Life<'_, S> {
                 error = call.ended() => return Err(error),
                 request = self.port.requests.recv() => match request {
                     // The doorbell lets one talk at a time; a second request means that it has let go of the first.
-                    Some(Request::StartTalk { reply }) => speaker.open(call, reply),
+                    Some(Request::StartTalk { reply }) => speaker.open(call, reply, MUTE),
                     Some(other) => self.request(other),
                     None => return Ok(Goes::Break(())),
                 },
                 piece = speaker.next_piece() => match piece {
                     Some(piece) => call.send_audio(piece),
-                    None => speaker = Talk::Closed,
+                    None => speaker = Speaker::Closed,
                 },
                 _ = &mut picture => {
                     self.listens = Some(talk);
@@ -171,15 +166,10 @@ impl<S: Streams> Life<'_, S> {
             Request::ArrangeCall { reply } => reply,
             other => return other.refuse(ActionError::Unsupported("it is a camera")),
         };
-        if self.arranged.len() >= MOST_ARRANGED {
-            let _gave_up = reply.send(Err(ActionError::Busy));
-            return;
-        }
         let streams = self.streams;
-        self.arranged.push(Box::pin(async move {
-            let arranged = streams.ask().await.map_err(|error| ActionError::Offline { why: error.what });
-            let _gave_up = reply.send(arranged);
-        }));
+        self.arranged.arrange(reply, async move {
+            streams.ask().await.map_err(|error| ActionError::Offline { why: error.what })
+        });
     }
 }
 
@@ -220,58 +210,10 @@ fn is_of_the_camera(error: &CallError) -> bool {
     matches!(error, CallError::NoAnswer { .. } | CallError::BadAnswer(_) | CallError::Ended(_))
 }
 
-type Reply = oneshot::Sender<Result<TalkLine, ActionError>>;
-
-/// The speaker.
-enum Talk {
-    Closed,
-    Open(mpsc::Receiver<Bytes>),
-}
-
-impl Talk {
-    fn open(&mut self, call: &KvsCall, reply: Reply) {
-        let Some(format) = call.talk_format().filter(|format| can_be_spoken(*format)) else {
-            let why = "it does not take sound over WebRTC. Talking to Wyze's WebRTC cameras is an experiment, and \
-                       this one's firmware does not take part in it";
-            let _gave_up = reply.send(Err(ActionError::Refused { why: why.to_owned() }));
-            return;
-        };
-        let (audio, pieces) = mpsc::channel(SPEECH);
-        // Given up on meanwhile: `audio` is dropped, and the closed line ends the talk.
-        let _gave_up = reply.send(Ok(TalkLine { format, audio }));
-        *self = Self::Open(pieces);
-    }
-
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed)
-    }
-
-    /// The next piece of speech; `None` when nobody holds the speaker any more. Nothing while it is closed.
-    async fn next_piece(&mut self) -> Option<Bytes> {
-        match self {
-            Self::Open(pieces) => pieces.recv().await,
-            Self::Closed => std::future::pending().await,
-        }
-    }
-}
-
-fn can_be_spoken(format: AudioFormat) -> bool {
-    Converter::new(AudioFormat::OPUS, format).is_ok()
-}
-
 /// What a call that came to nothing means for the doorbell's owner.
 fn why(error: CallError) -> VendorError {
-    let advice = match &error {
-        CallError::Setup(_) | CallError::Exchange(_) | CallError::Refused { .. } => "",
-        CallError::Unreachable(_) | CallError::ServiceClosed => {
-            " Check this machine's way to the internet if this goes on."
-        }
-        CallError::NoAnswer { .. } | CallError::Ended(Ending::Lost | Ending::HungUp | Ending::Silent) => {
-            " Check its power and its Wi-Fi if this goes on."
-        }
-        CallError::BadAnswer(_) => " Restart it if this goes on.",
-        CallError::Ended(Ending::NoPath) => " If this goes on, check that a firewall lets this machine use UDP.",
-    };
-    let what = format!("The call to the camera failed: {error}. It is being tried again.{advice}");
+    let advice = called::advice(&error);
+    let what = format!("The call to the camera failed: {error}. It is being tried again. {advice}");
+    let what = what.trim_end().to_owned();
     VendorError { vendor: VENDOR, what, retry: Retry::Backoff, source: Some(error.into()) }
 }

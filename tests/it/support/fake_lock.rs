@@ -9,7 +9,9 @@ use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{
     AccountPort, ActionError, DevicePort, Door, Doorbell, Options, Registry, Request, Vendor, VendorError, door,
 };
-use doorstep::model::{self, DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState, State};
+use doorstep::model::{
+    self, DeviceId, DeviceInfo, DoorKind, Found, Link, LockAction, LockState, Mechanism, OpenerEntity, State,
+};
 use doorstep::secret::Password;
 use doorstep::store::Store;
 use tokio::sync::{oneshot, watch};
@@ -39,10 +41,23 @@ pub(crate) fn door(
     locks: &Registry,
     data: &Path,
 ) -> (DoorKind, Arc<Door>) {
+    let mechanism = match kind {
+        DoorKind::Lock => Mechanism::Lock(lock.id()),
+        DoorKind::Garage => Mechanism::Garage(lock.id()),
+    };
+    (kind, door_with(mechanism, secret, locks, data))
+}
+
+/// The door of the doorbell `fake_1` that an opener in it opens, with its records in `data`.
+pub(crate) fn opener(entity: OpenerEntity, secret: Option<&str>, data: &Path) -> (DoorKind, Arc<Door>) {
+    (DoorKind::Lock, door_with(Mechanism::Opener(entity), secret, &Registry::default(), data))
+}
+
+fn door_with(mechanism: Mechanism, secret: Option<&str>, locks: &Registry, data: &Path) -> Arc<Door> {
     let doorbell = DeviceId::parse("fake_1").unwrap();
-    let settings = door::Settings { doorbell, kind, lock: lock.id(), secret: secret.map(Password::new) };
+    let settings = door::Settings { doorbell, mechanism, secret: secret.map(Password::new) };
     let (audit, store) = (Arc::new(Audit::open(data)), Store::open(data).unwrap());
-    (kind, Door::new(settings, locks.clone(), audit, store))
+    Door::new(settings, locks.clone(), audit, store)
 }
 
 type Reply = oneshot::Sender<Result<LockState, ActionError>>;

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use doorstep::doorbell::guard::Permit;
 use doorstep::doorbell::vendor::{BoxFuture, Retry};
 use doorstep::doorbell::{
     AccountPort, ActionError, DevicePort, Doorbell, Options, Request, TalkLine, Vendor, VendorError,
 };
 use doorstep::media::{AudioFormat, FrameKind, MediaHub, VideoCodec};
-use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Found, Link, Ring, Role, State};
+use doorstep::model::{
+    self, Capability, DeviceId, DeviceInfo, Event, Found, Link, LockAction, LockState, Ring, Role, State,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +48,16 @@ pub(crate) enum OnSnapshot {
     Hangs,
 }
 
+/// What the doorbell does when it is told to open its door.
+#[derive(Debug, Clone)]
+pub(crate) enum OnOpen {
+    Opens,
+    /// Does not open, or does not say so.
+    Says(ActionError),
+    /// Leaves it lying.
+    Hangs,
+}
+
 /// A JPEG as far as its first marker; nothing decodes it.
 pub(crate) const JPEG: &[u8] = b"\xff\xd8\xff\xe0 a visitor \xff\xd9";
 
@@ -58,6 +71,8 @@ pub(crate) struct Seen {
     pub(crate) talks_asked: usize,
     pub(crate) talks_ended: usize,
     pub(crate) snapshots_asked: usize,
+    pub(crate) opens_asked: usize,
+    pub(crate) opened: usize,
     pub(crate) speaker_open: bool,
     /// What came out of the speaker, all talks together.
     pub(crate) heard: Vec<Bytes>,
@@ -76,6 +91,8 @@ struct Script {
     lives: VecDeque<Life>,
     on_talk: OnTalk,
     on_snapshot: OnSnapshot,
+    /// `None`: it has no opener.
+    on_open: Option<OnOpen>,
     films: bool,
 }
 
@@ -84,6 +101,7 @@ enum Order {
     HangUp,
     AnswerTalk,
     AnswerSnapshot,
+    AnswerOpen,
     End(Result<(), VendorError>),
     Set(Box<dyn FnOnce(&mut State) + Send>),
 }
@@ -109,7 +127,7 @@ impl FakeVendor {
     pub(crate) fn of(info: DeviceInfo) -> Arc<Self> {
         let on_talk = OnTalk::Opens(AudioFormat::PCMU);
         let on_snapshot = OnSnapshot::Takes(Bytes::from_static(JPEG));
-        let script = Mutex::new(Script { lives: VecDeque::new(), on_talk, on_snapshot, films: false });
+        let script = Mutex::new(Script { lives: VecDeque::new(), on_talk, on_snapshot, on_open: None, films: false });
         Arc::new(Self { info, script, seen: watch::Sender::default(), orders: Mutex::default() })
     }
 
@@ -139,6 +157,11 @@ impl FakeVendor {
 
     pub(crate) fn on_snapshot(&self, what: OnSnapshot) {
         self.script.lock().unwrap().on_snapshot = what;
+    }
+
+    /// From its next life on it has an opener, which is locked at rest.
+    pub(crate) fn on_open(&self, what: OnOpen) {
+        self.script.lock().unwrap().on_open = Some(what);
     }
 
     /// From its next life on the device sends pictures (20 a second, a keyframe each second) and PCMU
@@ -175,6 +198,11 @@ impl FakeVendor {
     /// Takes the first picture that `OnSnapshot::Hangs` has left lying.
     pub(crate) fn answer_snapshot(&self) {
         self.order(Order::AnswerSnapshot);
+    }
+
+    /// Opens the door for the first request that `OnOpen::Hangs` has left lying.
+    pub(crate) fn answer_open(&self) {
+        self.order(Order::AnswerOpen);
     }
 
     pub(crate) fn end_life(&self, how: Result<(), VendorError>) {
@@ -253,9 +281,7 @@ impl Vendor for FakeVendor {
                 Some(Life::Panics) => panic!("the fake device was told to panic"),
                 None => {}
             }
-            let device =
-                Device { vendor: self, port, line: None, unanswered: VecDeque::new(), untaken: VecDeque::new() };
-            device.live(inbox, stop).await
+            Device::new(self, port).live(inbox, stop).await
         })
     }
 }
@@ -267,9 +293,18 @@ struct Device {
     line: Option<mpsc::Receiver<Bytes>>,
     unanswered: VecDeque<oneshot::Sender<Result<TalkLine, ActionError>>>,
     untaken: VecDeque<oneshot::Sender<Result<Bytes, ActionError>>>,
+    unopened: VecDeque<(Permit, oneshot::Sender<Result<LockState, ActionError>>)>,
 }
 
 impl Device {
+    fn new(vendor: Arc<FakeVendor>, port: DevicePort) -> Self {
+        if vendor.script.lock().unwrap().on_open.is_some() {
+            port.state.send_modify(|state| state.door = Some(stands(LockState::Locked)));
+        }
+        let (unanswered, untaken, unopened) = Default::default();
+        Self { vendor, port, line: None, unanswered, untaken, unopened }
+    }
+
     async fn live(
         mut self,
         mut orders: mpsc::UnboundedReceiver<Order>,
@@ -301,6 +336,10 @@ impl Device {
                         let reply = self.untaken.pop_front().expect("a request for a picture");
                         let _asker_left = reply.send(Ok(Bytes::from_static(JPEG)));
                     }
+                    Order::AnswerOpen => {
+                        let (permit, reply) = self.unopened.pop_front().expect("a request to open");
+                        let _asker_left = reply.send(self.open(permit));
+                    }
                     Order::End(how) => {
                         self.close_speaker();
                         return how;
@@ -322,6 +361,7 @@ impl Device {
         let reply = match request {
             Request::StartTalk { reply } => reply,
             Request::TakeSnapshot { reply } => return self.take_snapshot(reply),
+            Request::WorkLock { permit, reply } => return self.work(permit, reply),
             Request::Diagnose { question, reply } => {
                 let _asker_left = reply.send(Ok(serde_json::json!({ "asked": question, "firmware": "1.0" })));
                 return;
@@ -352,6 +392,26 @@ impl Device {
         }
     }
 
+    fn work(&mut self, permit: Permit, reply: oneshot::Sender<Result<LockState, ActionError>>) {
+        self.vendor.note(|seen| seen.opens_asked += 1);
+        assert_eq!(permit.action(), LockAction::Unlock, "an opener was told to lock");
+        let what = self.vendor.script.lock().unwrap().on_open.clone();
+        let outcome = match what {
+            Some(OnOpen::Opens) => self.open(permit),
+            Some(OnOpen::Says(why)) => Err(why),
+            Some(OnOpen::Hangs) => return self.unopened.push_back((permit, reply)),
+            None => Err(ActionError::Unsupported("it has no opener")),
+        };
+        let _asker_left = reply.send(outcome);
+    }
+
+    fn open(&self, permit: Permit) -> Result<LockState, ActionError> {
+        permit.redeem(doorstep::clock::now())?;
+        self.vendor.note(|seen| seen.opened += 1);
+        self.port.state.send_modify(|state| state.door = Some(stands(LockState::Unlocked)));
+        Ok(LockState::Unlocked)
+    }
+
     fn open_speaker(&mut self, format: AudioFormat, reply: oneshot::Sender<Result<TalkLine, ActionError>>) {
         let (audio, line) = mpsc::channel(10);
         if reply.send(Ok(TalkLine { format, audio })).is_ok() {
@@ -368,6 +428,10 @@ impl Device {
             });
         }
     }
+}
+
+fn stands(lock: LockState) -> model::Door {
+    model::Door { lock: Some(lock), blocked: None }
 }
 
 async fn hear(line: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {

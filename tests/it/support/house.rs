@@ -9,7 +9,7 @@ use axum::Router;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{Face, router, serve};
-use doorstep::model::{Capability, DoorKind};
+use doorstep::model::{Capability, DoorKind, OpenerEntity};
 use doorstep::secret::Token;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::fake_account::FakeAccount;
-use super::fake_lock::{FakeLock, door};
-use super::fake_vendor::FakeVendor;
+use super::fake_lock::{FakeLock, door, opener};
+use super::fake_vendor::{FakeVendor, OnOpen};
 use super::http::{Reply, request_with};
 
 /// Longer than anything here takes on a busy machine.
@@ -73,6 +73,19 @@ impl House {
         let options = Options { doors: doors.into(), ..Options::default() };
         let mut house = Self::build(options, FakeVendor::with([Capability::Ring]), token, Router::new(), stop).await;
         house.data = Some(data);
+        house
+    }
+
+    /// Without a picture, with a door that an opener in the doorbell opens.
+    pub(crate) async fn with_opener(on_open: OnOpen) -> Self {
+        let (vendor, data) = (FakeVendor::with([Capability::Ring]), tempfile::tempdir().unwrap());
+        vendor.on_open(on_open);
+        let doors = [opener(OpenerEntity::default(), None, data.path())].into();
+        let options = Options { doors, ..Options::default() };
+        let mut house = Self::build(options, vendor, None, Router::new(), CancellationToken::new()).await;
+        house.data = Some(data);
+        let mut state = house.doorbell.state();
+        state.wait_for(|state| state.doors.values().all(|door| door.blocked.is_none())).await.unwrap();
         house
     }
 

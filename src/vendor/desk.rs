@@ -1,0 +1,81 @@
+//! What an account tells the house: its devices, and how it does. It is told of by two who do not know each other,
+//! whoever lists the devices and whoever hears what happens at them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::model::{self, AccountLink, Found};
+
+pub(super) struct Desk {
+    /// Held while a listing is on its way, since taking one sets the account ready.
+    status: tokio::sync::Mutex<watch::Sender<model::Account>>,
+    listings: mpsc::Sender<Vec<Found>>,
+    ails: Mutex<Ails>,
+}
+
+/// What is wrong, by what it was met at.
+#[derive(Default)]
+struct Ails {
+    /// `Starting` until the cloud has been asked.
+    listing: AccountLink,
+    /// How the account does while nothing is heard by push.
+    push: Option<AccountLink>,
+}
+
+impl Desk {
+    pub(super) fn new(status: watch::Sender<model::Account>, listings: mpsc::Sender<Vec<Found>>) -> Self {
+        Self { status: tokio::sync::Mutex::new(status), listings, ails: Mutex::default() }
+    }
+
+    /// Hands a listing over and waits until it is taken.
+    pub(super) async fn bring(&self, found: Vec<Found>) {
+        let status = self.status.lock().await;
+        let mut taken = status.subscribe();
+        if self.listings.send(found).await.is_ok() {
+            let _house_gone = taken.changed().await;
+        }
+    }
+
+    pub(super) async fn listing_is(&self, link: AccountLink) {
+        self.ails().listing = link;
+        self.show().await;
+    }
+
+    /// What keeps events from being heard by push; `None` when all is well.
+    pub(super) async fn push_is(&self, trouble: Option<AccountLink>) {
+        let known = std::mem::replace(&mut self.ails().push, trouble.clone());
+        match (&known, &trouble) {
+            (None, Some(link)) => {
+                tracing::warn!(why = link.why(), "what happens at the account's doors is not heard of")
+            }
+            (Some(_), None) => tracing::info!("what happens at the account's doors is heard of again"),
+            _ => {}
+        }
+        if known != trouble {
+            self.show().await;
+        }
+    }
+
+    async fn show(&self) {
+        let link = self.ails().link();
+        self.status.lock().await.send_if_modified(|account| {
+            let news = account.link != link;
+            account.link = link;
+            news
+        });
+    }
+
+    fn ails(&self) -> MutexGuard<'_, Ails> {
+        self.ails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ails {
+    fn link(&self) -> AccountLink {
+        match (&self.listing, &self.push) {
+            (AccountLink::Ready, Some(trouble)) => trouble.clone(),
+            (listing, _) => listing.clone(),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! One life of a doorbell: called whenever somebody wants to see, to talk or to open the door, and left alone otherwise.
+
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::call::{Line, aws_error};
+use super::channels::{Known, Obstacle};
+use super::door::{CHANNEL, Opener};
+use super::{Kvs, trouble};
+use crate::aws::{Aws, AwsError, Channel, Role};
+use crate::clock::{self, Instant};
+use crate::doorbell::guard::Permit;
+use crate::doorbell::{ActionError, DevicePort, Question, Request, VendorError};
+use crate::model::{Link, State};
+use crate::net::supervise::{Backoff, jitter};
+use crate::rtc::kvs_call::{CallError, Commands, KvsCall, Wish};
+use crate::vendor::called::{Arranged, Speaker, TalkReply};
+
+/// How long a call is kept after the last viewer left, for the one who comes right back.
+const LINGER: Duration = Duration::from_secs(5);
+/// Why there is no talk with a doorbell that takes no speech.
+const MUTE: &str = "its camera takes no sound: its program was built without a speaker";
+
+/// One life. Ends with a failure that is not just a doorbell that does not answer.
+///
+/// # Errors
+/// What kept a call from coming about, or ended it.
+pub(super) async fn live(kvs: &Kvs, aws: &Aws, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
+    let life = Life {
+        kvs,
+        aws,
+        opener: Opener::new(kvs.config.door_command, port.state.clone()),
+        known: kvs.known.subscribe(),
+        shown: port.state.subscribe(),
+        port,
+        stop,
+        arranged: Arranged::default(),
+        absence: Absence::default(),
+    };
+    life.run().await
+}
+
+struct Life<'a> {
+    kvs: &'a Kvs,
+    aws: &'a Aws,
+    opener: Opener<Permit, Commands>,
+    known: watch::Receiver<Known>,
+    shown: watch::Receiver<State>,
+    port: DevicePort,
+    stop: CancellationToken,
+    arranged: Arranged<'a>,
+    absence: Absence,
+}
+
+/// A doorbell that did not answer. One on a Raspberry Pi does so only after it rang, which nobody need be told of as a
+/// failure, and which is no reason to be late when it has rung.
+#[derive(Default)]
+struct Absence {
+    is_known: bool,
+    backoff: Backoff,
+    /// When it is called next, if whoever wants it still does.
+    until: Option<Instant>,
+}
+
+/// Whether there is more to come in this life.
+type Goes<T = ()> = ControlFlow<(), T>;
+
+/// What ends the idle time.
+enum Wanted {
+    /// A call. Somebody may want to talk.
+    Call(Option<TalkReply>),
+    /// How the channel stands may be otherwise now.
+    Look,
+}
+
+impl Life<'_> {
+    async fn run(mut self) -> Result<(), VendorError> {
+        self.rest();
+        loop {
+            self.known.mark_unchanged();
+            let goes = match self.kvs.channel(&self.port.info.id) {
+                Ok(channel) => match self.idle().await {
+                    Goes::Continue(Wanted::Call(talker)) => self.visit(channel, talker).await?,
+                    Goes::Continue(Wanted::Look) => Goes::Continue(()),
+                    Goes::Break(()) => Goes::Break(()),
+                },
+                Err(obstacle) => self.without_calls(&obstacle).await,
+            };
+            if goes.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reachable as far as is known: nothing is asked of a doorbell that nobody wants.
+    fn rest(&self) {
+        self.port.state.send_modify(|state| {
+            state.link = Link::Ready;
+            state.transport = None;
+        });
+    }
+
+    async fn idle(&mut self) -> Goes<Wanted> {
+        let media = self.port.media.clone();
+        let last_ring = self.shown.borrow_and_update().last_ring.clone();
+        loop {
+            let absent = self.absence.until;
+            let rings = async { self.shown.wait_for(|state| state.last_ring != last_ring).await.is_ok() };
+            tokio::select! {
+                () = self.stop.cancelled() => return Goes::Break(()),
+                request = self.port.requests.recv() => match request {
+                    Some(Request::StartTalk { reply }) => return Goes::Continue(Wanted::Call(Some(reply))),
+                    Some(Request::WorkLock { permit, reply }) => {
+                        self.opener.open(permit, reply);
+                        if self.opener.wants_call() {
+                            return Goes::Continue(Wanted::Call(None));
+                        }
+                    }
+                    Some(other) => self.request(other),
+                    None => return Goes::Break(()),
+                },
+                () = media.watched(), if absent.is_none() => return Goes::Continue(Wanted::Call(None)),
+                () = sleep_until(absent.unwrap_or_else(clock::now)), if absent.is_some() => self.absence.until = None,
+                // Whoever comes next finds out for himself.
+                () = media.unwatched_for(Duration::ZERO), if absent.is_some() => self.absence.until = None,
+                // It is there now, or in a moment.
+                true = rings, if absent.is_some() => self.absence.until = None,
+                Ok(()) = self.known.changed() => return Goes::Continue(Wanted::Look),
+                Some(()) = self.arranged.next() => {}
+                () = self.opener.turn() => {}
+            }
+        }
+    }
+
+    /// While the channel cannot be called. It may ring all the same.
+    async fn without_calls(&mut self, obstacle: &Obstacle) -> Goes {
+        let why = obstacle.why.clone();
+        self.port.state.send_modify(|state| {
+            state.link = if obstacle.may_ring { Link::Ready } else { Link::Offline };
+            state.last_error = Some(why.clone());
+        });
+        while self.kvs.channel(&self.port.info.id).as_ref().err() == Some(obstacle) {
+            tokio::select! {
+                () = self.stop.cancelled() => return Goes::Break(()),
+                Ok(()) = self.known.changed() => {}
+                request = self.port.requests.recv() => match request {
+                    Some(Request::WorkLock { reply, .. }) => {
+                        let _asker_left = reply.send(Err(ActionError::Offline { why: why.clone() }));
+                    }
+                    Some(other) => self.request_without_calls(other, &why),
+                    None => return Goes::Break(()),
+                },
+                Some(()) = self.arranged.next() => {}
+                () = self.opener.turn() => {}
+            }
+        }
+        self.port.state.send_modify(|state| {
+            state.link = Link::Ready;
+            state.last_error.take_if(|shown| *shown == why);
+        });
+        Goes::Continue(())
+    }
+
+    fn request_without_calls(&mut self, request: Request, why: &str) {
+        match request {
+            Request::Diagnose { .. } | Request::TakeSnapshot { .. } => self.request(request),
+            other => other.refuse(ActionError::Offline { why: why.to_owned() }),
+        }
+    }
+
+    /// One call, from placing it to hanging up.
+    async fn visit(&mut self, channel: Channel, mut talker: Option<TalkReply>) -> Result<Goes, VendorError> {
+        self.port.state.send_modify(|state| state.link = Link::Connecting);
+        let outcome = self.call(&channel, &mut talker).await;
+        self.port.media.reset();
+        let goes = match outcome {
+            Ok(goes) => goes,
+            Err(error) => return self.failed(&channel, error, talker),
+        };
+        self.opener.hung_up("The call to the doorbell was ended.");
+        self.absence = Absence::default();
+        self.rest();
+        self.port.state.send_modify(|state| state.last_error = None);
+        Ok(goes)
+    }
+
+    /// Tells everybody who waits. A doorbell that just does not answer ends no life.
+    fn failed(&mut self, channel: &Channel, error: CallError, talker: Option<TalkReply>) -> Result<Goes, VendorError> {
+        self.heed(channel, &error);
+        let is_absent = matches!(error, CallError::NoAnswer { .. });
+        let failure = trouble::of_call(error);
+        if let Some(talker) = talker {
+            let _gave_up = talker.send(Err(ActionError::Offline { why: failure.what.clone() }));
+        }
+        self.opener.hung_up(&failure.what);
+        if !is_absent {
+            return Err(failure);
+        }
+        if !std::mem::replace(&mut self.absence.is_known, true) {
+            tracing::warn!(why = failure.what, "the doorbell does not answer");
+        }
+        self.absence.until = Some(clock::now() + self.absence.backoff.next(Duration::ZERO, jitter()));
+        self.rest();
+        self.port.state.send_modify(|state| state.last_error = Some(failure.what));
+        Ok(Goes::Continue(()))
+    }
+
+    /// What was known of the channel may have been wrong.
+    fn heed(&self, channel: &Channel, error: &CallError) {
+        match (error, aws_error(error)) {
+            (CallError::Refused { .. }, _) => self.aws.forget(channel),
+            (_, Some(AwsError::NoSuchChannel { .. })) => {
+                self.aws.forget(channel);
+                self.kvs.relist.notify_one();
+            }
+            _ => {}
+        }
+    }
+
+    async fn call(&mut self, channel: &Channel, talker: &mut Option<TalkReply>) -> Result<Goes, CallError> {
+        let line = Arc::new(Line { aws: self.aws.clone(), channel: channel.clone() });
+        let wish = Wish { hub: self.port.media.clone(), talk: true, channel: Some(CHANNEL) };
+        let mut placing = pin!(KvsCall::place_by(line, wish));
+        let mut call = loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(Goes::Break(())),
+                call = &mut placing => break call?,
+                request = self.port.requests.recv() => match request {
+                    Some(Request::StartTalk { reply }) => *talker = Some(reply),
+                    Some(Request::WorkLock { permit, reply }) => self.opener.open(permit, reply),
+                    Some(other) => self.request(other),
+                    None => return Ok(Goes::Break(())),
+                },
+                Some(()) = self.arranged.next() => {}
+                () = self.opener.turn() => {}
+            }
+        };
+        self.opener.called(call.commands());
+        let mut speaker = Speaker::Closed;
+        if let Some(reply) = talker.take() {
+            speaker.open(&call, reply, MUTE);
+        }
+        let outcome = self.watch(&mut call, speaker).await;
+        call.close().await;
+        outcome
+    }
+
+    /// Until nobody wants the call any more.
+    async fn watch(&mut self, call: &mut KvsCall, mut speaker: Speaker) -> Result<Goes, CallError> {
+        let media = self.port.media.clone();
+        let mut unwatched = pin!(media.unwatched_for(LINGER));
+        let mut formats = media.formats();
+        let mut picture = pin!(async move { formats.wait_for(|formats| formats.video.is_some()).await.is_ok() }.fuse());
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(Goes::Break(())),
+                error = call.ended() => return Err(error),
+                request = self.port.requests.recv() => match request {
+                    // The doorbell lets one talk at a time; a second request means that it has let go of the first.
+                    Some(Request::StartTalk { reply }) => speaker.open(call, reply, MUTE),
+                    Some(Request::WorkLock { permit, reply }) => self.opener.open(permit, reply),
+                    Some(other) => self.request(other),
+                    None => return Ok(Goes::Break(())),
+                },
+                piece = speaker.next_piece() => match piece {
+                    Some(piece) => call.send_audio(piece),
+                    None => speaker = Speaker::Closed,
+                },
+                _ = &mut picture => self.is_live(),
+                Some(()) = self.arranged.next() => {}
+                () = self.opener.turn() => {}
+                () = &mut unwatched, if speaker.is_closed() && !self.opener.is_busy() => return Ok(Goes::Continue(())),
+            }
+        }
+    }
+
+    fn is_live(&mut self) {
+        self.absence = Absence::default();
+        tracing::info!("picture is live");
+        self.port.state.send_modify(|state| {
+            state.link = Link::Streaming;
+            state.transport = Some("webrtc");
+            state.last_error = None;
+        });
+    }
+
+    /// Whatever is not about the call of our own.
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::ArrangeCall { reply } => {
+                let (kvs, aws, id) = (self.kvs, self.aws, self.port.info.id.clone());
+                self.arranged.arrange(reply, async move {
+                    let channel = kvs.channel(&id).map_err(|Obstacle { why, .. }| ActionError::Offline { why })?;
+                    Ok(aws.signalling(&channel, Role::Viewer, &client_id()?).await?)
+                });
+            }
+            Request::Diagnose { question: Question::Record, reply } => {
+                let record = self.kvs.record(&self.port.info.id);
+                let _asker_left = reply.send(record.ok_or(ActionError::Unsupported("nothing is known of it yet")));
+            }
+            other => other.refuse(ActionError::Unsupported("it is a doorbell at AWS")),
+        }
+    }
+}
+
+/// Another for every call: the service takes two of one name for one, and lets go of the older (kvs reference §4).
+fn client_id() -> Result<String, ActionError> {
+    let random = getrandom::u64();
+    let random =
+        random.map_err(|error| ActionError::Offline { why: format!("This machine has no randomness: {error}.") });
+    random.map(|random| format!("doorstep-{random:016x}"))
+}

@@ -20,6 +20,8 @@ pub(crate) struct House {
     /// Of the doorbell.
     pub(crate) id: String,
     pub(crate) broker: Mosquitto,
+    /// What the doorbell itself needs, where that is another process.
+    _cloud: Option<Process>,
     _folder: TempDir,
 }
 
@@ -40,7 +42,39 @@ impl House {
         house
     }
 
+    /// A doorbell at a virtual AWS. Resolves when it can be called and heard.
+    pub(crate) async fn kvs() -> Self {
+        let (mut house, cloud) = Self::with(&["sim", "aws", "--channel", "measured"], "\"aws\"", kvs).await;
+        let word = |key: &str| cloud[key].as_str().unwrap();
+        let iot = format!("ws://{}", word("plain"));
+        let doorbell = Process::start(&[
+            "sim",
+            "kvs-doorbell",
+            "--channel",
+            "measured",
+            "--region",
+            word("region"),
+            "--endpoint",
+            word("url"),
+            "--iot-endpoint",
+            &iot,
+            "--access-key-id",
+            word("access_key_id"),
+            "--secret-access-key",
+            word("secret_access_key"),
+        ]);
+        house._cloud = Some(std::mem::replace(&mut house.camera, doorbell));
+        house.doorbell(|doorbell| doorbell["link"] == "ready").await;
+        house.camera.line("bell_connected").await;
+        house
+    }
+
     async fn of(sim: &[&str], kind: &str, account: fn(&Value) -> String) -> Self {
+        Self::with(sim, kind, account).await.0
+    }
+
+    /// The house, and what its virtual device or cloud has announced.
+    async fn with(sim: &[&str], kind: &str, account: fn(&Value) -> String) -> (Self, Value) {
         let broker = Mosquitto::start().await;
         let mut camera = Process::start(sim);
         let (_, announced) = camera.line(kind).await;
@@ -54,7 +88,7 @@ impl House {
         while TcpStream::connect(page).await.is_err() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Self { camera, service, page, id: String::new(), broker, _folder: folder }
+        (Self { camera, service, page, id: String::new(), broker, _cloud: None, _folder: folder }, announced)
     }
 
     /// Waits for a doorbell like this one, and measures that one from now on.
@@ -114,6 +148,19 @@ fn wyze(camera: &Value) -> String {
         word("uid"),
         word("enr"),
         word("listen"),
+    )
+}
+
+fn kvs(cloud: &Value) -> String {
+    let word = |key: &str| cloud[key].as_str().unwrap();
+    format!(
+        "kvs:\n  - {{region: {}, access_key_id: {}, secret_access_key: \"{}\", iot_endpoint: \"ws://{}\", \
+         endpoints: {{kinesisvideo: \"{}\", ice_servers: []}}}}\ndoorbells:\n  - {{id: kvs_measured, unlock: self}}\n",
+        word("region"),
+        word("access_key_id"),
+        word("secret_access_key"),
+        word("plain"),
+        word("url"),
     )
 }
 

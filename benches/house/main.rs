@@ -10,6 +10,7 @@ mod account;
 mod audience;
 mod figures;
 mod house;
+mod kvs;
 mod machine;
 mod process;
 mod ring;
@@ -58,6 +59,8 @@ enum Section {
     Talk,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
+    /// A doorbell on AWS: its ring, its picture, and a press until its door opens
+    Kvs,
     /// What vanished viewers leave behind
     Residue,
 }
@@ -85,6 +88,9 @@ async fn main() {
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;
+    }
+    if chosen(Section::Kvs) {
+        kvs::measure(&mut figures).await;
     }
     if chosen(Section::Residue) {
         watch::measure_residue(&mut figures).await;

@@ -1,6 +1,7 @@
-//! What Amazon's signaling service and its clients send: it must not panic, and what is read must be written so that
-//! it reads the same again. What a client claims of its signature must not panic either.
+//! What Amazon's signaling service and its clients send, and what doorbells publish: it must not panic, and what is
+//! read must be written so that it reads the same again. What a client claims of its signature must not panic either.
 
+use doorstep::proto::kvs::ring;
 use doorstep::proto::kvs::signaling::{Inbound, Outbound};
 use doorstep::proto::kvs::sigv4::{Claim, Keys, Request, Scope, TokenMode, authorization, presigned_query};
 
@@ -55,5 +56,11 @@ pub fn sigv4(data: &[u8]) {
 fn believed(request: &Request<'_>) {
     if let Ok(claim) = Claim::of(request) {
         assert!(claim.holds(request, "secret"), "{claim:?}");
+    }
+}
+
+pub fn ring(data: &[u8]) {
+    if let Ok(ring) = ring::parse(data) {
+        assert_eq!(ring::parse(ring.encode().as_bytes()), Ok(ring));
     }
 }

@@ -50,7 +50,7 @@ pub async fn check(config: &Config, data: &Path) -> bool {
             report(&format!("{}, talking: {why}", doorbell.info().name));
         }
         for (kind, door) in doorbell.doors() {
-            // Of an opener in a doorbell that was not reached all is said.
+            // Of an opener in a doorbell that was not reached, all has been said.
             if door.opener().is_some() && unreached {
                 continue;
             }

@@ -428,6 +428,34 @@ fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{DeviceInfo, OpenerEntity};
+
+    #[test]
+    fn a_door_is_worked_by_what_its_owner_has_named() {
+        let text = "doorbells:
+  - {id: wyze_a, unlock: wyze_l, garage: vivint_1_2}
+  - {id: kvs_a, unlock: self, opener: lock}
+  - {id: kvs_b}";
+        let config = config::parse(text, "test").unwrap();
+        let id = |id| DeviceId::parse(id).unwrap();
+        let named: Vec<_> = config.doorbells.iter().map(|wanted| mechanisms(wanted).collect::<Vec<_>>()).collect();
+        let lock_and_garage = vec![Mechanism::Lock(id("wyze_l")), Mechanism::Garage(id("vivint_1_2"))];
+        assert_eq!(named, [lock_and_garage, vec![Mechanism::Opener(OpenerEntity::Lock)], vec![]]);
+    }
+
+    #[test]
+    fn a_doorbell_with_an_opener_is_listed_with_what_enables_it() {
+        let info = DeviceInfo {
+            id: DeviceId::parse("kvs_a").unwrap(),
+            name: "Front Door".to_owned(),
+            vendor: "kvs",
+            model: "channel".to_owned(),
+            firmware: None,
+            capabilities: [Capability::Ring, Capability::Unlock].into(),
+        };
+        let found = Found { info, role: Role::Doorbell, address: None, transport: Some("webrtc"), obstacle: None };
+        assert!(line(&found).ends_with("  ring opener (`unlock: self`)"), "{}", line(&found));
+    }
 
     #[tokio::test]
     async fn a_service_that_can_serve_no_viewer_any_more_has_failed() {

@@ -158,10 +158,11 @@ impl Refusal {
 
     /// Whether the keys, not what they may do, are refused.
     pub(super) fn is_of_the_keys(&self) -> bool {
-        const KINDS: [&str; 12] = [
+        const KINDS: [&str; 13] = [
             "ExpiredToken",
             "ExpiredTokenException",
             "IncompleteSignature",
+            "IncompleteSignatureException",
             "InvalidAccessKeyId",
             "InvalidClientTokenId",
             "InvalidSignatureException",

@@ -43,18 +43,23 @@ pub enum Way {
     Signed(Aws),
 }
 
-/// How long to wait before the next attempt.
+/// What takes how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// After trouble that passes. Doubles to the sixtyfold; half of it more or less, by chance.
+    /// Until the next attempt after trouble that passes. Doubles to the sixtyfold; half of it more or less, by chance.
     pub trouble: Duration,
-    /// After what the owner has to mend, up to twice as long.
+    /// Until the next attempt after what the owner has to mend, up to twice as long.
     pub owner: Duration,
+    /// Between two pings. AWS IoT takes 30 to 1200 s.
+    pub keep_alive: Duration,
+    /// A ping or a subscription that is not answered for so long never will be.
+    pub answer: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { trouble: Duration::from_secs(1), owner: Duration::from_secs(30) }
+        let [trouble, owner, keep_alive, answer] = [1, 30, 30, 10].map(Duration::from_secs);
+        Self { trouble, owner, keep_alive, answer }
     }
 }
 

@@ -363,7 +363,7 @@ impl Inside {
     /// Why there is no device that could work the door.
     fn missing(&self) -> String {
         let mechanism = &self.settings.mechanism;
-        let Some(id) = mechanism.device() else { return "The doorbell is not in its account any more.".to_owned() };
+        let Some(id) = mechanism.device() else { return "No account lists this doorbell at present.".to_owned() };
         let (noun, key) = (mechanism.noun(), mechanism.kind().key());
         match *lock(&self.mistaken_for) {
             Some(other) => format!(

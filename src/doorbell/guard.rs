@@ -78,7 +78,7 @@ pub(super) enum Refusal {
     NotAnOpening,
     #[error("OPEN is for latches, and this lock has none; send UNLOCK")]
     NoLatch,
-    #[error("the opener of this door can open it and cannot lock it; send OPEN or UNLOCK to open it")]
+    #[error("the opener of this door can open it and cannot lock it")]
     OnlyOpens,
     #[error("commands for this door must carry a `mac` made with its `unlock_secret`")]
     NotSigned,

@@ -164,7 +164,7 @@ pub enum Distrust {
 
 impl Distrust {
     /// What a failed handshake has against the certificate. `None` when it failed for another reason.
-    pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Option<Self> {
         match fault_of(error)? {
             rustls::Error::InvalidCertificate(fault) => Some(Self::from(fault)),
             _ => None,
@@ -195,7 +195,8 @@ pub(super) fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Err
 impl From<&CertificateError> for Distrust {
     fn from(fault: &CertificateError) -> Self {
         match fault {
-            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // A bad signature is of another authority that has the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::WrongName,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotYetValid,

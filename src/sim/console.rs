@@ -448,6 +448,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_doorbell_at_amazon_says_whose_it_is_and_no_secret() {
+        let line = "sim kvs-doorbell --channel porch --region us-east-1 --endpoint http://127.0.0.1:1/ \
+                    --access-key-id AKID --secret-access-key hunter2";
+        let lines = typed(line, &["offline", "", "jump", "quit"]).await;
+        let expected = serde_json::json!({
+            "kind": "kvs-doorbell",
+            "channel": "porch",
+            "region": "us-east-1",
+            "profile": "ameba",
+            "topic": "doorbell/porch/ring",
+            "kinesisvideo": "http://127.0.0.1:1/",
+        });
+        assert_eq!(lines[0], expected);
+        assert!(lines.iter().any(|line| line["event"] == "bad_command" && line["line"] == "jump"), "{lines:?}");
+        assert!(!format!("{lines:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
     async fn the_first_line_holds_all_that_a_client_needs() {
         let lines = typed("sim tutk-camera --uid HSBJYB5HSETGCDWD111A --audio none", &["quit"]).await;
         let first = lines[0].as_object().unwrap();

@@ -2,8 +2,8 @@
 //! each other's place, and sessions that outlive their connections.
 //!
 //! It listens nowhere: whoever has a connection and knows who is at its other end hands both to [`Broker::serve`], or to
-//! [`Broker::serve_websocket`] after an upgrade. There the sub-protocol is agreed on before: of `mqtt` and `mqttv3.1`
-//! (an old SDK's name for the same) the one that the client has asked for is echoed, [`SUBPROTOCOLS`].
+//! [`Broker::serve_websocket`] after an upgrade. There the sub-protocol is agreed on before: of [`SUBPROTOCOLS`] the one
+//! that the client has asked for is echoed, which is what axum's `WebSocketUpgrade::protocols(SUBPROTOCOLS)` does.
 //!
 //! As at AWS there is no QoS 2, topics have 7 slashes at most, payloads 128 KiB, a SUBSCRIBE 8 filters, a connection 50,
 //! keep-alives are held to 30..1200 s, and most of what is not allowed ends the connection without a word. Left out:
@@ -31,7 +31,7 @@ pub use policy::{Action, Grant, Policy, Refusal};
 use session::Message;
 use world::World;
 
-/// What a WebSocket may carry.
+/// What a WebSocket may carry; the second is an old SDK's name for the same.
 pub const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 
 /// Who is at the other end of a connection: a thing by its certificate, or the owner of keys.

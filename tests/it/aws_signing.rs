@@ -126,7 +126,7 @@ fn segment(dice: &mut Dice) -> String {
 
 #[test]
 fn our_signatures_are_those_of_aws() {
-    for seed in 0..2_000 {
+    for seed in 0..500 {
         let case = Case::of(&mut Dice::new(seed));
         let (headers, amz_date) = (case.headers(), amz_date(case.unix_s));
         let scope = Scope { region: case.region, service: case.service, amz_date: &amz_date };

@@ -33,6 +33,7 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
     ("http_command", inputs::http_command),
+    ("kvs_ring", kvs::ring),
     ("kvs_signaling", kvs::signaling),
     ("kvs_sigv4", kvs::sigv4),
     ("media_access_units", media::access_units),

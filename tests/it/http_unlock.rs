@@ -162,7 +162,7 @@ async fn an_opener_opens_once_and_its_doorbell_says_that_it_is_one() {
     let again = house.post(UNLOCK, "{}").await.error();
     assert!(again.ends_with("is carried out once."), "{again}");
     let locked = house.post(LOCK, "").await;
-    let why = "Front Door: the opener of this door can open it and cannot lock it; send OPEN or UNLOCK to open it.";
+    let why = "Front Door: the opener of this door can open it and cannot lock it.";
     assert_eq!((locked.status, locked.json()), (202, json!({"ok": false, "error": why})));
     assert_eq!(house.vendor.seen().opens_asked, 1);
 }

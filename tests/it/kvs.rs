@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use doorstep::clock;
+use doorstep::config::IotEndpoint;
 use doorstep::sim::aws::{self, RunningAws};
 use doorstep::sim::iot;
 use doorstep::sim::kvs_doorbell::{self, Command, Event, Profile, Ring, RunningKvsDoorbell};
@@ -38,7 +39,9 @@ impl Account {
         let mut subscriptions = cloud.broker().events();
         tokio::spawn(async move {
             while let Ok(event) = subscriptions.recv().await {
-                listening.send_if_modified(|heard| matches!(event, iot::Event::IotSubscribed { .. }) && !std::mem::replace(heard, true));
+                listening.send_if_modified(|heard| {
+                    matches!(event, iot::Event::IotSubscribed { .. }) && !std::mem::replace(heard, true)
+                });
             }
         });
         let (notebook, told) = watch::channel(Vec::new());
@@ -85,6 +88,7 @@ impl Account {
 }
 
 fn settings(cloud: &RunningAws, profile: Profile) -> kvs_doorbell::Settings {
+    let place = IotEndpoint { host: cloud.plain.ip().to_string(), port: Some(cloud.plain.port()), tls: false };
     kvs_doorbell::Settings {
         aws: doorstep::aws::Settings {
             region: "us-east-1".to_owned(),
@@ -95,7 +99,7 @@ fn settings(cloud: &RunningAws, profile: Profile) -> kvs_doorbell::Settings {
         },
         channel: "doorbell-channel".to_owned(),
         profile,
-        ring: Ring { endpoint: Some(cloud.iot_endpoint()), client_id: "doorbell-1".to_owned() },
+        ring: Ring { endpoint: Some(place), client_id: "doorbell-1".to_owned() },
         opener: None,
         led: None,
         video_from: None,

@@ -4,9 +4,13 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod aws_account;
 mod aws_client;
 mod aws_login;
 mod aws_signing;
+mod aws_sim;
+mod aws_sim_iot;
+mod aws_sim_signaling;
 mod broker;
 mod browser_whep;
 mod camera_peer;
@@ -22,10 +26,18 @@ mod floors;
 mod http;
 mod http_kvs;
 mod http_unlock;
+mod iot;
+mod iot_broker;
+mod kvs;
+mod kvs_account;
 mod kvs_call;
+mod kvs_call_commands;
 mod kvs_call_goes_on;
 mod kvs_call_odd;
+mod kvs_doorbell;
+mod kvs_life;
 mod kvs_master;
+mod kvs_ring;
 mod licences;
 mod media;
 mod mqtt;

@@ -156,7 +156,7 @@ async fn an_opener_is_never_told_to_lock() {
     let house = House::ready(OnOpen::Opens).await;
     let answer = house.mqtt("LOCK").await;
     assert_eq!(answer.action, Some(LockAction::Lock));
-    let why = "the opener of this door can open it and cannot lock it; send OPEN or UNLOCK to open it";
+    let why = "the opener of this door can open it and cannot lock it";
     assert_eq!(refused(answer.outcome), why);
     let via = Via::Http { who: "page", action: LockAction::Lock };
     let answer = house.door.work(Attempt { via, received: clock::now() }).await;
@@ -283,7 +283,7 @@ async fn a_doorbell_that_went_and_came_back_is_the_one_that_opens() {
     vendor.on_open(OnOpen::Opens);
     let doors: doorstep::doorbell::Doors = [opener(OpenerEntity::Button, None, data.path())].into();
     let door = doors[&DoorKind::Lock].clone();
-    assert_eq!(door.state().borrow().blocked.as_deref(), Some("The doorbell is not in its account any more."));
+    assert_eq!(door.state().borrow().blocked.as_deref(), Some("No account lists this doorbell at present."));
     for life in 1..=2 {
         let doorbell =
             vendor.doorbell_with(Options { doors: doors.clone(), ..Options::default() }, &CancellationToken::new());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use doorstep::config;
+use doorstep::config::{self, KvsLogin, Unlock};
 use doorstep::vendor::support_table;
 
 const README: &str = include_str!("../../README.md");
@@ -29,20 +29,29 @@ fn the_two_commands_are_there_and_the_gate_is_the_one_that_ci_runs() {
 fn the_configuration_it_shows_is_right() {
     let shown = README.split("```yaml\n").skip(1).map(|after| after.split_once("```").expect("and where it ends").0);
     let read = |text| config::parse(text, "README.md").unwrap_or_else(|errors| panic!("{errors}"));
-    let [account, doorbells, vivint, camera] =
-        shown.map(read).collect::<Vec<_>>().try_into().expect("it shows four pieces");
+    let [account, doorbells, vivint, kvs, camera] =
+        shown.map(read).collect::<Vec<_>>().try_into().expect("it shows five pieces");
     assert!(account.wyze[0].login.is_some(), "the first is no account");
     assert!(vivint.vivint[0].firebase_api_key.is_some(), "the third does not talk");
+    assert!(matches!(kvs.kvs[0].login, KvsLogin::Certificate { .. }), "the fourth has no certificate");
+    assert!(matches!(kvs.doorbells[0].unlock, Some(Unlock::Own(_))), "the fourth opens no door");
     let id = camera.wyze[0].cameras[0].id();
     assert_eq!(id, doorbells.doorbells[0].id, "the doorbell it names is not its camera");
 }
 
 #[test]
-fn interfaces_names_every_key_of_a_vivint_account() {
-    let line = include_str!("../../docs/interfaces.md").lines().find(|line| line.starts_with("vivint: ["));
-    let line = line.expect("the example has an account of Vivint's");
-    for account in ["{username: a@b.c, none: 1}", "{username: a@b.c, endpoints: {none: 1}}"] {
-        let error = config::parse(&format!("vivint: [{account}]"), "x").unwrap_err().to_string();
+fn interfaces_names_every_key_of_an_account() {
+    let accounts = [
+        ("vivint", "{username: a@b.c, none: 1}"),
+        ("vivint", "{username: a@b.c, endpoints: {none: 1}}"),
+        ("kvs", "{region: us-east-1, none: 1}"),
+        ("kvs", "{region: us-east-1, endpoints: {none: 1}}"),
+    ];
+    for (vendor, account) in accounts {
+        let begins = format!("{vendor}:");
+        let line = include_str!("../../docs/interfaces.md").lines().find(|line| line.starts_with(&begins));
+        let line = line.unwrap_or_else(|| panic!("the example has no account of {vendor}"));
+        let error = config::parse(&format!("{vendor}: [{account}]"), "x").unwrap_err().to_string();
         let (_, known) = error.trim().split_once("it knows here: ").unwrap_or_else(|| panic!("{error}"));
         let missing: Vec<&str> = known.split(", ").filter(|key| !line.contains(&format!("{key}: "))).collect();
         assert!(missing.is_empty(), "docs/interfaces.md does not name {missing:?}");

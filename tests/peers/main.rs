@@ -23,6 +23,8 @@ mod kvs_js;
 #[path = "kvs-python/mod.rs"]
 mod kvs_python;
 mod program;
+#[path = "../it/support/kvs_hand.rs"]
+mod kvs_hand;
 mod rtsp;
 mod turn;
 mod vivint;

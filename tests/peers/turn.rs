@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use doorstep::clock;
 use doorstep::media::{AudioFormat, MediaHub};
+use doorstep::proto::kvs::signaling::MessageType;
 use doorstep::rtc::camera::{CameraPeer, IceServer, Sound, Video, Wanted};
+use doorstep::rtc::kvs_call::{KvsCall, Wish};
 use doorstep::secret::Password;
 use doorstep::sim::vivint::doorbell::{self, Codec};
 use doorstep::sim::vivint::tree::Tree;
@@ -16,6 +18,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::kvs_hand::{KvsHand, Manner};
 use crate::promise;
 use crate::wait::{PATIENCE, until};
 
@@ -23,6 +26,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         promise("turn::a_call_that_may_only_be_relayed_goes_through_the_server", is_relayed),
         promise("turn::a_virtual_doorbell_behind_a_relay_is_reached_through_it", a_doorbell_is_relayed),
+        promise("turn::a_kvs_call_whose_relay_will_go_moves_to_another_without_a_gap", moves),
         promise("turn::a_server_that_is_not_there_costs_no_more_than_the_time_that_is_given", is_not_there),
     ]
 }
@@ -178,4 +182,45 @@ async fn is_not_there() {
     caller.gathered(Duration::from_millis(500)).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "it took {:?}", begun.elapsed());
     assert!(caller.sdp().contains(" typ host"), "what was known by then is missing");
+}
+
+/// The camera has one relay; that it keeps it is what the test needs, and makes no difference to the viewer.
+async fn moves() {
+    let server = Server::start().await;
+    let camera = KvsHand::with(Manner { relay: Some(server.as_ice()), own_channel: None }).await;
+    let hub = MediaHub::new();
+    let mut frames = hub.listen();
+    let wish = Wish { hub: hub.clone(), talk: true, channel: Some("commands") };
+    let mut call = timeout(PATIENCE, KvsCall::place_by(camera.clone(), wish)).await.expect("no call").unwrap();
+    let commands = call.commands().unwrap();
+    let _first = camera.channel().await;
+    let (mut latest, mut longest, mut shown) = (clock::now(), Duration::ZERO, 0);
+    let mut noticed = false;
+    // Until a good while after the second call has come about.
+    while camera.asked().len() < 2 || shown < 150 {
+        let frame = timeout(PATIENCE, frames.next()).await.expect("nothing comes any more").unwrap();
+        if !frame.kind.is_video() {
+            continue;
+        }
+        shown += 1;
+        if shown > 10 {
+            longest = longest.max(latest.elapsed());
+        }
+        latest = clock::now();
+        if shown == 30 && !std::mem::replace(&mut noticed, true) {
+            camera.notice(MessageType::ReconnectIceServer);
+        }
+    }
+    assert!(longest < Duration::from_millis(500), "no picture for {longest:?}");
+    let asked = camera.asked();
+    assert!(matches!(&asked[..], [first, second] if first != second), "{asked:?}");
+    // What is asked now goes the new way.
+    let second = camera.channel().await;
+    let answering = async {
+        assert_eq!(second.next().await.as_deref(), Some("open"));
+        second.send("opened").await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(commands.ask("open", |_| true, PATIENCE), answering);
+    assert_eq!(reply.as_deref(), Ok("opened"));
+    assert!(timeout(Duration::ZERO, call.ended()).await.is_err(), "the call has ended");
 }

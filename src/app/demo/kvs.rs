@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::cast::News;
+use crate::config::IotEndpoint;
 use crate::model::DeviceId;
 use crate::sim::aws::{AccessKey, ChannelSettings, RunningAws};
 use crate::sim::kvs_doorbell::{Profile, Ring, RunningKvsDoorbell};
@@ -66,6 +67,7 @@ impl Kvs {
 
 fn doorbell(cloud: &RunningAws) -> io::Result<kvs_doorbell::Settings> {
     let login = cloud.login().ok_or_else(|| io::Error::other("the virtual AWS knows no key"))?;
+    let place = IotEndpoint { host: cloud.plain.ip().to_string(), port: Some(cloud.plain.port()), tls: false };
     Ok(kvs_doorbell::Settings {
         aws: crate::aws::Settings {
             region: cloud.settings.region.clone(),
@@ -76,7 +78,7 @@ fn doorbell(cloud: &RunningAws) -> io::Result<kvs_doorbell::Settings> {
         },
         channel: CHANNEL.to_owned(),
         profile: Profile::Ameba,
-        ring: Ring { endpoint: Some(cloud.iot_endpoint()), client_id: CHANNEL.to_owned() },
+        ring: Ring { endpoint: Some(place), client_id: CHANNEL.to_owned() },
         opener: None,
         led: None,
         video_from: None,

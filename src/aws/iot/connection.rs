@@ -11,17 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::diagnosis::{self, End, Step};
 use super::inbox::Inbox;
-use super::orders::{Order, Orders};
+use super::orders::{IotError, Order, Orders};
 use super::{Iot, News, Pace, Settings};
 use crate::clock::{self, Instant};
 use crate::net::supervise::jitter;
 
-/// AWS IoT takes 30 to 1200 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Host, socket, TLS, WebSocket and CONNACK together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-/// A ping or a subscription that is not answered for so long never will be.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What is closed so soon after something was published was closed for it.
@@ -38,8 +34,10 @@ const SELDOM: u32 = 10;
 const LONGEST_PACKET: usize = Iot::LONGEST_PAYLOAD + 1024;
 
 /// What all ways have in common.
-pub(super) fn tune(options: &mut MqttOptions, settings: &Settings) {
-    options.set_keep_alive(KEEP_ALIVE).set_clean_session(settings.clean_session).set_inflight(IN_FLIGHT);
+pub(super) fn tune(options: &mut MqttOptions, settings: &Settings, pace: Pace) {
+    // Nothing can be kept for a client without a name, and the library panics over it.
+    let clean_session = settings.clean_session || settings.client_id.is_empty();
+    options.set_keep_alive(pace.keep_alive).set_clean_session(clean_session).set_inflight(IN_FLIGHT);
     options.set_max_packet_size(LONGEST_PACKET, LONGEST_PACKET);
 }
 
@@ -67,6 +65,7 @@ pub(super) struct Connection<'a> {
     handed: VecDeque<Order>,
     /// Written with QoS 1, by packet id.
     unconfirmed: HashMap<u16, Order>,
+    /// The latest message that AWS IoT has not acknowledged.
     published: Option<(String, Instant)>,
     /// When the answer to a ping must have come.
     pong_due: Option<Instant>,
@@ -179,7 +178,7 @@ impl<'a> Connection<'a> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let suback = self.filters.asked.as_ref().map(|(_, asked)| *asked + ANSWER_WITHIN);
+        let suback = self.filters.asked.as_ref().map(|(_, asked)| *asked + self.pace.answer);
         [self.leaving, suback, self.pong_due, self.filters.ask_again].into_iter().flatten().min()
     }
 
@@ -213,12 +212,13 @@ impl<'a> Connection<'a> {
             Event::Incoming(Packet::SubAck(answer)) => return self.on_answer(&answer),
             Event::Incoming(Packet::Publish(message)) => self.on_message(message),
             Event::Incoming(Packet::PubAck(ack)) => {
+                self.published = None;
                 if let Some(order) = self.unconfirmed.remove(&ack.pkid) {
                     order.end(Ok(()));
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet_id)) => self.on_written(packet_id),
-            Event::Outgoing(Outgoing::PingReq) => self.pong_due = Some(clock::now() + ANSWER_WITHIN),
+            Event::Outgoing(Outgoing::PingReq) => self.pong_due = Some(clock::now() + self.pace.answer),
             Event::Outgoing(Outgoing::Disconnect) => return Err(End::Stopped),
             _ => {}
         }
@@ -278,10 +278,9 @@ impl<'a> Connection<'a> {
     fn hand_out(&mut self, order: Order) {
         let payload = order.payload.to_vec();
         // The library's queue has room for all that may be in flight.
-        if self.client.try_publish(&order.topic, order.qos, false, payload).is_ok() {
-            self.handed.push_back(order);
-        } else {
-            self.orders.put_back(order);
+        match self.client.try_publish(&order.topic, order.qos, false, payload) {
+            Ok(()) => self.handed.push_back(order),
+            Err(_) => order.end(Err(IotError::Busy)),
         }
     }
 

@@ -204,11 +204,8 @@ fn judge_error(settings: &Settings, end: &End, was_connected: bool) -> Verdict {
             return Verdict::passing(format!("{} has fallen silent. The connection is made again.", place(settings)));
         }
     };
-    if let Some(distrust) = Distrust::of(error) {
-        return Verdict::owner(format!("The certificate of {} is not believed: {distrust}.", place(settings)));
-    }
-    if let Some(alert) = alert(error) {
-        return judge_alert(settings, alert);
+    if let Some(fault) = tls::fault_of(error) {
+        return judge_tls(settings, fault, was_connected);
     }
     match error {
         ConnectionError::ConnectionRefused(code) => judge_code(settings, *code),
@@ -221,7 +218,9 @@ fn judge_error(settings: &Settings, end: &End, was_connected: bool) -> Verdict {
             Verdict::passing(format!("{} has not answered in time.{}", address(settings), shared_port(settings)))
         }
         ConnectionError::Io(error) => judge_socket(settings, error),
-        ConnectionError::Tls(error) => judge_tls(settings, error),
+        ConnectionError::Tls(TlsError::Io(error)) => cut_in_tls(settings, error),
+        ConnectionError::Websocket(tungstenite::Error::Io(error)) if !was_connected => cut_in_tls(settings, error),
+        ConnectionError::Tls(error) => no_tls(settings, &error.to_string()),
         _ => Verdict::passing(format!("The connection to {} was lost. It is made again.", place(settings))),
     }
 }
@@ -243,27 +242,51 @@ fn judge_socket(settings: &Settings, error: &io::Error) -> Verdict {
     Verdict::passing(format!("{} cannot be reached ({error}).{}", address(settings), shared_port(settings)))
 }
 
-fn judge_tls(settings: &Settings, error: &TlsError) -> Verdict {
-    match error {
-        TlsError::Io(error) if error.get_ref().is_none_or(|inner| !inner.is::<rustls::Error>()) => {
-            Verdict::passing(format!("{} has ended the connection during TLS ({error}).", address(settings)))
+fn judge_tls(settings: &Settings, fault: &rustls::Error, was_connected: bool) -> Verdict {
+    match fault {
+        rustls::Error::InvalidCertificate(why) => {
+            let distrust = Distrust::from(why);
+            Verdict::owner(format!("The certificate of {} is not believed: {distrust}.", place(settings)))
         }
-        error => Verdict::owner(format!("There is no TLS with {}: {error}.", address(settings))),
+        rustls::Error::AlertReceived(alert) => judge_alert(settings, *alert),
+        other => Verdict { needs_owner: !was_connected, ..no_tls(settings, &other.to_string()) },
     }
 }
 
+fn no_tls(settings: &Settings, why: &str) -> Verdict {
+    Verdict::owner(format!("There is no TLS with {}: {why}.", address(settings)))
+}
+
+fn cut_in_tls(settings: &Settings, error: &io::Error) -> Verdict {
+    Verdict::passing(format!("{} has ended the connection before it was made ({error}).", address(settings)))
+}
+
 fn judge_alert(settings: &Settings, alert: AlertDescription) -> Verdict {
-    if alert == AlertDescription::NoApplicationProtocol {
-        return Verdict::owner(format!(
+    use AlertDescription as Alert;
+    match (alert, &settings.way) {
+        (Alert::NoApplicationProtocol, _) => Verdict::owner(format!(
             "{} offers no MQTT on this port (ALPN `x-amzn-mqtt-ca`); correct `iot_endpoint`, or leave out its port.",
             address(settings)
-        ));
+        )),
+        (
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+            | Alert::HandshakeFailure
+            | Alert::CertificateRequired,
+            Way::Certificate(_),
+        ) => Verdict::owner(format!(
+            "{} does not accept the certificate that we show it (TLS alert {alert:?}). It must be registered and active \
+             in the AWS account and region of this endpoint, and not expired.",
+            address(settings)
+        )),
+        _ => no_tls(settings, &format!("it sends the alert {alert:?}")),
     }
-    Verdict::owner(format!(
-        "{} does not accept the certificate that we show it (TLS alert {alert:?}). It must be registered and active in \
-         the AWS account and region of this endpoint, and not expired.",
-        address(settings)
-    ))
 }
 
 fn judge_code(settings: &Settings, code: ConnectReturnCode) -> Verdict {
@@ -357,5 +380,95 @@ fn shared_port(settings: &Settings) -> String {
             format!(" If a firewall stops port 8883, write `iot_endpoint: {}:443`.", settings.endpoint.host)
         }
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::IotEndpoint;
+    use crate::net::tls::Trust;
+
+    fn settings() -> Settings {
+        Settings {
+            endpoint: IotEndpoint { host: "a1-ats.iot.us-east-1.amazonaws.com".to_owned(), port: None, tls: true },
+            way: Way::Certificate(Trust::default()),
+            client_id: "thing-doorstep".to_owned(),
+            filters: Vec::new(),
+            clean_session: true,
+        }
+    }
+
+    fn lost(error: ConnectionError) -> End {
+        End::Lost(Box::new(error))
+    }
+
+    /// Closed without a word, this many seconds after CONNACK.
+    fn closed(step: Step, lived: Option<u64>) -> Ended {
+        let end = lost(ConnectionError::MqttState(StateError::ConnectionAborted));
+        Ended { end, step, lived: lived.map(Duration::from_secs) }
+    }
+
+    fn subscribe(filter: &str) -> Step {
+        Step::Subscribe(filter.to_owned())
+    }
+
+    #[test]
+    fn one_closed_connection_proves_nothing_and_two_in_the_same_step_do() {
+        for (step, lived, said) in [
+            (Step::Connect, None, "`iot:Connect` on `client/thing-doorstep`"),
+            (subscribe("a/#"), Some(0), "`iot:Receive` on `topic/a/*`"),
+            (Step::Publish("door".to_owned()), Some(0), "`iot:Publish` on `topic/door`"),
+        ] {
+            let mut history = History::default();
+            let mut judge = || history.judge(&settings(), &closed(step.clone(), lived));
+            let [first, second] = [judge(), judge()];
+            assert!(!first.needs_owner && second.needs_owner, "{first:?} {second:?}");
+            assert!(second.why.contains(said), "{}", second.why);
+            assert_eq!(history.failures(), 1);
+        }
+    }
+
+    #[test]
+    fn connections_that_are_closed_soon_whatever_they_are_at_are_fought_for() {
+        let mut history = History::default();
+        let steps = [Step::Listen, subscribe("a"), subscribe("b"), Step::Listen];
+        let verdicts = steps.map(|step| history.judge(&settings(), &closed(step, Some(3))));
+        assert_eq!(verdicts.each_ref().map(|verdict| verdict.needs_owner), [false, false, true, true]);
+        assert!(verdicts[3].why.contains("4 times in a row"), "{}", verdicts[3].why);
+        // AWS IoT closes every connection after a day.
+        assert!(!history.judge(&settings(), &closed(Step::Listen, Some(86_400))).needs_owner);
+        assert_eq!(history.failures(), 0);
+    }
+
+    #[test]
+    fn what_port_8883_is_up_against_is_said_where_it_is_used() {
+        let timeout = || Ended { end: lost(ConnectionError::NetworkTimeout), step: Step::Connect, lived: None };
+        let mut settings = settings();
+        let at = |settings: &Settings| History::default().judge(settings, &timeout()).why;
+        assert!(at(&settings).ends_with("write `iot_endpoint: a1-ats.iot.us-east-1.amazonaws.com:443`."));
+        settings.endpoint.port = Some(443);
+        assert!(at(&settings).ends_with("has not answered in time."), "{}", at(&settings));
+    }
+
+    #[test]
+    fn a_refusal_s_clue_is_one_plain_line() {
+        for (body, expected) in [
+            (r#"{"message":"Forbidden","traceId":"7"}"#, Some("Forbidden")),
+            (
+                r#"{"Message":"Signature expired: 20250101T000000Z is now earlier"}"#,
+                Some("Signature expired: 20250101T000000Z is now earlier"),
+            ),
+            ("no such endpoint\r\nsee the manual", Some("no such endpoint")),
+            ("", None),
+            (r#"{"traceId":"7"}"#, None),
+            ("<html><body>403", None),
+            ("GET /mqtt?X-Amz-Security-Token=abc", None),
+            ("\u{1b}[31mred", None),
+        ] {
+            assert_eq!(clue(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+        assert_eq!(clue(&[0xff]), None);
+        assert_eq!(clue("x".repeat(10_000).as_bytes()).map(|clue| clue.len()), Some(200));
     }
 }

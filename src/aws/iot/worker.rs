@@ -92,7 +92,7 @@ impl Worker {
         };
         let mut options = MqttOptions::new(&self.settings.client_id, address, port);
         options.set_transport(transport);
-        connection::tune(&mut options, &self.settings);
+        connection::tune(&mut options, &self.settings, self.pace);
         Ok(options)
     }
 
@@ -122,5 +122,25 @@ fn tls_config(settings: &Settings) -> ClientConfig {
         }
         // The address says who we are.
         Way::Signed(aws) => Trust { identity: None, ..aws.trust() }.client_config(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kvs reference §6.
+    #[test]
+    fn a_port_that_mqtt_shares_is_told_so() {
+        for (port, alpn) in [(None, None), (Some(8883), None), (Some(443), Some(ALPN)), (Some(31_000), Some(ALPN))] {
+            let settings = Settings {
+                endpoint: IotEndpoint { host: "localhost".to_owned(), port, tls: true },
+                way: Way::Certificate(Trust::default()),
+                client_id: "doorstep".to_owned(),
+                filters: Vec::new(),
+                clean_session: true,
+            };
+            assert_eq!(tls_config(&settings).alpn_protocols.first().map(Vec::as_slice), alpn, "{port:?}");
+        }
     }
 }

@@ -59,4 +59,9 @@ impl TextChannel {
     pub async fn send(&self, text: &str) -> Result<(), Ending> {
         self.channel.send_text(text).await.map_err(|_| Ending::HungUp)
     }
+
+    /// The connection goes on without it.
+    pub async fn close(&self) {
+        let _closed_before = self.channel.close().await;
+    }
 }

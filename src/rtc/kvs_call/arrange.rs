@@ -161,3 +161,44 @@ impl From<PeerError> for CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::MediaHub;
+    use crate::proto::kvs::signaling::{MAX_PAYLOAD_TAKEN, Outbound};
+
+    /// What Amazon passes on, and what its masters look for (kvs reference §5): the payload counts in base64.
+    #[tokio::test]
+    async fn an_offer_of_everything_stays_under_the_limit() {
+        let wanted = Wanted {
+            hub: MediaHub::new(),
+            video: Video::Receive,
+            sound: Sound::Both(&SPOKEN),
+            channel: Some("commands"),
+            ice_servers: &[],
+            relay_only: false,
+            loopback: true,
+        };
+        let sdp = CameraPeer::offer(wanted).await.unwrap().sdp();
+        let payload = Payload::Offer { sdp: sdp.clone() };
+        let frame = Outbound { payload, recipient_client_id: None, correlation_id: None }.encode();
+        let frame: serde_json::Value = serde_json::from_str(&frame).unwrap();
+        let len = frame["messagePayload"].as_str().unwrap().len();
+        assert!(len < MAX_PAYLOAD_TAKEN / 2, "{len} characters");
+        assert!(!sdp.contains("a=candidate:"), "{sdp}");
+        let sections: Vec<&str> = sdp.split("\r\nm=").skip(1).collect();
+        let [sound, picture, messages] = sections[..] else { panic!("{sdp}") };
+        assert!(sound.starts_with("audio 9 UDP/TLS/RTP/SAVPF 111 0 8\r\n") && sound.contains("a=sendrecv"), "{sound}");
+        assert!(messages.starts_with("application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"), "{messages}");
+        let profiles = picture.lines().filter_map(|line| line.split_once("profile-level-id=").map(|(_, id)| id));
+        assert_eq!(profiles.collect::<Vec<_>>(), ["42e01f", "42001f", "640c1f"]);
+        assert_eq!(picture.matches("packetization-mode=1").count(), 3);
+    }
+
+    #[test]
+    fn everybody_is_somebody_else() {
+        let (one, another) = (new_client_id().unwrap(), new_client_id().unwrap());
+        assert!(one != another && one.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{one} {another}");
+    }
+}

@@ -28,7 +28,7 @@ pub(super) struct Kept {
     media: AbortOnDropHandle<Ending>,
     conversation: Option<Conversation>,
     /// Of a call that has taken the first one's place.
-    _passing_on: Option<AbortOnDropHandle<()>>,
+    passing_on: Option<AbortOnDropHandle<()>>,
     successor: Option<AbortOnDropHandle<Result<Successor, CallError>>>,
 }
 
@@ -37,19 +37,19 @@ impl Kept {
         let Arranged { mut peer, line } = arranged;
         let media = peer.flow();
         let (conversation, commands) = wish.channel.map(|_| Conversation::start(peer.take_channel())).unzip();
-        let kept = Self { peer, line, wish, exchange, media, conversation, _passing_on: None, successor: None };
+        let kept = Self { peer, line, wish, exchange, media, conversation, passing_on: None, successor: None };
         (kept, commands)
     }
 
     pub(super) async fn run(mut self, mut pieces: mpsc::Receiver<Bytes>, stop: CancellationToken) -> Ending {
         let mut pings = pings();
-        loop {
+        let ending = loop {
             if self.line.is_leaving() {
                 self.stay_in_touch();
             }
             tokio::select! {
-                () = stop.cancelled() => break,
-                ending = &mut self.media => return ending.unwrap_or(Ending::HungUp),
+                () = stop.cancelled() => break self.hush().await,
+                ending = &mut self.media => break ending.unwrap_or(Ending::HungUp),
                 Some(piece) = pieces.recv() => self.peer.speak(piece).await,
                 frame = self.line.next() => if let Some(frame) = frame {
                     self.take(frame).await;
@@ -61,15 +61,23 @@ impl Kept {
                 }
                 _ = pings.tick() => self.line.ping().await,
             }
-        }
-        self.hush().await;
-        Ending::HungUp
+        };
+        self.pass_on_no_more().await;
+        ending
     }
 
-    /// Nothing comes to the hub any more from here.
-    async fn hush(&mut self) {
+    /// Stops the media that flow.
+    async fn hush(&mut self) -> Ending {
         self.media.abort();
-        let _aborted = (&mut self.media).await;
+        (&mut self.media).await.unwrap_or(Ending::HungUp)
+    }
+
+    /// Nothing comes to the hub any more once the media are hushed and this has resolved.
+    async fn pass_on_no_more(&mut self) {
+        if let Some(passing_on) = self.passing_on.take() {
+            passing_on.abort();
+            let _aborted = passing_on.await;
+        }
     }
 
     fn stay_in_touch(&mut self) {
@@ -110,11 +118,13 @@ impl Kept {
             Ok(_) => return tracing::info!("the other call is of another kind; staying with this one"),
             Err(error) => return tracing::info!(%error, "there is no other call; staying with this one"),
         };
-        self.hush().await;
+        // An end of its own just now is of no account any more.
+        let _ending = self.hush().await;
+        self.pass_on_no_more().await;
         let Successor { mut peer, line, media, hub, first, frames } = successor;
         self.wish.hub.begin_session();
         let passing_on = pass_on(hub, first, frames, self.wish.hub.clone());
-        self._passing_on = Some(AbortOnDropHandle::new(tokio::spawn(passing_on.in_current_span())));
+        self.passing_on = Some(AbortOnDropHandle::new(tokio::spawn(passing_on.in_current_span())));
         if let Some(conversation) = &mut self.conversation {
             conversation.move_to(peer.take_channel());
         }

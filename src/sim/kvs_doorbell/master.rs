@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::bell::Bell;
 use super::door::Door;
@@ -115,18 +115,17 @@ impl Doorbell {
 
 /// A viewer's place.
 struct Seat {
-    number: u64,
     offer: String,
     remote: mpsc::Sender<String>,
-    _visit: AbortOnDropHandle<()>,
+    visit: AbortHandle,
 }
 
 pub(super) struct Master {
     doorbell: Arc<Doorbell>,
     bell: Bell,
     viewers: HashMap<String, Seat>,
-    /// Of the viewer and its seat, when that is free again.
-    left: (mpsc::Sender<(String, u64)>, mpsc::Receiver<(String, u64)>),
+    /// Who ends one frees its place.
+    visits: JoinSet<()>,
     outbound: mpsc::Sender<String>,
     inbound: mpsc::Receiver<Inbound>,
     /// What the line is told.
@@ -161,8 +160,7 @@ impl Master {
             doorbell,
             bell,
             viewers: HashMap::new(),
-            // As many as may leave at once; who finds it full waits.
-            left: mpsc::channel(16),
+            visits: JoinSet::new(),
             outbound,
             inbound,
             connected,
@@ -181,14 +179,17 @@ impl Master {
                 () = stop.cancelled() => break,
                 Some(command) = commands.recv() => self.obey(command),
                 Some(frame) = self.inbound.recv() => self.take(frame),
-                Some((viewer, number)) = self.left.1.recv() => self.free(&viewer, number),
+                Some(ended) = self.visits.join_next_with_id() => {
+                    let visit = ended.map_or_else(|failed| failed.id(), |(id, ())| id);
+                    self.viewers.retain(|_, seat| seat.visit.id() != visit);
+                }
                 () = sleep_until(self.online_at.unwrap_or_else(clock::now)), if self.online_at.is_some() => {
                     (self.online, self.online_at) = (true, None);
                     self.connect();
                 }
             }
         }
-        self.viewers.clear();
+        self.visits.shutdown().await;
     }
 
     /// Passes on to the line what is wanted now.
@@ -243,7 +244,8 @@ impl Master {
         match self.viewers.get(&viewer) {
             // It was repeated because the answer took its time; a second one would not fit the first.
             Some(seat) if seat.offer == offer => return,
-            Some(_) => {
+            Some(seat) => {
+                seat.visit.abort();
                 self.viewers.remove(&viewer);
                 let why = "it has made another offer".to_owned();
                 tell.tell(Event::Left { viewer: viewer.clone(), why });
@@ -257,7 +259,7 @@ impl Master {
     }
 
     fn seat(&mut self, viewer: String, offer: String) {
-        let (number, (remote, candidates)) = (self.doorbell.number(), mpsc::channel(CANDIDATES));
+        let (remote, candidates) = mpsc::channel(CANDIDATES);
         let visit = Visit {
             doorbell: self.doorbell.clone(),
             viewer: viewer.clone(),
@@ -265,19 +267,7 @@ impl Master {
             remote: candidates,
             outbound: self.outbound.clone(),
         };
-        let (left, whose) = (self.left.0.clone(), viewer.clone());
-        let visiting = async move {
-            visit.run().await;
-            let _stopping = left.send((whose, number)).await;
-        };
-        let _visit = AbortOnDropHandle::new(tokio::spawn(visiting));
-        self.viewers.insert(viewer, Seat { number, offer, remote, _visit });
-    }
-
-    /// Unless the viewer has come back meanwhile.
-    fn free(&mut self, viewer: &str, number: u64) {
-        if self.viewers.get(viewer).is_some_and(|seat| seat.number == number) {
-            self.viewers.remove(viewer);
-        }
+        let visit = self.visits.spawn(visit.run());
+        self.viewers.insert(viewer, Seat { offer, remote, visit });
     }
 }

@@ -197,7 +197,8 @@ impl Lister<'_> {
 
     /// Begins with what was known before.
     async fn recall(&mut self) {
-        if !self.kvs.known.borrow().is_empty() {
+        // Another process beside the service wants to know what AWS says, and not what it once said.
+        if !self.kvs.known.borrow().is_empty() || self.kvs.memory.is_read_only() {
             return;
         }
         let Some(kept) = self.kvs.memory.recall() else { return };

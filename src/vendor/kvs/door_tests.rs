@@ -166,6 +166,16 @@ async fn an_echo_is_a_door_that_stayed_shut() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn any_other_answer_is_no_success_and_is_repeated_nowhere() {
+    let mut door = Door::new();
+    door.opener.called(Some(Scripted::replies("Door did not open <script>")));
+    let mut answer = door.is_asked();
+    let why = why(door.answers(&mut answer).await);
+    assert!(why.contains("something else") && !why.contains("script"), "{why}");
+    assert_eq!(door.stands(), LockState::Locked);
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_for_3_s_is_told_as_not_known_and_asked_no_second_time() {
     let doorbell = Scripted::default();
     let mut door = Door::new();

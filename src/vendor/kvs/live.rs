@@ -18,7 +18,7 @@ use crate::aws::{Aws, AwsError, Channel, Role};
 use crate::clock::{self, Instant};
 use crate::doorbell::guard::Permit;
 use crate::doorbell::{ActionError, DevicePort, Question, Request, VendorError};
-use crate::model::{Link, State};
+use crate::model::{Link, Ring, State};
 use crate::net::supervise::{Backoff, jitter};
 use crate::rtc::kvs_call::{CallError, Commands, KvsCall, Wish};
 use crate::vendor::called::{Arranged, Speaker, TalkReply};
@@ -26,7 +26,7 @@ use crate::vendor::called::{Arranged, Speaker, TalkReply};
 /// How long a call is kept after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
 /// Why there is no talk with a doorbell that takes no speech.
-const MUTE: &str = "its camera takes no sound: its program was built without a speaker";
+const MUTE: &str = "it takes no sound: its program was built without a speaker";
 
 /// One life. Ends with a failure that is not just a doorbell that does not answer.
 ///
@@ -67,6 +67,8 @@ struct Absence {
     backoff: Backoff,
     /// When it is called next, if whoever wants it still does.
     until: Option<Instant>,
+    /// As it was when it was called in vain.
+    last_ring: Option<Ring>,
 }
 
 /// Whether there is more to come in this life.
@@ -82,7 +84,8 @@ enum Wanted {
 
 impl Life<'_> {
     async fn run(mut self) -> Result<(), VendorError> {
-        self.rest();
+        let last_error = self.port.state.borrow().last_error.clone();
+        self.rest(last_error);
         loop {
             self.known.mark_unchanged();
             let goes = match self.kvs.channel(&self.port.info.id) {
@@ -100,19 +103,20 @@ impl Life<'_> {
     }
 
     /// Reachable as far as is known: nothing is asked of a doorbell that nobody wants.
-    fn rest(&self) {
+    fn rest(&self, last_error: Option<String>) {
         self.port.state.send_modify(|state| {
             state.link = Link::Ready;
             state.transport = None;
+            state.last_error = last_error;
         });
     }
 
     async fn idle(&mut self) -> Goes<Wanted> {
         let media = self.port.media.clone();
-        let last_ring = self.shown.borrow_and_update().last_ring.clone();
         loop {
             let absent = self.absence.until;
-            let rings = async { self.shown.wait_for(|state| state.last_ring != last_ring).await.is_ok() };
+            let last_ring = &self.absence.last_ring;
+            let rings = async { self.shown.wait_for(|state| state.last_ring != *last_ring).await.is_ok() };
             tokio::select! {
                 () = self.stop.cancelled() => return Goes::Break(()),
                 request = self.port.requests.recv() => match request {
@@ -151,33 +155,22 @@ impl Life<'_> {
                 () = self.stop.cancelled() => return Goes::Break(()),
                 Ok(()) = self.known.changed() => {}
                 request = self.port.requests.recv() => match request {
-                    Some(Request::WorkLock { reply, .. }) => {
-                        let _asker_left = reply.send(Err(ActionError::Offline { why: why.clone() }));
-                    }
-                    Some(other) => self.request_without_calls(other, &why),
+                    Some(diagnosis @ Request::Diagnose { .. }) => self.request(diagnosis),
+                    Some(other) => other.refuse(ActionError::Offline { why: why.clone() }),
                     None => return Goes::Break(()),
                 },
                 Some(()) = self.arranged.next() => {}
                 () = self.opener.turn() => {}
             }
         }
-        self.port.state.send_modify(|state| {
-            state.link = Link::Ready;
-            state.last_error.take_if(|shown| *shown == why);
-        });
+        self.rest(None);
         Goes::Continue(())
-    }
-
-    fn request_without_calls(&mut self, request: Request, why: &str) {
-        match request {
-            Request::Diagnose { .. } | Request::TakeSnapshot { .. } => self.request(request),
-            other => other.refuse(ActionError::Offline { why: why.to_owned() }),
-        }
     }
 
     /// One call, from placing it to hanging up.
     async fn visit(&mut self, channel: Channel, mut talker: Option<TalkReply>) -> Result<Goes, VendorError> {
         self.port.state.send_modify(|state| state.link = Link::Connecting);
+        self.absence.last_ring = self.shown.borrow().last_ring.clone();
         let outcome = self.call(&channel, &mut talker).await;
         self.port.media.reset();
         let goes = match outcome {
@@ -186,8 +179,7 @@ impl Life<'_> {
         };
         self.opener.hung_up("The call to the doorbell was ended.");
         self.absence = Absence::default();
-        self.rest();
-        self.port.state.send_modify(|state| state.last_error = None);
+        self.rest(None);
         Ok(goes)
     }
 
@@ -207,8 +199,7 @@ impl Life<'_> {
             tracing::warn!(why = failure.what, "the doorbell does not answer");
         }
         self.absence.until = Some(clock::now() + self.absence.backoff.next(Duration::ZERO, jitter()));
-        self.rest();
-        self.port.state.send_modify(|state| state.last_error = Some(failure.what));
+        self.rest(Some(failure.what));
         Ok(Goes::Continue(()))
     }
 

@@ -208,7 +208,7 @@ fn told(channel: &str, timestamp: Option<u64>, wall: SystemTime) -> model::Ring 
     model::Ring {
         at: latency.map_or(wall, |latency| wall - latency),
         event_id: format!("{channel}_{unix_ms}"),
-        source: "cloud",
+        source: "push",
         latency,
     }
 }

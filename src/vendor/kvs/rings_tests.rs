@@ -152,7 +152,7 @@ async fn a_ring_says_how_late_it_is_where_that_makes_sense() {
         let latency = latency.map(Duration::from_secs);
         assert_eq!(ring.latency, latency, "{rang_s}");
         assert_eq!(ring.at, wall - latency.unwrap_or_default(), "{rang_s}");
-        assert_eq!(ring.source, "cloud");
+        assert_eq!(ring.source, "push");
     }
     let mut ears = Ears::usual();
     let ids = [0, 1_500].map(|ms| ears.hear(ms, message(FRONT, UNSTAMPED)).unwrap().1.event_id);

@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub(crate) mod aws_hand;
 pub(crate) mod browser;
 pub(crate) mod chromium;
 pub(crate) mod crooked_line;
@@ -12,6 +13,9 @@ pub(crate) mod firebase;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
+pub(crate) mod iot_house;
+pub(crate) mod kvs_hand;
+pub(crate) mod kvs_house;
 pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;

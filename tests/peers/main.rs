@@ -16,6 +16,8 @@ mod go2rtc;
 mod household;
 mod http;
 mod kvs;
+#[path = "../it/support/kvs_hand.rs"]
+mod kvs_hand;
 #[path = "kvs-iot/mod.rs"]
 mod kvs_iot;
 #[path = "kvs-js/mod.rs"]
@@ -23,8 +25,6 @@ mod kvs_js;
 #[path = "kvs-python/mod.rs"]
 mod kvs_python;
 mod program;
-#[path = "../it/support/kvs_hand.rs"]
-mod kvs_hand;
 mod rtsp;
 mod turn;
 mod vivint;

@@ -21,7 +21,7 @@ use crate::doorbell::{ActionError, DevicePort, Question, Request, VendorError};
 use crate::model::{Link, Ring, State};
 use crate::net::supervise::{Backoff, jitter};
 use crate::rtc::kvs_call::{CallError, Commands, KvsCall, Wish};
-use crate::vendor::called::{Speaker, TalkReply};
+use crate::vendor::called::{self, Speaker, TalkReply};
 
 /// How long a call is kept after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
@@ -259,21 +259,14 @@ impl Life<'_> {
                     Some(piece) => call.send_audio(piece),
                     None => speaker = Speaker::Closed,
                 },
-                _ = &mut picture => self.is_live(),
+                _ = &mut picture => {
+                    self.absence = Absence::default();
+                    called::is_live(&self.port);
+                }
                 () = self.opener.turn() => {}
                 () = &mut unwatched, if speaker.is_closed() && !self.opener.is_busy() => return Ok(Goes::Continue(())),
             }
         }
-    }
-
-    fn is_live(&mut self) {
-        self.absence = Absence::default();
-        tracing::info!("picture is live");
-        self.port.state.send_modify(|state| {
-            state.link = Link::Streaming;
-            state.transport = Some("webrtc");
-            state.last_error = None;
-        });
     }
 
     /// Whatever is not about the call of our own.

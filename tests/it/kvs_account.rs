@@ -26,7 +26,7 @@ async fn every_channel_of_the_account_that_has_a_master_is_a_doorbell() {
     assert_eq!(found[0].info.name, CHANNEL);
     assert_eq!((found[0].transport, &found[0].obstacle), (Some("webrtc"), &None));
     let can: Vec<_> = found[0].info.capabilities.iter().copied().collect();
-    assert_eq!(can, [Capability::Ring, Capability::Stream, Capability::Talk]);
+    assert_eq!(can, [Capability::Ring, Capability::Stream, Capability::Talk, Capability::Unlock]);
 }
 
 #[tokio::test]

@@ -137,9 +137,11 @@ fn stands(doorbell: &Doorbell) -> Option<LockState> {
 async fn a_door_is_opened_over_a_call_that_is_placed_for_it() {
     let (_cloud, mut caller, house, doorbell) = at_home(Profile::Ameba).await;
     assert_eq!(stands(&doorbell), Some(LockState::Locked));
-    let answer = asked_to_open(&doorbell).await;
+    let pressed = clock::now();
+    let opened = caller.happens("open door", |event| matches!(event, Event::DoorOpened { .. }).then(clock::now));
+    let (answer, opened) = tokio::join!(asked_to_open(&doorbell), opened);
     assert_eq!(answer.outcome, Ok(LockState::Unlocked));
-    caller.happens("open door", |event| matches!(event, Event::DoorOpened { .. }).then_some(())).await;
+    println!("press to command at the doorbell: {:?}", opened.duration_since(pressed));
     until(&doorbell, "open", |state| state.door.as_ref().is_some_and(|door| door.lock == Some(LockState::Unlocked)))
         .await;
     until(&doorbell, "shut", |state| state.door.as_ref().is_some_and(|door| door.lock == Some(LockState::Locked)))

@@ -37,7 +37,6 @@ impl Show {
         let feed = Feed::start(0, film.hub(), sender);
         let sound = sound.map(Speech::into_outgoing);
         feed.want(sound.iter().map(|(format, _)| *format).collect());
-        // Each stream has a random start by its engine's SSRC and sequence; a shared offset keeps both in step.
         let playout = Playout::new(outgoing::random_u32().unwrap_or_default());
         Self { film, items, _feed: feed, picture, sound, asked, gop: Gop::default(), playout }
     }

@@ -223,7 +223,7 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Result<Value, Exception>
         let message = "The channel's version is another.";
         return Err(Exception::new(StatusCode::BAD_REQUEST, "VersionMismatchException", message));
     }
-    world.channels.retain(|channel| channel.arn != asked.channel_arn);
+    world.close(&asked.channel_arn);
     Ok(json!({}))
 }
 

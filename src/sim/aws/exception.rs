@@ -42,6 +42,12 @@ impl Exception {
         Self::new(StatusCode::NOT_FOUND, "UnknownOperationException", "")
     }
 
+    /// What AWS IoT says of a request at `/mqtt` that asks for no WebSocket with MQTT in it; its words are made up.
+    pub(super) fn not_a_websocket() -> Self {
+        let message = "a WebSocket of the sub-protocol mqtt is expected here";
+        Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", "")
     }

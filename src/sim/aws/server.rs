@@ -150,7 +150,7 @@ fn carry_out(
     };
     let (dialect, outcome) = match (call.method.as_str(), call.path.as_str()) {
         ("OPTIONS", _) => (Dialect::Plain, Ok(StatusCode::OK.into_response())),
-        ("GET", "/") => (signaling::DIALECT, signaling::connect(cloud, call, upgrade)),
+        ("GET", "/") => (Dialect::Plain, signaling::connect(cloud, call, upgrade)),
         ("GET", "/mqtt") => (Dialect::Plain, iot(cloud, call, upgrade)),
         ("POST", "/") => {
             let text = sts::answer(&mut cloud.world(), call);
@@ -215,9 +215,9 @@ fn iot(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response<Body>, Exception> {
     let caller = authenticate(&cloud.world(), call, "iotdevicegateway")?;
-    let upgrade = upgrade.map_err(|_| signaling::not_a_websocket())?.protocols(SUBPROTOCOLS);
+    let upgrade = upgrade.map_err(|_| Exception::not_a_websocket())?.protocols(SUBPROTOCOLS);
     if upgrade.selected_protocol().is_none() {
-        return Err(signaling::not_a_websocket());
+        return Err(Exception::not_a_websocket());
     }
     let (cloud, cut) = (Arc::clone(cloud), call.line.cut.clone());
     Ok(upgrade.on_upgrade(async move |socket| {

@@ -185,6 +185,12 @@ impl World {
         arn
     }
 
+    /// Deletes a channel; whoever is connected to it is cut off.
+    pub(super) fn close(&mut self, arn: &str) {
+        self.channels.retain(|channel| channel.arn != arn);
+        self.rates.retain(|(_, of), _| of != arn);
+    }
+
     /// `arn:aws:kinesisvideo:us-east-1:123456789012:`
     pub(super) fn arn_of(&self, service: &str) -> String {
         let Settings { region, account, .. } = &self.settings;

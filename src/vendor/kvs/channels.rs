@@ -211,8 +211,13 @@ impl Listed {
             Standing::Not(obstacle) => Some(obstacle),
         };
         let rings = rings && obstacle.is_none_or(|obstacle| obstacle.may_ring);
-        let capabilities =
-            [(Capability::Ring, rings || has_button), (Capability::Stream, true), (Capability::Talk, true)];
+        // Whether its program opens a door shows only when it is told to.
+        let capabilities = [
+            (Capability::Ring, rings || has_button),
+            (Capability::Stream, true),
+            (Capability::Talk, true),
+            (Capability::Unlock, true),
+        ];
         let info = DeviceInfo {
             id,
             name: self.name.clone(),

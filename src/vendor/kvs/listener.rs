@@ -23,6 +23,8 @@ pub(super) struct Listener<'a> {
     desk: &'a Desk,
     events: mpsc::Sender<(DeviceId, Event)>,
     hearing: Hearing,
+    /// Why the last message was no ring although it was meant as one: a thousand of them are one line in the log.
+    mistaken: Option<Ignored>,
     /// Calls that somebody will want now.
     warming: FuturesUnordered<BoxFuture<'a, ()>>,
 }
@@ -48,7 +50,7 @@ impl<'a> Listener<'a> {
 
     pub(super) fn new(kvs: &'a Kvs, aws: &'a Aws, desk: &'a Desk, events: mpsc::Sender<(DeviceId, Event)>) -> Self {
         let hearing = Hearing::new(Topics::new(&kvs.config.ring_topics));
-        Self { kvs, aws, desk, events, hearing, warming: FuturesUnordered::new() }
+        Self { kvs, aws, desk, events, hearing, mistaken: None, warming: FuturesUnordered::new() }
     }
 
     /// Until the account is gone.
@@ -132,13 +134,14 @@ impl<'a> Listener<'a> {
         };
         match heard {
             Ok((id, ring)) => {
+                self.mistaken = None;
                 self.warm(&id);
                 let _house_gone = self.events.send((id, Event::Ring(ring))).await;
             }
-            Err(why @ (Ignored::Nobodys | Ignored::NoRing(_))) => {
+            Err(why @ (Ignored::Nobodys | Ignored::NoRing(_))) if self.mistaken.replace(why) != Some(why) => {
                 tracing::warn!(topic = message.topic, %why, "a message on a ring topic makes nothing ring");
             }
-            Err(why) => tracing::debug!(topic = message.topic, %why, "a ring is passed over"),
+            Err(why) => tracing::debug!(topic = message.topic, %why, "a message is passed over"),
         }
     }
 

@@ -3,10 +3,11 @@
     python sdk2.py PLACE WAY
 
 PLACE is JSON: `host`, `port`, `authority` (a file), `region`, `client_id`, `filter`, and for WAY `certificate`, or
-`alpn` as at port 443, `identity` (`certificate`, `private_key`, files), for `signed` `keys`. Prints one JSON object a line: {"connected": …}
-or {"refused": …}, {"granted": QoS}, {"message": …, "topic": …, "qos": …, "dup": …, "retain": …} for what is heard,
-{"interrupted": …}. Does what its standard input says, a JSON object a line, {"topic": …, "payload": …, "qos": …}, and
-says {"published": true} after it. Ends with its standard input.
+`alpn` as at port 443, `identity` (`certificate`, `private_key`, files), for `signed` `keys`.
+
+Prints one JSON object a line: {"connected": …} or {"refused": …}, {"granted": QoS}, {"message": …, "topic": …,
+"qos": …, "dup": …, "retain": …} for what is heard, {"interrupted": …}. Does what its standard input says, a JSON
+object a line, {"topic": …, "payload": …, "qos": …}, and says {"published": true} after it. Ends with its standard input.
 """
 
 import json

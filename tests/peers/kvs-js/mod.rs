@@ -3,6 +3,7 @@
 //!
 //! Needs `node`, Chromium, and `npm ci --prefix tests/peers/kvs-js`.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Blocking, Stdio};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::doorstep::Doorstep;
 use crate::kvs::{self, House};
 use crate::promise;
 use crate::turn;
@@ -31,6 +33,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         promise("kvs_js_sees_a_doorbell_that_answers_at_once", || sees(Profile::Python, None)),
         promise("kvs_js_sees_a_doorbell_over_the_relay_that_it_is_told_of", is_relayed)
             .with_ignored_flag(turn::missing().is_some()),
+        promise("kvs_js_opens_the_door_of_a_doorbell_on_the_command_line", as_users_start_it),
         promise("kvs_js_bears_frames_that_nobody_knows", bears_odd_frames),
         promise("kvs_js_shares_a_doorbell_with_another_viewer", shares),
     ]
@@ -56,10 +59,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/kvs-js")
 }
 
-/// What each viewer tells of its call.
 async fn view(house: &House, wish: Value) -> Vec<Value> {
+    view_at(&house.account(), wish).await
+}
+
+/// What each viewer tells of its call.
+async fn view_at(account: &Value, wish: Value) -> Vec<Value> {
     let mut node = Command::new("node");
-    node.arg(folder().join("viewer.mjs")).arg(house.account().to_string()).arg(wish.to_string());
+    node.arg(folder().join("viewer.mjs")).arg(account.to_string()).arg(wish.to_string());
     let run = node.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(PATIENCE, run).await.expect("the browser takes too long").unwrap();
     let (said, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -141,4 +148,56 @@ async fn shares() {
         assert_eq!(seen["replies"], json!(["Door opened successfully"]));
     }
     house.assert_content();
+}
+
+/// Two programs that know of each other what the first line of the one says.
+async fn as_users_start_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mut aws = Doorstep::start(&["sim", "aws", "--no-quotas", "--certificates", &file("")]);
+    let told = |line: &str| serde_json::from_str(line).ok().filter(|line: &Value| line["kind"] == "aws");
+    let told = aws.wait_for("announcement", told).await;
+    let text = |name: &str| told[name].as_str().unwrap().to_owned();
+    let (opener, opened) = (format!("touch {}", file("opened")), folder.path().join("opened"));
+    let mut doorbell = Doorstep::start(&[
+        "sim",
+        "kvs-doorbell",
+        "--channel=doorbell-channel",
+        &format!("--region={}", text("region")),
+        &format!("--endpoint={}", text("secure_url")),
+        &format!("--authority={}", file("authority.pem")),
+        &format!("--access-key-id={}", text("access_key_id")),
+        &format!("--secret-access-key={}", text("secret_access_key")),
+        &format!("--certificate={}", file("doorbell-thing.certificate.pem")),
+        &format!("--private-key={}", file("doorbell-thing.key.pem")),
+        "--thing=doorbell-thing",
+        &format!("--opener={opener}"),
+    ]);
+    // The one or the other comes first.
+    let missing = Cell::new(2);
+    let is_ready = |line: &str| {
+        let of_them = ["online", "bell_connected"].iter().any(|event| line.contains(event));
+        missing.set(missing.get() - u8::from(of_them));
+        (missing.get() == 0).then_some(())
+    };
+    doorbell.wait_for("readiness", is_ready).await;
+    let account = json!({
+        "region": text("region"),
+        "endpoint": text("secure_url"),
+        "keys": { "access_key_id": text("access_key_id"), "secret_access_key": text("secret_access_key") },
+        "channel": "doorbell-channel",
+    });
+    doorbell.type_line("ring").await;
+    tells(&mut doorbell, "rang").await;
+    tells(&mut aws, "iot_published").await;
+    let seen = view_at(&account, json!({ "command": OPEN_DOOR })).await;
+    assert_alive(&seen[0]);
+    assert_eq!(seen[0]["replies"], json!(["Door opened successfully"]));
+    assert!(opened.exists(), "the opener has not been run");
+    tells(&mut doorbell, "left").await;
+}
+
+async fn tells(program: &mut Doorstep, event: &str) {
+    let is_it = |line: &str| serde_json::from_str(line).ok().filter(|line: &Value| line["event"] == event);
+    program.wait_for(event, is_it).await;
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use doorstep::aws::{Aws, Channel, Role};
 use doorstep::media::{AudioFormat, MediaHub};
 use doorstep::rtc::kvs_call::{AskError, CallError, Exchange, KvsCall, Signalling, Wish};
-use doorstep::secret::Token;
-use doorstep::sim::aws::{AccessKey, AwsCommand, ChannelSettings, Event, Notice, To, What};
+use doorstep::secret::{Password, Token};
+use doorstep::sim::aws::{AccessKey, AwsCommand, ChannelSettings, Event, Notice, To, Turn, TurnServer, What};
 use futures_util::future::BoxFuture;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -79,6 +79,9 @@ async fn master(account: &Value, habit: &str) -> Program {
 async fn finds_the_channel() {
     let mut settings = kvs::settings();
     settings.channels.push(ChannelSettings::named("garden-gate"));
+    let uris = vec!["turn:192.0.2.7:443?transport=udp".to_owned()];
+    let relay = TurnServer { uris, username: "viewer".to_owned(), password: Password::new("password") };
+    settings.turn = Some(Turn::Fixed(vec![relay]));
     let house = House::start(settings).await;
     let seen = ask(&house.account(), "look").await;
     let channel = house.ourselves().describe(house.channel()).await.unwrap();
@@ -88,6 +91,8 @@ async fn finds_the_channel() {
     assert_eq!(seen["channel"]["ttl_s"], 60);
     assert_eq!(seen["listed"], json!([house.channel(), "garden-gate"]));
     assert_eq!(seen["found"], json!([house.channel()]));
+    let relay = json!({"uris": ["turn:192.0.2.7:443?transport=udp"], "ttl_s": 300, "whole": true});
+    assert_eq!((&seen["ice"], &seen["ice_of_master"]), (&json!([relay]), &json!(1)));
     for role in ["MASTER", "VIEWER"] {
         let place = |protocol: &str| seen["places"][role][protocol].as_str().unwrap_or_default();
         assert!(place("WSS").starts_with("wss://") && place("HTTPS").starts_with("https://"), "{seen}");

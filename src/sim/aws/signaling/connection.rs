@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use serde::Deserialize;
@@ -16,6 +17,8 @@ use super::{Notice, What, Who};
 use crate::clock::{self, Instant};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Outbound};
 use crate::sim::signaling::{self, Examiner, Limits, Refused, is_id};
+
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Connection {
     cloud: Arc<Cloud>,
@@ -56,11 +59,9 @@ impl Connection {
         let (name, id) = (channel.clone(), client_id.clone());
         self.cloud.world().tell(Event::Connected { channel: name, role, client_id: id });
         let why = self.attend().await;
-        let mut world = self.cloud.world();
-        if let Some(channel) = world.channel(&self.who.arn) {
-            channel.relay.leave(&self.who.party, &self.seat);
-        }
-        world.tell(Event::Disconnected { channel, role, client_id, why });
+        let Self { cloud, seat, .. } = self;
+        drop(seat);
+        cloud.world().tell(Event::Disconnected { channel, role, client_id, why });
     }
 
     /// Until one of both sides ends it; why.
@@ -104,8 +105,10 @@ impl Connection {
         self.send(Inbound::notice(notice).encode()).await
     }
 
+    /// A client that does not read is gone.
     async fn send(&mut self, frame: String) -> Result<(), axum::Error> {
-        self.socket.send(Message::text(frame)).await
+        let sent = tokio::time::timeout(WRITE_WITHIN, self.socket.send(Message::text(frame))).await;
+        sent.unwrap_or_else(|late| Err(axum::Error::new(late)))
     }
 
     /// Sends what came for this client, with whatever a fault puts in front of it.

@@ -5,10 +5,11 @@ mod relay;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::http::{Response, StatusCode};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::Response;
 use axum::response::IntoResponse;
-use axum::{body::Body, extract::ws::rejection::WebSocketUpgradeRejection};
 
 use relay::Party;
 pub(super) use relay::Relay;
@@ -16,7 +17,7 @@ pub(super) use relay::Relay;
 use super::call::Call;
 use super::control::{check_arn, check_client, no_such_channel};
 use super::event::Event;
-use super::exception::{Dialect, Exception};
+use super::exception::Exception;
 use super::fault::Fault;
 use super::signature::authenticate;
 use super::world::Cloud;
@@ -135,12 +136,4 @@ fn admit(cloud: &Cloud, call: &Call) -> Result<Who, Exception> {
 
 fn missing(parameter: &str) -> Exception {
     Exception::invalid_argument(format!("{parameter} is missing"))
-}
-
-/// How the service words it.
-pub(super) const DIALECT: Dialect = Dialect::Plain;
-
-/// AWS IoT answers whoever does not want a WebSocket so.
-pub(super) fn not_a_websocket() -> Exception {
-    Exception::new(StatusCode::BAD_REQUEST, "BadRequestException", "a WebSocket is expected here")
 }

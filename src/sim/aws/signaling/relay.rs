@@ -93,9 +93,8 @@ pub(super) enum Passed {
     Lost,
 }
 
-/// A connection's place in a channel.
-pub(in crate::sim::aws) struct Seat {
-    number: u64,
+/// A connection's place in a channel, free again when dropped.
+pub(super) struct Seat {
     pub(super) inbox: mpsc::Receiver<Outgoing>,
     /// Cancelled when the same client has connected anew, which Amazon does not tell the older connection, or when the
     /// channel is gone.
@@ -103,7 +102,7 @@ pub(in crate::sim::aws) struct Seat {
 }
 
 struct Taken {
-    number: u64,
+    /// Closed when the seat is free again.
     outbox: mpsc::Sender<Outgoing>,
     replaced: CancellationToken,
 }
@@ -124,7 +123,6 @@ struct Kept {
 pub(in crate::sim::aws) struct Relay {
     seats: HashMap<Party, Taken>,
     kept: VecDeque<Kept>,
-    last_number: u64,
 }
 
 impl Relay {
@@ -137,12 +135,12 @@ impl Relay {
     /// # Errors
     /// An eleventh viewer's.
     pub(super) fn sit(&mut self, party: &Party) -> Result<Seat, Exception> {
+        self.clear();
         let viewers = self.seats.keys().filter(|taken| **taken != Party::Master).count();
         if *party != Party::Master && viewers >= MAX_VIEWERS && !self.seats.contains_key(party) {
             return Err(Self::full());
         }
-        self.last_number += 1;
-        let (number, replaced) = (self.last_number, CancellationToken::new());
+        let replaced = CancellationToken::new();
         let (outbox, inbox) = mpsc::channel(INBOX);
         let (waiting, others) = std::mem::take(&mut self.kept).into_iter().partition(|kept| kept.frame.to == *party);
         self.kept = others;
@@ -151,19 +149,17 @@ impl Relay {
             // Fewer wait than there is room for.
             let _ = outbox.try_send(Outgoing::Relayed(kept.frame));
         }
-        self.seats.insert(party.clone(), Taken { number, outbox, replaced: replaced.clone() });
-        Ok(Seat { number, inbox, replaced })
+        self.seats.insert(party.clone(), Taken { outbox, replaced: replaced.clone() });
+        Ok(Seat { inbox, replaced })
     }
 
-    /// A connection that has been replaced has no seat to leave.
-    pub(super) fn leave(&mut self, party: &Party, seat: &Seat) {
-        if self.seats.get(party).is_some_and(|taken| taken.number == seat.number) {
-            self.seats.remove(party);
-        }
+    fn clear(&mut self) {
+        self.seats.retain(|_, taken| !taken.outbox.is_closed());
     }
 
     /// Hands a frame to whom it is for, or keeps it until then.
     pub(super) fn pass(&mut self, frame: Frame, until: Instant) -> Passed {
+        self.clear();
         if let Some(taken) = self.seats.get(&frame.to) {
             let sent = taken.outbox.try_send(Outgoing::Relayed(frame));
             return if sent.is_ok() { Passed::On } else { Passed::Lost };
@@ -252,14 +248,14 @@ mod tests {
     #[tokio::test]
     async fn the_same_client_takes_its_own_place_and_an_eleventh_finds_none() {
         let mut relay = Relay::default();
-        let seats: Vec<Seat> = (0..MAX_VIEWERS).map(|n| relay.sit(&viewer(n)).unwrap()).collect();
+        let mut seats: Vec<Seat> = (0..MAX_VIEWERS).map(|n| relay.sit(&viewer(n)).unwrap()).collect();
         assert_eq!(relay.sit(&viewer(99)).err(), Some(Relay::full()));
         let again = relay.sit(&viewer(0)).unwrap();
         assert!(seats[0].replaced.is_cancelled() && !seats[1].replaced.is_cancelled());
         // The older connection leaves and takes nobody's seat away.
-        relay.leave(&viewer(0), &seats[0]);
+        drop(seats.remove(0));
         assert!(!again.replaced.is_cancelled() && relay.sit(&viewer(99)).is_err());
-        relay.leave(&viewer(1), &seats[1]);
+        drop(seats.remove(0));
         assert!(relay.sit(&viewer(99)).is_ok() && relay.sit(&Party::Master).is_ok());
     }
 }

@@ -22,6 +22,8 @@ const WITHIN: Duration = Duration::from_secs(15);
 const LOCKS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a vendor may take to say whether anybody can talk.
 const TALK_WITHIN: Duration = Duration::from_secs(5);
+/// How long an account may take to say whether its events are heard.
+const PUSH_WITHIN: Duration = Duration::from_secs(10);
 /// How long an account waits for whoever is to type its code.
 const TYPED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -75,6 +77,13 @@ async fn stands(
     codes: &mut Codes,
 ) -> bool {
     let deadline = clock::now() + TYPED_WITHIN;
+    let told = status.wait_for(|account| match account.link {
+        // It began with what an earlier run knew.
+        AccountLink::Starting => false,
+        AccountLink::Ready => !account.push_pending,
+        _ => true,
+    });
+    drop(timeout(PUSH_WITHIN, told).await);
     loop {
         let link = status.borrow_and_update().link.clone();
         let Some(why) = link.why() else { return true };

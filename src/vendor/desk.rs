@@ -21,6 +21,8 @@ struct Ails {
     listing: AccountLink,
     /// How the account does while nothing is heard by push.
     push: Option<AccountLink>,
+    /// Whether it is still being found out if anything is.
+    push_pending: bool,
 }
 
 impl Desk {
@@ -42,26 +44,41 @@ impl Desk {
         self.show().await;
     }
 
+    /// Somebody is finding out whether events are heard by push, and will say so.
+    pub(super) async fn push_is_tried(&self) {
+        self.ails().push_pending = true;
+        self.show().await;
+    }
+
     /// What keeps events from being heard by push; `None` when all is well.
     pub(super) async fn push_is(&self, trouble: Option<AccountLink>) {
-        let known = std::mem::replace(&mut self.ails().push, trouble.clone());
+        let (known, was_pending) = {
+            let mut ails = self.ails();
+            (std::mem::replace(&mut ails.push, trouble.clone()), std::mem::take(&mut ails.push_pending))
+        };
         match (&known, &trouble) {
-            (None, Some(link)) => {
+            // What was met first may turn out to have a cause that the owner must know.
+            (None, Some(link))
+            | (Some(AccountLink::Failing { .. }), Some(link @ AccountLink::NeedsAttention { .. })) => {
                 tracing::warn!(why = link.why(), "what happens at the account's doors is not heard of")
             }
             (Some(_), None) => tracing::info!("what happens at the account's doors is heard of again"),
             _ => {}
         }
-        if known != trouble {
+        if known != trouble || was_pending {
             self.show().await;
         }
     }
 
     async fn show(&self) {
-        let link = self.ails().link();
-        self.status.lock().await.send_if_modified(|account| {
-            let news = account.link != link;
-            account.link = link;
+        let status = self.status.lock().await;
+        let (link, push_pending) = {
+            let ails = self.ails();
+            (ails.link(), ails.push_pending)
+        };
+        status.send_if_modified(|account| {
+            let news = account.link != link || account.push_pending != push_pending;
+            (account.link, account.push_pending) = (link, push_pending);
             news
         });
     }

@@ -441,7 +441,7 @@ async fn a_page_that_is_known_is_not_sent_again() {
 fn stands(link: AccountLink) -> Account {
     let rate_limit =
         RateLimit { remaining: 298, resets_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600) };
-    Account { link, devices: 3, rate_limit: Some(rate_limit) }
+    Account { link, devices: 3, rate_limit: Some(rate_limit), ..Account::default() }
 }
 
 /// Waits until the house has heard how its account stands.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use doorstep::clock;
-use doorstep::sim::aws::{self, RunningAws};
+use doorstep::sim::aws::{self, AwsCommand, Fault, RunningAws};
 use doorstep::sim::iot;
 use doorstep::sim::kvs_doorbell::{self, Command, Event, Profile, RunningKvsDoorbell, Settings};
 use serde_json::json;
@@ -209,4 +209,41 @@ async fn without_the_owners_word_no_door_opens() {
     viewer.sees("more pictures", |seen| seen.pictures().len() >= 40).await;
     assert_eq!(account.count(|event| matches!(event, Event::DoorOpened { .. })), 0);
     service.running.stop().await;
+}
+
+#[tokio::test]
+async fn check_says_which_policy_keeps_the_rings_from_being_heard_and_the_log_says_it_too() {
+    let account = Account::open(Profile::Ameba).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("doorstep.yaml");
+    let yaml = account.yaml(1, false);
+    let (_no_broker, yaml) = yaml.split_once('\n').unwrap();
+    std::fs::write(&file, yaml).unwrap();
+    let data = folder.path().join("data");
+    let arguments = |command| [command, "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let well = Program::start(arguments("check")).ends().await;
+    assert_eq!(well.status.code(), Some(0), "{well:?}");
+
+    for (fault, wanted) in [
+        (Fault::PolicyConnect, "must allow `iot:Connect` on `client/doorstep-"),
+        (Fault::PolicySubscribe, "must allow `iot:Subscribe` on `topicfilter/doorbell/"),
+    ] {
+        account.cloud.obey(AwsCommand::Trouble(Some(fault.into()))).unwrap();
+        let ill = Program::start(arguments("check")).ends().await;
+        assert!(ill.status.code() == Some(2) && ill.said.contains(wanted), "{fault}: {ill:?}");
+        assert!(ill.said.contains("doorbell-channel: reached"), "the pictures do not need the rings: {ill:?}");
+    }
+
+    // The first close may have been an accident, the second was none.
+    account.cloud.obey(AwsCommand::Trouble(None)).unwrap();
+    let mut service = Program::start(arguments("run"));
+    let page = Page::at(service.page().await);
+    page.is(ID, "ready").await;
+    account.can_ring().await;
+    account.cloud.obey(AwsCommand::Trouble(Some(Fault::PolicySubscribe.into()))).unwrap();
+    account.cloud.obey(AwsCommand::Drop).unwrap();
+    service.logs("It is made again.").await;
+    service.logs("must allow `iot:Subscribe`").await;
+    service.terminate();
+    assert_eq!(service.ends().await.status.code(), Some(0));
 }

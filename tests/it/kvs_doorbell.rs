@@ -10,7 +10,7 @@ use doorstep::aws::{self, Aws, Role};
 use doorstep::clock;
 use doorstep::media::{AudioFormat, Frame, FrameKind, FrameStream, MediaHub};
 use doorstep::rtc::kvs_call::{AskError, CallError, Exchange, KvsCall, Signalling, Wish};
-use doorstep::sim::aws::{AwsCommand, Notice, Quotas, RunningAws, To, What};
+use doorstep::sim::aws::{self as aws_sim, AwsCommand, Notice, Quotas, RunningAws, To, What};
 use doorstep::sim::kvs_doorbell::{self, Command, Event, Fault, Profile, Ring, RunningKvsDoorbell, Settings};
 use doorstep::sim::sound::Sound;
 use futures_util::future::BoxFuture;
@@ -306,12 +306,28 @@ async fn the_service_goes_away_and_no_picture_is_lost() {
 async fn it_comes_back_whenever_its_channel_can_be_reached_again() {
     let mut house = House::online(Profile::Ameba).await;
     house.aws.obey(AwsCommand::Online(false)).unwrap();
-    for _ in 0..3 {
-        house.tells(|event| matches!(event, Event::Offline { .. })).await;
-    }
+    house.tells(|event| matches!(event, Event::Offline { .. })).await;
     house.aws.obey(AwsCommand::Online(true)).unwrap();
     house.tells(|event| *event == Event::Online).await;
     house.call().await.unwrap();
+}
+
+#[tokio::test]
+async fn why_it_is_not_online_is_told_once_however_often_it_tries() {
+    let mut house = House::with(Profile::Ameba, |settings| settings.channel = "elsewhere".to_owned()).await;
+    let mut asked = house.aws.events();
+    for _ in 0..4 {
+        let refused = async {
+            while !matches!(asked.recv().await.unwrap(), aws_sim::Event::Refused { path, .. } if path.contains("describe"))
+            {
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("it does not try again");
+    }
+    house.tells(|event| matches!(event, Event::Offline { why } if why.contains("`elsewhere`"))).await;
+    let again =
+        std::iter::from_fn(|| house.happened.try_recv().ok()).find(|event| matches!(event, Event::Offline { .. }));
+    assert_eq!(again, None);
 }
 
 #[tokio::test]

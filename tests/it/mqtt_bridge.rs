@@ -84,7 +84,7 @@ async fn an_account_tells_how_it_does_and_why() {
         ),
     ];
     for (link, devices, rate_limit, expected) in cases {
-        vendors[0].stands(Account { link, devices, rate_limit });
+        vendors[0].stands(Account { link, devices, rate_limit, ..Account::default() });
         let heard = witness.next().await;
         assert_eq!((heard.json(), heard.retain, heard.qos), (expected, true, 1));
     }

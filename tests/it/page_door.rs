@@ -162,7 +162,7 @@ async fn only_a_button_that_is_held_for_a_second_opens_the_door_and_there_is_no_
     let (browser, house) = (Browser::launch().await, House::with_opener(OnOpen::Opens).await);
     let page = browser.open(&house.url()).await;
     shown(&page).await;
-    page.until(&format!("{UNLOCK}.textContent === 'Open the door'")).await;
+    page.until(&format!("{UNLOCK}.textContent === 'Hold to open'")).await;
     page.until("document.querySelector('.lock-word').textContent === 'Door opener'").await;
     assert_eq!(page.value("document.querySelector('.relock').offsetParent === null").await, true, "it can be locked");
     page.mouse("mousePressed", ".unlock").await;

@@ -112,7 +112,10 @@ impl History {
         let again = self.step.as_ref() == Some(&ended.step);
         self.times = if again { self.times.saturating_add(1) } else { 1 };
         self.step = Some(ended.step.clone());
-        if ended.lived.is_some() && !healthy {
+        let is_why = matches!(ended.step, Step::Subscribe(_) | Step::Publish(_)) && self.times >= Self::ON_PURPOSE;
+        if is_why {
+            self.short = 0;
+        } else if ended.lived.is_some() && !healthy {
             self.short = self.short.saturating_add(1);
         }
     }
@@ -121,7 +124,9 @@ impl History {
         let on_purpose = self.times >= Self::ON_PURPOSE;
         match step {
             Step::Connect => Verdict { why: closed_at_connect(settings), needs_owner: on_purpose },
-            Step::Subscribe(filter) if on_purpose => Verdict::owner(not_subscribed(settings, filter, 1)),
+            Step::Subscribe(filter) if on_purpose || self.short < Self::FIGHT => {
+                Verdict { why: not_subscribed(settings, filter, 1), needs_owner: on_purpose }
+            }
             Step::Publish(topic) if on_purpose => Verdict::owner(closed_at_publish(settings, topic)),
             _ if self.short >= Self::FIGHT => Verdict::owner(fight(settings, self.short)),
             _ => Verdict::passing(format!("{} has closed the connection. It is made again.", place(settings))),
@@ -430,6 +435,17 @@ mod tests {
         assert!(verdicts[3].why.contains("4 times in a row"), "{}", verdicts[3].why);
         // AWS IoT closes every connection after a day.
         assert!(!history.judge(&settings(), &closed(Step::Listen, Some(86_400))).needs_owner);
+    }
+
+    #[test]
+    fn connections_that_a_policy_ended_are_not_taken_for_a_fight_later() {
+        let mut history = History::default();
+        let mut judge = |step, lived| history.judge(&settings(), &closed(step, Some(lived)));
+        let refused = [(); 5].map(|()| judge(subscribe("a"), 0));
+        assert!(refused.iter().all(|verdict| verdict.why.contains("`topicfilter/a`")), "{refused:?}");
+        // The policy is mended, and then the network breaks.
+        let lost = judge(Step::Listen, 40);
+        assert!(!lost.needs_owner && lost.why.ends_with("It is made again."), "{lost:?}");
     }
 
     #[test]

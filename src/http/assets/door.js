@@ -37,7 +37,7 @@ const KINDS = {
       UNLOCKED: ['Opened', 'open', 'open'],
       null: ['Door opener', 'quiet', 'closed'],
     },
-    open: { hold: 'Open the door', underWay: 'Opening …', to: 'to open the door', ask: ['unlock', {}] },
+    open: { hold: 'Hold to open', underWay: 'Opening …', to: 'to open the door', ask: ['unlock', {}] },
   },
   garage: {
     label: 'Garage door',

@@ -9,9 +9,30 @@ use crate::aws;
 use crate::config::{AwsKeys, IotEndpoint, KvsEndpoints, KvsIdentity, KvsLogin};
 use crate::secret::{Password, Pem, Token};
 
+/// What is printed below the list of options.
+const HELP: &str = "\
+Enter is the button, and so is a line with `ring` on standard input; `offline`, `online`, `fault NAME`, `fault none` and
+`quit` are understood, too. What happens is told on standard output, one line of JSON each. Where a reason in it names
+keys under `kvs` in the configuration, it means the options of these names here.
+
+A doorbell of a Raspberry Pi with a camera, a microphone, a speaker and a door opener at a GPIO pin, which logs in with
+the certificate of a thing that AWS IoT has made:
+
+  doorstep sim kvs-doorbell --region eu-central-1 --channel front-door --thing front-door \\
+    --certificate thing.pem.crt --private-key thing.pem.key --role-alias doorbell-master \\
+    --credentials-endpoint https://ID.credentials.iot.eu-central-1.amazonaws.com \\
+    --iot-endpoint ID-ats.iot.eu-central-1.amazonaws.com \\
+    --video-from 'rpicam-vid -t 0 --codec h264 --profile baseline --inline --intra 30 --flush -o -' \\
+    --sound-from 'arecord -q -t raw -f S16_LE -c 1 -r 48000' --speaker 'aplay -q -t raw -f S16_LE -c 1 -r 48000' \\
+    --opener 'gpioset -t 1s,0 GPIO17=1'
+
+The role needs kinesisvideo:DescribeSignalingChannel, GetSignalingChannelEndpoint, GetIceServerConfig and ConnectAsMaster
+on the channel; the thing's policy iot:Connect on client/THING and iot:Publish on topic/doorbell/CHANNEL/ring.";
+
 /// Without a key and without a certificate, the environment's keys are used (AWS_ACCESS_KEY_ID, …), which others on this
 /// machine cannot see as they can a command line.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = HELP)]
 pub struct Options {
     /// Name or ARN of the signaling channel
     #[arg(long, value_parser = parse_channel)]
@@ -28,27 +49,32 @@ pub struct Options {
     /// The authority that vouches for it: a PEM file
     #[arg(long, value_name = "FILE", value_parser = parse_pem)]
     authority: Option<Pem>,
+    /// With its secret, the login in place of a certificate [default: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    /// AWS_SESSION_TOKEN, which others on this machine cannot see as they can a command line]
     #[arg(long, value_name = "ID", requires = "secret_access_key")]
     access_key_id: Option<String>,
+    /// Of that key
     #[arg(long, value_name = "KEY", requires = "access_key_id", value_parser = parse_password)]
     secret_access_key: Option<Password>,
+    /// Of a key that lasts some hours only
     #[arg(long, value_name = "TOKEN", requires = "access_key_id", value_parser = parse_token)]
     session_token: Option<Token>,
     /// A role to take on with them
     #[arg(long, value_name = "ARN")]
     role_arn: Option<String>,
-    /// X.509 certificate of the thing: a PEM file. With it the doorbell rings
+    /// X.509 certificate of the thing: a PEM file. Without one it rings with its keys
     #[arg(long, value_name = "FILE", requires = "private_key", value_parser = parse_pem)]
     certificate: Option<Pem>,
+    /// Of the certificate: a PEM file
     #[arg(long, value_name = "FILE", requires = "certificate", value_parser = parse_pem)]
     private_key: Option<Pem>,
     /// With it the certificate is all that is needed: AWS IoT's credentials provider gives keys for it
     #[arg(long, value_name = "NAME", requires_all = ["certificate", "credentials_endpoint", "thing"])]
     role_alias: Option<String>,
-    /// https://ID.credentials.iot.REGION.amazonaws.com
+    /// Where that provider is, https://ID.credentials.iot.REGION.amazonaws.com
     #[arg(long, value_name = "URL", requires = "role_alias")]
     credentials_endpoint: Option<Url>,
-    /// Name of the thing; its MQTT client id too
+    /// Name of the thing; its MQTT client id too, which the IoT policy must allow [default: doorbell-master]
     #[arg(long, value_name = "NAME")]
     thing: Option<String>,
     /// Where it rings, ID-ats.iot.REGION.amazonaws.com [default: asked for]

@@ -58,6 +58,8 @@ impl Line {
 
     pub(super) async fn run(mut self) {
         let mut failures = 0;
+        // Since it was online: who reads it once need not read it every few seconds.
+        let mut told = None;
         loop {
             // An error means that the doorbell stops.
             if self.wanted.wait_for(|wanted| *wanted).await.is_err() {
@@ -67,6 +69,7 @@ impl Line {
             let why = match self.connect().await {
                 Ok(socket) => {
                     self.tell.tell(Event::Online);
+                    told = None;
                     match self.attend(socket).await {
                         End::GoAway => None,
                         End::Lost => Some("The signalling service has hung up.".to_owned()),
@@ -80,7 +83,11 @@ impl Line {
                 failures = 0;
             }
             match why {
-                Some(why) => self.tell.tell(Event::Offline { why }),
+                Some(why) if told.as_ref() == Some(&why) => {}
+                Some(why) => {
+                    told = Some(why.clone());
+                    self.tell.tell(Event::Offline { why });
+                }
                 None => self.tell.tell(Event::GoAway),
             }
             tokio::time::sleep(self.pause(failures)).await;

@@ -144,7 +144,7 @@ pub(super) async fn live(kvs: &Kvs, port: AccountPort, stop: CancellationToken) 
     let aws = kvs.aws()?;
     let AccountPort { status, listings, events, rediscover, .. } = port;
     let desk = Desk::new(status, listings);
-    let mut lister = Lister { kvs, aws, desk: &desk, rediscover, failure: None };
+    let mut lister = Lister { kvs, aws, desk: &desk, rediscover, failure: None, expects_rings: false };
     let mut listener = Listener::new(kvs, aws, &desk, events);
     tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -161,6 +161,8 @@ struct Lister<'a> {
     rediscover: Arc<Notify>,
     /// Why the last listing failed.
     failure: Option<AwsError>,
+    /// Whether the listener was seen to begin.
+    expects_rings: bool,
 }
 
 impl Lister<'_> {
@@ -203,6 +205,7 @@ impl Lister<'_> {
         }
         let Some(kept) = self.kvs.memory.recall() else { return };
         self.kvs.known.send_modify(|known| known.recall(kept));
+        self.expect_rings().await;
         let found = self.kvs.found();
         // An empty listing would say that all is well, before anybody knows.
         if !found.is_empty() {
@@ -211,7 +214,19 @@ impl Lister<'_> {
         }
     }
 
+    /// What was learnt just now may let the listener begin, which then tells how that goes.
+    async fn expect_rings(&mut self) {
+        let begins = {
+            let known = self.kvs.known.borrow();
+            matches!(known.rings, Rings::At(_)) && !known.is_empty() && !self.kvs.memory.is_read_only()
+        };
+        if begins && !std::mem::replace(&mut self.expects_rings, true) {
+            self.desk.push_is_tried().await;
+        }
+    }
+
     async fn take(&mut self, rings: &Result<(), AwsError>) {
+        self.expect_rings().await;
         let kept = self.kvs.known.borrow().to_keep();
         self.kvs.memory.keep(&kept);
         let found = self.kvs.found();

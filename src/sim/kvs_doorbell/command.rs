@@ -71,8 +71,13 @@ pub struct Options {
     /// With it the certificate is all that is needed: AWS IoT's credentials provider gives keys for it
     #[arg(long, value_name = "NAME", requires_all = ["certificate", "credentials_endpoint", "thing"])]
     role_alias: Option<String>,
-    /// Where that provider is, https://ID.credentials.iot.REGION.amazonaws.com
-    #[arg(long, value_name = "URL", requires = "role_alias")]
+    // No description: a bare address is none that rustdoc takes, and brackets around it would show.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "role_alias",
+        help = "Where that provider is, https://ID.credentials.iot.REGION.amazonaws.com"
+    )]
     credentials_endpoint: Option<Url>,
     /// Name of the thing; its MQTT client id too, which the IoT policy must allow [default: doorbell-master]
     #[arg(long, value_name = "NAME")]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use doorstep::clock;
 
 use crate::audience::Watcher;
-use crate::figures::{Figures, Goal, Unit};
+use crate::doorbell::{self, Before};
+use crate::figures::{Figures, Goal};
 use crate::house::House;
 use crate::viewer::Manners;
 
@@ -28,8 +29,11 @@ pub(crate) async fn measure(figures: &mut Figures) {
     watcher.leave().await;
     house.is_left_alone().await;
 
-    pictures(figures, &mut house).await;
-    rings(figures, &mut house).await;
+    let mut times = doorbell::pictures(&house, PICTURES).await;
+    let name = "KVS: offer to the first picture's first packet, cold";
+    figures.add_times(name, &mut times, Goal::AtMost(800.0), Goal::None);
+    let mut times = doorbell::rings(&mut house, RINGS, BETWEEN_RINGS).await;
+    figures.add_times("KVS: ring published to MQTT", &mut times, Goal::AtMost(20.0), Goal::None);
     tokio::time::sleep_until(begun + MINUTE).await;
     let mut times = Vec::with_capacity(PRESSES);
     for _ in 0..PRESSES {
@@ -61,55 +65,14 @@ async fn press(house: &mut House) -> Duration {
     opened - pressed
 }
 
-async fn rings(figures: &mut Figures, house: &mut House) {
-    let mut witness = house.broker.listen("doorstep/+/ring").await;
-    let mut times = Vec::with_capacity(RINGS);
-    for _ in 0..RINGS {
-        let pressed = clock::now();
-        house.camera.type_line("ring").await;
-        witness.next().await;
-        times.push(pressed.elapsed());
-        tokio::time::sleep(BETWEEN_RINGS).await;
-    }
-    figures.add_times("KVS: ring published to MQTT", &mut times, Goal::AtMost(20.0), Goal::None);
-}
-
-/// Each from a doorbell that nobody watches.
-async fn pictures(figures: &mut Figures, house: &mut House) {
-    let mut times = Vec::with_capacity(PICTURES);
-    for _ in 0..PICTURES {
-        let mut watcher = Watcher::join(house, Manners::default()).await;
-        watcher.see("a picture", |seen| seen.tally.packets > 0).await;
-        times.push(watcher.posted.elapsed());
-        watcher.leave().await;
-        house.is_left_alone().await;
-    }
-    figures.add_times(
-        "KVS: offer to the first picture's first packet, cold",
-        &mut times,
-        Goal::AtMost(800.0),
-        Goal::None,
-    );
-}
-
 /// What many calls leave behind in the service.
 async fn residue(figures: &mut Figures, house: &mut House) {
-    // What has come from being used at all is not counted.
-    let (files, memory) = (house.service.open_files(), house.service.resident_mib());
+    let before = Before::of(house);
     for _ in 0..CALLS {
         let talk = format!("/api/doorbells/{}/talk", house.id);
         assert_eq!(house.post(&talk, r#"{"on":true}"#).await.status, 200);
         house.post(&talk, r#"{"on":false}"#).await;
     }
     house.is_left_alone().await;
-    let settled = async {
-        while house.service.open_files() > files {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let _left_over = tokio::time::timeout(Duration::from_secs(15), settled).await;
-    let left = house.service.open_files().saturating_sub(files);
-    figures.add("KVS: files left open by 50 talks", left as f64, Unit::Count, Goal::AtMost(0.0));
-    let grown = house.service.resident_mib() - memory;
-    figures.add("KVS: memory grown by 50 talks", grown, Unit::MiB, Goal::None);
+    before.after(figures, house, ("KVS", "50 talks")).await;
 }

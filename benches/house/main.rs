@@ -8,6 +8,7 @@
 
 mod account;
 mod audience;
+mod doorbell;
 mod figures;
 mod house;
 mod kvs;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use doorstep::clock;
 
-use crate::audience::Watcher;
+use crate::doorbell::{self, Before};
 use crate::figures::{Figures, Goal, Unit};
 use crate::house::House;
-use crate::viewer::Manners;
 
 const RINGS: usize = 30;
 /// Longer than rings of one doorbell are taken for one.
@@ -34,8 +33,11 @@ pub(crate) async fn measure(figures: &mut Figures) {
     }
     figures.add_times("Vivint: press to TwoWayTalkStartResponse", &mut times, Goal::AtMost(300.0), Goal::None);
 
-    rings(figures, &mut house).await;
-    pictures(figures, &mut house).await;
+    let mut times = doorbell::rings(&mut house, RINGS, BETWEEN_RINGS).await;
+    figures.add_times("Vivint: ring pushed to MQTT", &mut times, Goal::AtMost(20.0), Goal::None);
+    let mut times = doorbell::pictures(&house, PICTURES).await;
+    let name = "Vivint: offer to the first picture's first packet, cold";
+    figures.add_times(name, &mut times, Goal::AtMost(600.0), Goal::None);
     residue(figures, &mut house).await;
 }
 
@@ -52,54 +54,13 @@ async fn press(house: &mut House) -> Duration {
     took
 }
 
-async fn rings(figures: &mut Figures, house: &mut House) {
-    let mut witness = house.broker.listen("doorstep/+/ring").await;
-    let mut times = Vec::with_capacity(RINGS);
-    for _ in 0..RINGS {
-        let pressed = clock::now();
-        house.camera.type_line("ring").await;
-        witness.next().await;
-        times.push(pressed.elapsed());
-        tokio::time::sleep(BETWEEN_RINGS).await;
-    }
-    figures.add_times("Vivint: ring pushed to MQTT", &mut times, Goal::AtMost(20.0), Goal::None);
-}
-
-/// Each from a camera that nobody watches.
-async fn pictures(figures: &mut Figures, house: &mut House) {
-    let mut times = Vec::with_capacity(PICTURES);
-    for _ in 0..PICTURES {
-        let mut watcher = Watcher::join(house, Manners::default()).await;
-        watcher.see("a picture", |seen| seen.tally.packets > 0).await;
-        times.push(watcher.posted.elapsed());
-        watcher.leave().await;
-        house.is_left_alone().await;
-    }
-    figures.add_times(
-        "Vivint: offer to the first picture's first packet, cold",
-        &mut times,
-        Goal::AtMost(600.0),
-        Goal::None,
-    );
-}
-
 /// What many talks leave behind in the service.
 async fn residue(figures: &mut Figures, house: &mut House) {
-    // What has come from being used at all is not counted.
-    let (files, memory) = (house.service.open_files(), house.service.resident_mib());
+    let before = Before::of(house);
     for _ in 0..CALLS {
         press(house).await;
     }
-    let settled = async {
-        while house.service.open_files() > files {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let _left_over = tokio::time::timeout(Duration::from_secs(15), settled).await;
-    let left = house.service.open_files().saturating_sub(files);
-    figures.add("Vivint: files left open by 100 talks", left as f64, Unit::Count, Goal::AtMost(0.0));
-    let grown = house.service.resident_mib() - memory;
-    figures.add("Vivint: memory grown by 100 talks", grown, Unit::MiB, Goal::None);
+    before.after(figures, house, ("Vivint", "100 talks")).await;
 }
 
 fn millis(time: Duration) -> f64 {

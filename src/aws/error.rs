@@ -223,11 +223,12 @@ fn is_of_the_clock(kind: &str, message: &str) -> bool {
     KINDS.contains(&kind) || SENTENCES.iter().any(|sentence| message.contains(sentence))
 }
 
-/// How long the answer wants to be the last one.
+/// How long the answer wants to be the last one. One that wants to be asked again at once gets the usual waits: it might
+/// say so again and again.
 pub(super) fn wait(answer: &Answer, now: SystemTime) -> Option<Duration> {
     /// Longer than any limit of AWS lasts.
     const LONGEST: Duration = Duration::from_secs(15 * 60);
-    answer.retry_after(now).map(|wait| wait.min(LONGEST))
+    answer.retry_after(now).filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST))
 }
 
 fn denied(action: Action) -> String {

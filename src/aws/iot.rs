@@ -43,6 +43,14 @@ pub enum Way {
     Signed(Aws),
 }
 
+impl Way {
+    /// A certificate is the better way where there is one, but nobody asks for one in the clear.
+    pub fn to(endpoint: &IotEndpoint, aws: &Aws) -> Self {
+        let trust = aws.trust();
+        if endpoint.tls && trust.identity.is_some() { Self::Certificate(trust) } else { Self::Signed(aws.clone()) }
+    }
+}
+
 /// What takes how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {

@@ -24,6 +24,16 @@ pub struct Channel {
     pub arn: String,
 }
 
+impl Channel {
+    /// The name in a name or an ARN.
+    pub fn name_in(name_or_arn: &str) -> &str {
+        match name_or_arn.starts_with("arn:") {
+            true => name_or_arn.split('/').nth(1).unwrap_or(name_or_arn),
+            false => name_or_arn,
+        }
+    }
+}
+
 /// Which end of a channel somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -39,5 +49,17 @@ impl fmt::Display for Role {
             Self::Master => "MASTER",
             Self::Viewer => "VIEWER",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_known_by_its_name_and_by_its_arn() {
+        let arn = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/doorbell-channel/1700000000000";
+        assert_eq!(Channel::name_in(arn), "doorbell-channel");
+        assert_eq!(Channel::name_in("doorbell-channel"), "doorbell-channel");
     }
 }

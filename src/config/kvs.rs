@@ -1,6 +1,7 @@
 //! Accounts at AWS with doorbells on Kinesis Video Streams: how to log in, which channels there are, and where the
 //! ring is heard.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::Url;
@@ -146,9 +147,19 @@ fn is_local(host: &str) -> bool {
     ip4 || host.parse().is_ok_and(|ip: Ipv6Addr| ip.is_loopback()) || host == "localhost"
 }
 
-pub(super) fn read(account: &mut Section<'_>) -> Option<Kvs> {
+/// `named` holds the names of the channels of the accounts before this one.
+pub(super) fn read(account: &mut Section<'_>, named: &mut HashSet<String>) -> Option<Kvs> {
     let region = account.required("region", &values::REGION);
     let channels = account.texts("channels", &values::CHANNEL);
+    let names: HashSet<String> = channels.iter().map(|channel| name_of(channel).to_owned()).collect();
+    if !named.is_disjoint(&names) {
+        account.report_value(
+            "channels",
+            "an account before this one names a channel that is called the same, and a doorbell's id is its channel's \
+             name; expected each name in one account",
+        );
+    }
+    named.extend(names);
     let identity = read_identity(account);
     let thing = account.optional("thing", &values::AWS_NAME);
     let login = read_login(account, identity.as_ref(), thing.as_deref());
@@ -178,6 +189,11 @@ pub(super) fn read(account: &mut Section<'_>) -> Option<Kvs> {
         door_command,
         endpoints,
     })
+}
+
+/// A channel's name, which is in its ARN too (`arn:…:channel/<name>/<creation time>`).
+fn name_of(channel: &str) -> &str {
+    channel.rsplit('/').nth(1).unwrap_or(channel)
 }
 
 fn read_identity(account: &mut Section<'_>) -> Option<KvsIdentity> {

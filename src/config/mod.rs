@@ -208,16 +208,23 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let mut macs = HashSet::new();
     let mut usernames = HashSet::new();
-    let mut named = Named::default();
+    let mut channels = HashSet::new();
     let mqtt = file.section("mqtt", read_mqtt);
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
+    let http = file.section("http", read_http).unwrap_or_default();
+    let media = file.section("media", read_media).unwrap_or_default();
+    let wyze = file.sections("wyze", |account| wyze::read(account, &mut macs));
+    let vivint = file.sections("vivint", |account| vivint::read(account, &mut usernames));
+    let kvs = file.sections("kvs", |account| kvs::read(account, &mut channels));
+    let is_ambiguous = kvs.len() > 1 && kvs.iter().any(|account| account.channels.is_empty());
+    let mut named = Named { openers_are_ambiguous: is_ambiguous, ..Named::default() };
     Some(Config {
         mqtt,
-        http: file.section("http", read_http).unwrap_or_default(),
-        media: file.section("media", read_media).unwrap_or_default(),
-        wyze: file.sections("wyze", |account| wyze::read(account, &mut macs)),
-        vivint: file.sections("vivint", |account| vivint::read(account, &mut usernames)),
-        kvs: file.sections("kvs", kvs::read),
+        http,
+        media,
+        wyze,
+        vivint,
+        kvs,
         doorbells: file.sections("doorbells", |doorbell| read_doorbell(doorbell, &mut named, &own_topics)),
     })
 }
@@ -260,6 +267,8 @@ struct Named {
     ids: HashSet<DeviceId>,
     /// Locks and garage doors.
     doors: HashSet<DeviceId>,
+    /// Whether two accounts might have channels of one name, of which the one that is listed first would be the door.
+    openers_are_ambiguous: bool,
 }
 
 /// `own_topics` is how every topic of ours begins.
@@ -314,6 +323,13 @@ fn read_unlock(doorbell: &mut Section<'_>, id: Option<&DeviceId>, named: &mut Na
             "unlock",
             "only a doorbell on AWS KVS (`kvs_…`) opens a door by itself; expected the id of a lock, as `doorstep \
              devices` shows it",
+        );
+    }
+    if own && named.openers_are_ambiguous {
+        doorbell.report_value(
+            "unlock",
+            "there is more than one account under `kvs`, and not all of them name their `channels`, so that this id \
+             might come to mean another door; expected `channels` in each of them",
         );
     }
     // One that cannot be read has been reported and might have been `self`.

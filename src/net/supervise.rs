@@ -16,24 +16,36 @@ pub enum Retry {
 }
 
 /// Waits of 1 s doubling to 60 s, each ±50 %, beginning anew after 60 s of health (ARCHITECTURE.md §9).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
+    first: Duration,
     failures: u32,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::of(Duration::from_secs(1))
+    }
+}
+
 impl Backoff {
-    const FIRST: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(60);
+    /// In so many first waits.
+    const LONGEST: u32 = 60;
     const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+    /// With another first wait.
+    pub fn of(first: Duration) -> Self {
+        Self { first, failures: 0 }
+    }
 
     /// How long to wait after a life that lasted `lived`. `jitter` is a random number in `0.0..1.0`.
     pub fn next(&mut self, lived: Duration, jitter: f64) -> Duration {
         if lived >= Self::HEALTHY_AFTER {
             self.failures = 0;
         }
-        let doubled = Self::FIRST.saturating_mul(1 << self.failures.min(6));
+        let doubled = 1 << self.failures.min(6);
         self.failures = self.failures.saturating_add(1);
-        doubled.min(Self::LONGEST).mul_f64(0.5 + jitter)
+        self.first.saturating_mul(doubled.min(Self::LONGEST)).mul_f64(0.5 + jitter)
     }
 }
 

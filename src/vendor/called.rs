@@ -6,9 +6,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::doorbell::vendor::BoxFuture;
-use crate::doorbell::{ActionError, TalkLine};
+use crate::doorbell::{ActionError, DevicePort, TalkLine};
 use crate::media::AudioFormat;
 use crate::media::convert::Converter;
+use crate::model::Link;
 use crate::rtc::kvs_call::{CallError, Ending, KvsCall, Signalling};
 
 /// Whoever wants to talk waits here for an open speaker.
@@ -51,6 +52,16 @@ impl Speaker {
 
 fn can_be_spoken(format: AudioFormat) -> bool {
     Converter::new(AudioFormat::OPUS, format).is_ok()
+}
+
+/// The first picture of a call is there.
+pub(super) fn is_live(port: &DevicePort) {
+    tracing::info!("picture is live");
+    port.state.send_modify(|state| {
+        state.link = Link::Streaming;
+        state.transport = Some("webrtc");
+        state.last_error = None;
+    });
 }
 
 /// Calls that other programs will make, on their way to whoever asked.

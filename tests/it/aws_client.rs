@@ -78,6 +78,32 @@ async fn a_list_that_does_not_end_is_ended() {
     })
     .await;
     assert_eq!(grows.aws().list().await.unwrap().len(), 50);
+    let floods = Server::start(|_| {
+        let page: Vec<_> = (0..700).map(|n| channel_info(&format!("c{n}"))).collect();
+        ok(&json!({ "ChannelInfoList": page, "NextToken": "more" }))
+    })
+    .await;
+    assert_eq!(floods.aws().list().await.unwrap().len(), 1_000);
+    assert_eq!(floods.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_service_that_wants_to_be_asked_again_at_once_is_left_alone_for_a_while() {
+    for (wait, retry) in [
+        ("0", Retry::Backoff),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", Retry::Backoff),
+        ("-5", Retry::Backoff),
+        ("7", Retry::After(Duration::from_secs(7))),
+        ("99999999999", Retry::After(Duration::from_secs(900))),
+    ] {
+        let server = Server::start(move |_| {
+            let mut reply = refusal(429, "ThrottlingException");
+            reply.headers.push(("retry-after", wait.to_owned()));
+            reply
+        })
+        .await;
+        assert_eq!(server.aws().list().await.unwrap_err().retry(), retry, "{wait}");
+    }
 }
 
 #[tokio::test]

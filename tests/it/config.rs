@@ -626,6 +626,28 @@ const CASES: &[Case] = &[
         ],
     ),
     Case(
+        "channels of one name in two accounts",
+        concat!(
+            "kvs:\n",
+            "  - {region: eu-central-1, channels: [front, side]}\n",
+            "  - {region: us-east-1, channels: ['arn:aws:kinesisvideo:us-east-1:1:channel/front/17', back]}\n",
+            "doorbells: [{id: kvs_front, unlock: self}]\n",
+        ),
+        &[
+            "3:35: kvs[1].channels: an account before this one names a channel that is called the same, and a doorbell's id is its channel's name; expected each name in one account",
+        ],
+    ),
+    Case(
+        "an opener that might be that of a doorbell in another account",
+        concat!(
+            "kvs: [{region: eu-central-1, channels: [front]}, {region: us-east-1}]\n",
+            "doorbells: [{id: kvs_front, unlock: self}]\n",
+        ),
+        &[
+            "2:37: doorbells[0].unlock: there is more than one account under `kvs`, and not all of them name their `channels`, so that this id might come to mean another door; expected `channels` in each of them",
+        ],
+    ),
+    Case(
         "an opener that another doorbell names as its lock",
         concat!(
             "doorbells:\n",

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use doorstep::clock;
-use doorstep::config::IotEndpoint;
 use doorstep::sim::aws::{self, AwsCommand, Fault, RunningAws};
 use doorstep::sim::iot;
-use doorstep::sim::kvs_doorbell::{self, Command, Event, Profile, Ring, RunningKvsDoorbell};
+use doorstep::sim::kvs_doorbell::{self, Command, Event, Profile, RunningKvsDoorbell, Settings};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -34,7 +33,8 @@ impl Account {
     async fn open(profile: Profile) -> Self {
         let stop = CancellationToken::new();
         let cloud = aws::start(aws::Settings::generate(7), stop.clone()).await.unwrap();
-        let doorbell = kvs_doorbell::start(settings(&cloud, profile), stop.clone()).unwrap();
+        let doorbell = Settings { profile, ..Settings::at(cloud.client().unwrap(), "doorbell-channel") };
+        let doorbell = kvs_doorbell::start(doorbell, stop.clone()).unwrap();
         let (listening, heard) = watch::channel(false);
         let mut subscriptions = cloud.broker().events();
         tokio::spawn(async move {
@@ -84,28 +84,6 @@ impl Account {
             key.id,
             key.secret.expose(),
         )
-    }
-}
-
-fn settings(cloud: &RunningAws, profile: Profile) -> kvs_doorbell::Settings {
-    let place = IotEndpoint { host: cloud.plain.ip().to_string(), port: Some(cloud.plain.port()), tls: false };
-    kvs_doorbell::Settings {
-        aws: doorstep::aws::Settings {
-            region: "us-east-1".to_owned(),
-            login: cloud.login().unwrap(),
-            role_arn: None,
-            endpoints: cloud.endpoints(),
-            identity: None,
-        },
-        channel: "doorbell-channel".to_owned(),
-        profile,
-        ring: Ring { endpoint: Some(place), client_id: "doorbell-1".to_owned() },
-        opener: None,
-        led: None,
-        video_from: None,
-        sound_from: None,
-        speaker: None,
-        fault: None,
     }
 }
 

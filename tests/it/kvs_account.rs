@@ -117,12 +117,11 @@ async fn a_channel_that_becomes_active_can_be_called_soon_after() {
     let doorbell = house.doorbell(DOORBELL).await;
     let made = |state: &doorstep::model::State| state.last_error.as_ref().is_some_and(|why| why.contains("being made"));
     until(&doorbell, "told to be in the making", made).await;
-    let refused = doorbell.arrange_call().await.unwrap_err().to_string();
+    let refused = doorbell.start_talk(1).await.unwrap_err().to_string();
     assert!(refused.contains("being made"), "{refused}");
     cloud.all_is_well();
     house.accounts.rediscover();
     until(&doorbell, "free of errors", |state| state.last_error.is_none()).await;
-    doorbell.arrange_call().await.unwrap();
     house.end().await;
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::told;
 use crate::support::viewer::speech;
 
 /// Longer than anything here takes on a busy machine.
@@ -49,19 +50,7 @@ impl Camera {
     }
 
     async fn happens(&mut self, what: &str, accept: impl Fn(&CameraEvent) -> bool) {
-        let mut others = Vec::new();
-        let search = async {
-            loop {
-                let event = self.happened.recv().await.unwrap();
-                let found = accept(&event);
-                others.push(event);
-                if found {
-                    return;
-                }
-            }
-        };
-        let found = timeout(PATIENCE, search).await;
-        found.unwrap_or_else(|_| panic!("no {what}, only {others:#?}"));
+        told::happens(&mut self.happened, what, accept).await;
     }
 
     async fn hears_a_tone(&mut self) {

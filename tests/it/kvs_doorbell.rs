@@ -8,7 +8,6 @@ use bytes::Bytes;
 use doorstep::aws::iot::{self, Iot, News, Way};
 use doorstep::aws::{self, Aws, Role};
 use doorstep::clock;
-use doorstep::config::KvsLogin;
 use doorstep::media::{AudioFormat, Frame, FrameKind, FrameStream, MediaHub};
 use doorstep::rtc::kvs_call::{AskError, CallError, Exchange, KvsCall, Signalling, Wish};
 use doorstep::sim::aws::{self as aws_sim, AwsCommand, Notice, Quotas, RunningAws, To, What};
@@ -18,6 +17,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::support::told;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -41,19 +42,8 @@ impl House {
         let settings =
             doorstep::sim::aws::Settings { quotas: Quotas::GENEROUS, ..doorstep::sim::aws::Settings::generate(7) };
         let aws = doorstep::sim::aws::start(settings, stop.clone()).await.unwrap();
-        let account = account(&aws, aws.login().unwrap());
-        let mut settings = Settings {
-            aws: account.clone(),
-            channel: CHANNEL.to_owned(),
-            profile,
-            ring: Ring { endpoint: None, client_id: "doorbell-thing".to_owned() },
-            opener: None,
-            led: None,
-            video_from: None,
-            sound_from: None,
-            speaker: None,
-            fault: None,
-        };
+        let account = aws.client().unwrap();
+        let mut settings = Settings { profile, ..Settings::at(account.clone(), CHANNEL) };
         change(&mut settings);
         let doorbell = kvs_doorbell::start(settings, stop.clone()).unwrap();
         let happened = doorbell.events();
@@ -77,17 +67,8 @@ impl House {
         house
     }
 
-    /// The next event like this; what else happens before is passed over.
     async fn tells(&mut self, is_it: impl Fn(&Event) -> bool) -> Event {
-        let told = async {
-            loop {
-                let event = self.happened.recv().await.unwrap();
-                if is_it(&event) {
-                    return event;
-                }
-            }
-        };
-        timeout(PATIENCE, told).await.expect("it does not happen")
+        told::happens(&mut self.happened, "it", is_it).await
     }
 
     async fn exchange(&self) -> Arc<Caller> {
@@ -118,15 +99,6 @@ impl House {
         while timeout(PATIENCE, iot.next()).await.expect("no connection") != News::Connected {}
         iot
     }
-}
-
-fn account(aws: &RunningAws, login: KvsLogin) -> aws::Settings {
-    let region = aws.settings.region.clone();
-    let endpoints = match login {
-        KvsLogin::Certificate { .. } => aws.secure_endpoints(),
-        KvsLogin::Keys(_) | KvsLogin::Environment => aws.endpoints(),
-    };
-    aws::Settings { region, login, role_arn: None, endpoints, identity: None }
 }
 
 struct Caller {
@@ -255,10 +227,10 @@ async fn a_ring_arrives_byte_for_byte_with_a_certificate_and_with_signed_address
             let stop = CancellationToken::new();
             let mut house = House::with(profile, |_| {}).await;
             if by_certificate {
-                let login = house.aws.certificate_login().unwrap();
-                let (account, endpoint) = (account(&house.aws, login), Some(house.aws.iot_endpoint()));
-                let ring = Ring { endpoint, client_id: "doorbell-thing".to_owned() };
-                let settings = Settings { aws: account, ring, ..house.doorbell.settings.clone() };
+                let (login, endpoints) = (house.aws.certificate_login().unwrap(), house.aws.secure_endpoints());
+                let aws = aws::Settings { login, endpoints, ..house.doorbell.settings.aws.clone() };
+                let ring = Ring { endpoint: Some(house.aws.iot_endpoint()), client_id: "doorbell-thing".to_owned() };
+                let settings = Settings { aws, ring, ..house.doorbell.settings.clone() };
                 house.doorbell = kvs_doorbell::start(settings, stop.clone()).unwrap();
                 house.happened = house.doorbell.events();
             }

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::told;
 use crate::support::viewer::{Manners, Seen, Viewer};
 
 /// Longer than anything here takes on a busy machine.
@@ -58,18 +59,7 @@ impl Camera {
 
     /// The next event that `accept` takes.
     async fn happens(&mut self, what: &str, accept: impl Fn(&CameraEvent) -> bool) -> CameraEvent {
-        let mut others = Vec::new();
-        let search = async {
-            loop {
-                let event = self.happened.recv().await.unwrap();
-                if accept(&event) {
-                    return event;
-                }
-                others.push(event);
-            }
-        };
-        let found = timeout(PATIENCE, search).await;
-        found.unwrap_or_else(|_| panic!("no {what}, only {others:#?}"))
+        told::happens(&mut self.happened, what, accept).await
     }
 
     async fn breaks(&mut self, check: &str) {

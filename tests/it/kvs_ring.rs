@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use doorstep::model::{AccountLink, Capability};
+use doorstep::model::{AccountLink, Capability, Link};
 use doorstep::sim::aws::{AwsCommand, ChannelSettings, Event, Fault};
 use doorstep::sim::iot;
 use doorstep::sim::kvs_doorbell::{self, Command, Profile};
 
-use crate::support::kvs_house::{CHANNEL, Cloud, DOORBELL, House, rings};
+use crate::support::kvs_house::{CHANNEL, Cloud, DOORBELL, House, rings, until};
 
 const TOPIC: &str = "doorbell/doorbell-channel/ring";
 /// As AmebaPro2 publishes it.
@@ -142,7 +142,7 @@ async fn a_policy_that_keeps_rings_away_is_explained_and_takes_no_picture_down()
         let doorbell = house.doorbell(DOORBELL).await;
         let why = house.needs_attention().await;
         assert!(why.to_lowercase().contains("policy") && why.ends_with('.'), "{fault}: {why}");
-        doorbell.arrange_call().await.unwrap();
+        until(&doorbell, "ready to be called", |state| state.link == Link::Ready).await;
         house.end().await;
     }
 }

@@ -14,6 +14,8 @@ use doorstep::vendor;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::told;
+
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -50,14 +52,7 @@ impl Door {
 
     /// Waits for the first event of the camera that `choose` takes.
     async fn happens<T>(&mut self, what: &str, choose: impl Fn(&CameraEvent) -> Option<T>) -> T {
-        let chosen = async {
-            loop {
-                if let Some(chosen) = choose(&self.happened.recv().await.unwrap()) {
-                    return chosen;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, chosen).await.unwrap_or_else(|_| panic!("the camera never saw: {what}"))
+        told::first(&mut self.happened, what, choose).await
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::service::Camera;
+use crate::support::told;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -118,7 +119,7 @@ impl House {
     async fn relisted(&self, place: &Place) {
         let mut happened = place.cloud.events();
         self.accounts.rediscover();
-        happens(&mut happened, "a listing", |event| matches!(event, CloudEvent::List { .. }).then_some(())).await;
+        told::first(&mut happened, "a listing", |event| matches!(event, CloudEvent::List { .. }).then_some(())).await;
     }
 
     /// Waits for the registry to be so.
@@ -160,27 +161,12 @@ fn id(device: &Device) -> DeviceId {
     DeviceId::from_hardware("wyze", &device.mac)
 }
 
-async fn happens<T>(
-    happened: &mut broadcast::Receiver<CloudEvent>,
-    what: &str,
-    choose: impl Fn(&CloudEvent) -> Option<T>,
-) -> T {
-    let chosen = async {
-        loop {
-            if let Some(chosen) = choose(&happened.recv().await.unwrap()) {
-                return chosen;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, chosen).await.unwrap_or_else(|_| panic!("the cloud never saw: {what}"))
-}
-
 /// Waits until the cloud has given out its event list so many times more.
 async fn polled(place: &Place, times: usize) {
     let mut happened = place.cloud.events();
     for _ in 0..times {
         let polled = |event: &CloudEvent| matches!(event, CloudEvent::Events { .. }).then_some(());
-        happens(&mut happened, "a reading of the event list", polled).await;
+        told::first(&mut happened, "a reading of the event list", polled).await;
     }
 }
 
@@ -485,7 +471,7 @@ async fn a_cloud_that_wants_to_be_left_alone_is() {
     house.ready().await;
     place.fault_at(Fault::TooManySeconds, "/app");
     let mut happened = place.cloud.events();
-    happens(&mut happened, "a refusal", |event| match event {
+    told::first(&mut happened, "a refusal", |event| match event {
         CloudEvent::Refused { why: "HTTP 429", .. } => Some(()),
         _ => None,
     })
@@ -548,7 +534,7 @@ async fn a_code_that_wyze_sends_is_asked_of_the_owner_and_taken() {
     let place = Place::with(|settings| settings.second_factor = SecondFactor::Sms).await;
     let mut happened = place.cloud.events();
     let house = place.house();
-    let code = happens(&mut happened, "a code by SMS", |event| match event {
+    let code = told::first(&mut happened, "a code by SMS", |event| match event {
         CloudEvent::SmsSent { code } => Some(code.clone()),
         _ => None,
     })

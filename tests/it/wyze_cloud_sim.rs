@@ -17,11 +17,11 @@ use doorstep::sim::wyze_cloud::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::http::{Reply, request_with};
+use crate::support::told::happens;
 
 const LIST: &str = "/app/v2/home_page/get_object_list";
 const EVENTS_2: &str = "/app/v2/device/get_event_list";
@@ -179,18 +179,6 @@ fn settings() -> Settings {
     Settings { upload: Duration::ZERO, lock_travel: Duration::ZERO, ..Settings::generate(1) }
 }
 
-async fn next(events: &mut broadcast::Receiver<CloudEvent>, wanted: impl Fn(&CloudEvent) -> bool) -> CloudEvent {
-    let search = async {
-        loop {
-            let event = events.recv().await.unwrap();
-            if wanted(&event) {
-                return event;
-            }
-        }
-    };
-    timeout(Duration::from_secs(20), search).await.expect("it happens")
-}
-
 #[tokio::test]
 async fn a_login_takes_keys_and_a_password_and_says_which_way_it_failed() {
     let hand = Hand::at(settings()).await;
@@ -245,7 +233,7 @@ async fn an_account_with_a_telephone_wants_the_code_it_was_sent() {
     let text = |key: &str| first[key].as_str().unwrap().to_owned();
     let query = format!("mfaPhoneType=Primary&sessionId={}&userId={}", text("sms_session_id"), text("user_id"));
     let sent = hand.post(&format!("/user/login/sendSmsCode?{query}"), &[], "{}").await.json();
-    let told = next(&mut events, |event| matches!(event, CloudEvent::SmsSent { .. })).await;
+    let told = happens(&mut events, "the code", |event| matches!(event, CloudEvent::SmsSent { .. })).await;
     let CloudEvent::SmsSent { code } = told else { unreachable!() };
     let second = hand.second_step("PrimaryPhone", &sent["session_id"], &code).await.json();
     assert!(second["access_token"].is_string(), "{second}");
@@ -455,12 +443,12 @@ async fn a_bolt_takes_its_time_and_says_when_it_has_arrived() {
         let answer = hand.ford("POST", "/openapi/lock/v1/control", token_key, &action).await;
         assert_eq!(answer["ErrNo"], 0, "{answer}");
     }
-    next(&mut events, |event| *event == CloudEvent::Unlocked { device: lock.clone() }).await;
+    happens(&mut events, "the open bolt", |event| *event == CloudEvent::Unlocked { device: lock.clone() }).await;
     assert!(began.elapsed() >= travel, "the bolt was there after {:?}", began.elapsed());
     assert_eq!(hand.hardlock(uuid).await, 2);
     hand.fault(Fault::Jammed);
     hand.ford("POST", "/openapi/lock/v1/control", "access_token", &[("uuid", uuid), ("action", "remoteLock")]).await;
-    next(&mut events, |event| *event == CloudEvent::Jammed { device: lock.clone() }).await;
+    happens(&mut events, "the jammed bolt", |event| *event == CloudEvent::Jammed { device: lock.clone() }).await;
     assert_eq!(hand.hardlock(uuid).await, 2);
     let diary = [("uuid", uuid), ("begin", "0"), ("limit", "2")];
     let diary = hand.ford("GET", "/openapi/v1/safety/family_record", "access_token", &diary).await;

@@ -12,7 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::wait::happens;
+use crate::told::happens;
 
 /// Stops when dropped.
 pub(crate) struct House {
@@ -104,18 +104,9 @@ impl House {
 
     /// A doorbell of this kind at the channel, online.
     pub(crate) async fn doorbell(&self, profile: Profile) -> RunningKvsDoorbell {
-        let settings = kvs_doorbell::Settings {
-            aws: self.settings(),
-            channel: self.channel().to_owned(),
-            profile,
-            ring: Ring { endpoint: Some(self.aws.iot_endpoint()), client_id: "doorbell".to_owned() },
-            opener: None,
-            led: None,
-            video_from: None,
-            sound_from: None,
-            speaker: None,
-            fault: None,
-        };
+        let ring = Ring { endpoint: Some(self.aws.iot_endpoint()), client_id: "doorbell".to_owned() };
+        let settings =
+            kvs_doorbell::Settings { profile, ring, ..kvs_doorbell::Settings::at(self.settings(), self.channel()) };
         let mut events = self.aws.events();
         let doorbell = kvs_doorbell::start(settings, self.stop.clone()).unwrap();
         if profile == Profile::Linux {

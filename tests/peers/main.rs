@@ -26,6 +26,8 @@ mod kvs_js;
 mod kvs_python;
 mod program;
 mod rtsp;
+#[path = "../it/support/told.rs"]
+mod told;
 mod turn;
 mod vivint;
 mod wait;

@@ -6,10 +6,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::cast::News;
-use crate::config::IotEndpoint;
 use crate::model::DeviceId;
 use crate::sim::aws::{AccessKey, ChannelSettings, RunningAws};
-use crate::sim::kvs_doorbell::{Profile, Ring, RunningKvsDoorbell};
+use crate::sim::kvs_doorbell::RunningKvsDoorbell;
 use crate::sim::{aws, kvs_doorbell};
 
 /// The same from run to run, so that automations and bookmarks keep working.
@@ -26,7 +25,9 @@ impl Kvs {
         let mut settings = aws::Settings::generate(getrandom::u64().map_err(io::Error::other)?);
         settings.channels = vec![ChannelSettings::named(CHANNEL)];
         let cloud = aws::start(settings, stop.clone()).await?;
-        let doorbell = kvs_doorbell::start(doorbell(&cloud)?, stop).map_err(io::Error::other)?;
+        let client = cloud.client().ok_or_else(|| io::Error::other("the virtual AWS knows no key"))?;
+        let doorbell = kvs_doorbell::Settings::at(client, CHANNEL);
+        let doorbell = kvs_doorbell::start(doorbell, stop).map_err(io::Error::other)?;
         Ok(Self { cloud, doorbell, id: DeviceId::from_hardware("kvs", CHANNEL) })
     }
 
@@ -63,27 +64,4 @@ impl Kvs {
     pub(super) fn tell(&self, news: mpsc::Sender<News>) {
         tokio::spawn(super::console::tell(self.id.clone(), self.doorbell.events(), news));
     }
-}
-
-fn doorbell(cloud: &RunningAws) -> io::Result<kvs_doorbell::Settings> {
-    let login = cloud.login().ok_or_else(|| io::Error::other("the virtual AWS knows no key"))?;
-    let place = IotEndpoint { host: cloud.plain.ip().to_string(), port: Some(cloud.plain.port()), tls: false };
-    Ok(kvs_doorbell::Settings {
-        aws: crate::aws::Settings {
-            region: cloud.settings.region.clone(),
-            login,
-            role_arn: None,
-            endpoints: cloud.endpoints(),
-            identity: None,
-        },
-        channel: CHANNEL.to_owned(),
-        profile: Profile::Ameba,
-        ring: Ring { endpoint: Some(place), client_id: CHANNEL.to_owned() },
-        opener: None,
-        led: None,
-        video_from: None,
-        sound_from: None,
-        speaker: None,
-        fault: None,
-    })
 }

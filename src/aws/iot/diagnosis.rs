@@ -81,7 +81,6 @@ impl End {
 /// What has gone before, since one closed connection proves nothing.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    failures: u32,
     /// What closed connections in a row were at.
     step: Option<Step>,
     times: u32,
@@ -96,17 +95,11 @@ impl History {
     /// So many short connections are a fight for the client id.
     const FIGHT: u32 = 3;
 
-    /// How many attempts have failed before this one, since the last that did not.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures.saturating_sub(1)
-    }
-
     pub(super) fn judge(&mut self, settings: &Settings, ended: &Ended) -> Verdict {
         let healthy = ended.lived.is_some_and(|lived| lived >= Self::HEALTHY_AFTER);
         if healthy {
-            (self.failures, self.short) = (0, 0);
+            self.short = 0;
         }
-        self.failures = self.failures.saturating_add(1);
         if !ended.end.was_closed() {
             (self.step, self.times, self.short) = (None, 0, 0);
             return judge_error(settings, &ended.end, ended.lived.is_some());
@@ -430,7 +423,6 @@ mod tests {
             let [first, second] = [judge(), judge()];
             assert!(!first.needs_owner && second.needs_owner, "{first:?} {second:?}");
             assert!(second.why.contains(said), "{}", second.why);
-            assert_eq!(history.failures(), 1);
         }
     }
 
@@ -443,7 +435,6 @@ mod tests {
         assert!(verdicts[3].why.contains("4 times in a row"), "{}", verdicts[3].why);
         // AWS IoT closes every connection after a day.
         assert!(!history.judge(&settings(), &closed(Step::Listen, Some(86_400))).needs_owner);
-        assert_eq!(history.failures(), 0);
     }
 
     #[test]

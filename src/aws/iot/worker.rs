@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rumqttc::{MqttOptions, TlsConfiguration, Transport};
 use rustls::ClientConfig;
@@ -14,7 +13,7 @@ use super::inbox::Inbox;
 use super::orders::Orders;
 use super::{News, Pace, Settings, Way};
 use crate::config::IotEndpoint;
-use crate::net::supervise::jitter;
+use crate::net::supervise::{Backoff, jitter};
 use crate::net::tls::Trust;
 
 pub(super) struct Worker {
@@ -39,7 +38,7 @@ impl Worker {
     }
 
     pub(super) async fn run(mut self) {
-        let mut history = History::default();
+        let (mut history, mut backoff) = (History::default(), Backoff::of(self.pace.trouble));
         let mut suspects = BTreeSet::new();
         while !self.stop.is_cancelled() {
             let ended = self.connection(&mut suspects).await;
@@ -51,7 +50,9 @@ impl Worker {
             if let (Step::Subscribe(filter), true) = (&ended.step, verdict.needs_owner) {
                 suspects.insert(filter.clone());
             }
-            let wait = self.wait(&verdict, history.failures(), &suspects);
+            let usual = backoff.next(ended.lived.unwrap_or_default(), jitter());
+            let wait =
+                if self.is_patient(&verdict, &suspects) { self.pace.owner.mul_f64(1.0 + jitter()) } else { usual };
             tracing::debug!(why = verdict.why, wait_s = wait.as_secs_f32(), "no connection to AWS IoT");
             self.inbox.tell(News::Trouble { why: verdict.why, needs_owner: verdict.needs_owner });
             tokio::select! {
@@ -96,13 +97,10 @@ impl Worker {
         Ok(options)
     }
 
-    /// A subscription that ends connections does not keep the others waiting.
-    fn wait(&self, verdict: &Verdict, failures: u32, suspects: &BTreeSet<String>) -> Duration {
+    /// Only the owner can help. A subscription that ends connections does not keep the others waiting.
+    fn is_patient(&self, verdict: &Verdict, suspects: &BTreeSet<String>) -> bool {
         let others = !suspects.is_empty() && suspects.len() < self.settings.filters.len();
-        if verdict.needs_owner && !others {
-            return self.pace.owner.mul_f64(1.0 + jitter());
-        }
-        self.pace.trouble.saturating_mul(1 << failures.min(6)).min(self.pace.trouble * 60).mul_f64(0.5 + jitter())
+        verdict.needs_owner && !others
     }
 }
 

@@ -42,6 +42,9 @@ pub enum AskError {
 }
 
 impl Commands {
+    /// Longer than a task needs to take its turn on a busy machine.
+    const NOW: Duration = Duration::from_millis(250);
+
     /// Waits until a question could be sent.
     ///
     /// # Errors
@@ -61,7 +64,25 @@ impl Commands {
     /// # Errors
     /// [`AskError`]; only `NotOpen` says for certain that nothing was sent.
     pub async fn ask(&self, text: &str, is_reply: IsReply, within: Duration) -> Result<String, AskError> {
-        let until = clock::now() + within;
+        self.ask_by(clock::now() + within, text, is_reply, within).await
+    }
+
+    /// The same for a text that must not be late: it is sent now, or not at all. Waits up to `within` for the reply.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_now(&self, text: &str, is_reply: IsReply, within: Duration) -> Result<String, AskError> {
+        self.ask_by(clock::now() + Self::NOW, text, is_reply, within).await
+    }
+
+    /// What is not sent `until` then is not sent any more.
+    async fn ask_by(
+        &self,
+        until: Instant,
+        text: &str,
+        is_reply: IsReply,
+        within: Duration,
+    ) -> Result<String, AskError> {
         let (sent_sender, mut sent) = oneshot::channel();
         let (reply_sender, reply) = oneshot::channel();
         let question = Question { text: text.to_owned(), is_reply, sent: sent_sender, reply: reply_sender };
@@ -321,6 +342,22 @@ mod tests {
         assert_eq!(heard.as_deref(), Some("third"));
         assert_eq!(third.as_deref(), Ok("Door opened"));
         assert_eq!(first.await.unwrap().as_deref(), Ok("ECHO: no"));
+    }
+
+    #[tokio::test]
+    async fn what_must_not_be_late_is_sent_at_once_or_not_at_all() {
+        let mut call = Call::new().await;
+        let first = call.asks(PATIENCE);
+        assert_eq!(call.camera_hears().await, DOOR);
+        let late = timeout(PATIENCE / 2, call.commands.ask_now("late", is_verdict, PATIENCE)).await;
+        assert_eq!(late, Ok(Err(AskError::NotOpen)), "it waits for the channel to be free");
+        call.camera_says("ECHO: no").await;
+        assert_eq!(first.await.unwrap().as_deref(), Ok("ECHO: no"));
+        let commands = call.commands.clone();
+        let third = tokio::spawn(async move { commands.ask_now("third", is_verdict, PATIENCE).await });
+        assert_eq!(call.camera_hears().await, "third");
+        call.camera_says("Door opened").await;
+        assert_eq!(third.await.unwrap().as_deref(), Ok("Door opened"));
     }
 
     #[tokio::test]

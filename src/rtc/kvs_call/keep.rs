@@ -14,6 +14,7 @@ use super::arrange::{self, Arranged};
 use super::commands::{Commands, Conversation};
 use super::line::Line;
 use super::{CallError, Ending, Exchange, Wish};
+use crate::clock;
 use crate::media::{Frame, FrameStream, MediaHub};
 use crate::proto::kvs::signaling::{Inbound, MessageType, Payload};
 use crate::rtc::camera::CameraPeer;
@@ -30,6 +31,25 @@ pub(super) struct Kept {
     /// Of a call that has taken the first one's place.
     passing_on: Option<AbortOnDropHandle<()>>,
     successor: Option<AbortOnDropHandle<Result<Successor, CallError>>>,
+    search: Search,
+}
+
+/// When another relay was looked for last.
+#[derive(Default)]
+struct Search(Option<Instant>);
+
+impl Search {
+    /// Each is a whole call more, at the service and at the camera. A relay that was given lasts for minutes.
+    const APART: Duration = Duration::from_secs(30);
+
+    /// Whether another may begin now.
+    fn begins(&mut self, now: Instant) -> bool {
+        let begins = self.0.is_none_or(|last| now.saturating_duration_since(last) >= Self::APART);
+        if begins {
+            self.0 = Some(now);
+        }
+        begins
+    }
 }
 
 impl Kept {
@@ -37,7 +57,8 @@ impl Kept {
         let Arranged { mut peer, line } = arranged;
         let media = peer.flow();
         let (conversation, commands) = wish.channel.map(|_| Conversation::start(peer.take_channel())).unzip();
-        let kept = Self { peer, line, wish, exchange, media, conversation, passing_on: None, successor: None };
+        let search = Search::default();
+        let kept = Self { peer, line, wish, exchange, media, conversation, passing_on: None, successor: None, search };
         (kept, commands)
     }
 
@@ -105,7 +126,7 @@ impl Kept {
     /// Where that fails, as at a camera that has no room for one viewer more, this call goes on for as long as it can.
     async fn look_for_another_relay(&mut self) {
         let Some(exchange) = self.exchange.clone() else { return };
-        if self.successor.is_none() && self.peer.is_relayed().await {
+        if self.successor.is_none() && self.peer.is_relayed().await && self.search.begins(clock::now()) {
             tracing::info!("the relay of this call is about to go; placing another call beside it");
             let calling = Successor::call(exchange, self.wish.clone());
             self.successor = Some(AbortOnDropHandle::new(tokio::spawn(calling.in_current_span())));
@@ -195,5 +216,17 @@ async fn ready(
     match successor {
         Some(successor) => successor.await.unwrap_or(Err(CallError::Ended(Ending::HungUp))),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_says_it_without_an_end_does_not_make_call_after_call() {
+        let (mut search, begun) = (Search::default(), clock::now());
+        let begins: Vec<u64> = (0..90).filter(|s| search.begins(begun + Duration::from_secs(*s))).collect();
+        assert_eq!(begins, [0, 30, 60]);
     }
 }

@@ -42,9 +42,9 @@ pub use settings::{AccessKey, ChannelSettings, Quotas, Role, Settings, Turn, Tur
 pub use signaling::{Notice, To, What};
 
 use super::iot::Broker;
-use crate::clock;
 use crate::config::{AwsKeys, IotEndpoint, KvsEndpoints, KvsIdentity, KvsLogin};
 use crate::secret::{Password, Pem};
+use crate::{aws, clock};
 use certificates::Certificates;
 use server::Secure;
 use world::Cloud;
@@ -114,6 +114,18 @@ impl RunningAws {
             secret_access_key: key.secret.clone(),
             session_token: key.token.clone(),
         }))
+    }
+
+    /// As its owner is a client of it: with that key, and without TLS.
+    pub fn client(&self) -> Option<aws::Settings> {
+        let region = self.settings.region.clone();
+        Some(aws::Settings {
+            region,
+            login: self.login()?,
+            role_arn: None,
+            endpoints: self.endpoints(),
+            identity: None,
+        })
     }
 
     /// The certificate of the first of the things.

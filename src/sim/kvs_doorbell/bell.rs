@@ -8,11 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::profile::Profile;
 use super::{Event, Settings, Tell};
-use crate::aws::Aws;
 use crate::aws::iot::{self, Iot, News, Way};
+use crate::aws::{Aws, Channel};
 use crate::clock;
 use crate::config::IotEndpoint;
-use crate::config::KvsLogin;
 
 /// The way to the button. Sixteen presses may wait; more are one and the same visitor.
 pub(super) struct Bell(mpsc::Sender<()>);
@@ -20,16 +19,12 @@ pub(super) struct Bell(mpsc::Sender<()>);
 impl Bell {
     pub(super) fn start(aws: Aws, settings: &Settings, tell: Tell, stop: CancellationToken) -> Self {
         let (sender, presses) = mpsc::channel(16);
-        let has_certificate =
-            settings.aws.identity.is_some() || matches!(settings.aws.login, KvsLogin::Certificate { .. });
-        let way = if has_certificate { Way::Certificate(aws.trust()) } else { Way::Signed(aws.clone()) };
         let wire = Wire {
             aws,
-            way,
             endpoint: settings.ring.endpoint.clone(),
             client_id: settings.ring.client_id.clone(),
             profile: settings.profile,
-            channel: channel_name(&settings.channel).to_owned(),
+            channel: Channel::name_in(&settings.channel).to_owned(),
             tell,
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(wire.run(presses, stop)));
@@ -43,21 +38,12 @@ impl Bell {
 
 /// Where a channel's doorbell rings.
 pub(super) fn topic(channel: &str) -> String {
-    format!("doorbell/{}/ring", channel_name(channel))
-}
-
-/// Of a name or an ARN (`arn:…:channel/<name>/<when it was made>`).
-fn channel_name(channel: &str) -> &str {
-    match channel.strip_prefix("arn:") {
-        Some(arn) => arn.split('/').nth(1).unwrap_or_default(),
-        None => channel,
-    }
+    format!("doorbell/{}/ring", Channel::name_in(channel))
 }
 
 /// What is behind the button.
 struct Wire {
     aws: Aws,
-    way: Way,
     endpoint: Option<IotEndpoint>,
     client_id: String,
     profile: Profile,
@@ -69,8 +55,8 @@ impl Wire {
     async fn run(mut self, mut presses: mpsc::Receiver<()>, stop: CancellationToken) {
         let endpoint = self.find_endpoint(&mut presses).await;
         let settings = iot::Settings {
+            way: Way::to(&endpoint, &self.aws),
             endpoint,
-            way: self.way.clone(),
             client_id: self.client_id.clone(),
             filters: Vec::new(),
             // As the two do (kvs reference §6).

@@ -78,7 +78,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     thing: Option<String>,
     /// Where it rings, ID-ats.iot.REGION.amazonaws.com [default: asked for]
-    #[arg(long, value_name = "HOST", value_parser = parse_iot_endpoint)]
+    #[arg(long, value_name = "HOST", value_parser = IotEndpoint::parse)]
     iot_endpoint: Option<IotEndpoint>,
     /// Opens the door: a program and its arguments, without a shell; it has opened it when it ends with 0 within 10 s
     #[arg(long, value_name = "PROGRAM")]
@@ -206,10 +206,6 @@ fn parse_password(text: &str) -> Result<Password, &'static str> {
 
 fn parse_token(text: &str) -> Result<Token, &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(Token::new(text)) }
-}
-
-fn parse_iot_endpoint(text: &str) -> Result<IotEndpoint, &'static str> {
-    IotEndpoint::parse(text)
 }
 
 #[cfg(test)]

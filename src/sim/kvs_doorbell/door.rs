@@ -1,5 +1,6 @@
 //! What text over a data channel does: one command opens the door (kvs reference §7).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -15,7 +16,7 @@ pub(super) struct Door {
     pub(super) led: Led,
     fault: watch::Receiver<Option<Fault>>,
     /// There is one door: who comes second waits.
-    open: Mutex<()>,
+    open: Arc<Mutex<()>>,
     tell: Tell,
 }
 
@@ -31,7 +32,7 @@ impl Door {
         fault: watch::Receiver<Option<Fault>>,
         tell: Tell,
     ) -> Self {
-        Self { opener, led: Led::start(led, tell.clone()), fault, open: Mutex::default(), tell }
+        Self { opener, led: Led::start(led, tell.clone()), fault, open: Arc::default(), tell }
     }
 
     /// Does what the text says, and returns the reply, if there is one.
@@ -50,22 +51,35 @@ impl Door {
     }
 
     async fn work(&self, viewer: String) -> &'static str {
-        let _one_at_a_time = self.open.lock().await;
-        let pulse = tokio::time::sleep(Self::PULSE);
-        let outcome = match &self.opener {
-            Some(opener) => opener.run().await,
-            None => Ok(()),
+        let turn = self.open.clone().lock_owned().await;
+        let (opener, tell) = (self.opener.clone(), self.tell.clone());
+        let working = async move {
+            let _one_at_a_time = turn;
+            work(opener, viewer, &tell).await
         };
-        match outcome {
-            Ok(()) => {
-                self.tell.tell(Event::DoorOpened { viewer });
-                pulse.await;
-                "Door opened successfully"
-            }
-            Err(why) => {
-                self.tell.tell(Event::DoorNotOpened { viewer, why });
-                "Door did not open"
-            }
+        // A task of its own: an opener that were killed with its work half done, because the viewer hangs up, might
+        // leave the door open.
+        tokio::spawn(working).await.unwrap_or(NOT_OPENED)
+    }
+}
+
+const NOT_OPENED: &str = "Door did not open";
+
+async fn work(opener: Option<Program>, viewer: String, tell: &Tell) -> &'static str {
+    let pulse = tokio::time::sleep(Door::PULSE);
+    let outcome = match &opener {
+        Some(opener) => opener.run().await,
+        None => Ok(()),
+    };
+    match outcome {
+        Ok(()) => {
+            tell.tell(Event::DoorOpened { viewer });
+            pulse.await;
+            "Door opened successfully"
+        }
+        Err(why) => {
+            tell.tell(Event::DoorNotOpened { viewer, why });
+            NOT_OPENED
         }
     }
 }
@@ -145,6 +159,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_opener_that_hangs_has_not_opened_the_door() {
         assert_eq!(asked("sleep 3600").await, ("Door did not open".to_owned(), false));
+    }
+
+    #[tokio::test]
+    async fn a_viewer_who_leaves_does_not_stop_the_opener_half_way() {
+        let House { door, mut events, _fault } = house(Some("sleep 0.3"), None);
+        let hearing = door.hear("viewer-1", 1, r#"{"action":"open_door"}"#);
+        assert!(tokio::time::timeout(Duration::from_millis(100), hearing).await.is_err());
+        let ended = async {
+            loop {
+                match events.recv().await.unwrap() {
+                    Event::DoorOpened { .. } => return true,
+                    Event::DoorNotOpened { .. } => return false,
+                    _ => {}
+                }
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it was killed"));
     }
 
     #[tokio::test(start_paused = true)]

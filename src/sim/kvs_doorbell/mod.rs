@@ -57,8 +57,27 @@ pub struct Settings {
     pub fault: Option<Fault>,
 }
 
+impl Settings {
+    /// A doorbell that only this machine is made of: it films the clip, and every command opens its door.
+    pub fn at(aws: aws::Settings, channel: &str) -> Self {
+        let ring = Ring { endpoint: None, client_id: format!("{channel}-master") };
+        Self {
+            aws,
+            channel: channel.to_owned(),
+            profile: Profile::default(),
+            ring,
+            opener: None,
+            led: None,
+            video_from: None,
+            sound_from: None,
+            speaker: None,
+            fault: None,
+        }
+    }
+}
+
 /// How it rings: with the certificate where there is one, else with signed addresses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Ring {
     /// Asked for where it is missing.
     pub endpoint: Option<IotEndpoint>,

@@ -182,7 +182,7 @@ impl Listed {
 
     /// One that the owner has named, perhaps by its ARN, and that AWS does not describe.
     pub(super) fn undescribed(name_or_arn: &str, obstacle: Obstacle) -> Self {
-        Self { name: name_of(name_or_arn).to_owned(), standing: Standing::Not(obstacle), described: None }
+        Self { name: Channel::name_in(name_or_arn).to_owned(), standing: Standing::Not(obstacle), described: None }
     }
 
     /// Nothing secret, and not whose account it is.
@@ -228,14 +228,6 @@ impl Listed {
         };
         let obstacle = obstacle.map(|obstacle| obstacle.why.clone());
         Found { info, role: Role::Doorbell, address: None, transport: Some("webrtc"), obstacle }
-    }
-}
-
-/// The channel's name in an ARN (`arn:…:channel/<name>/<creation time>`); a name is one already.
-pub(super) fn name_of(name_or_arn: &str) -> &str {
-    match name_or_arn.starts_with("arn:") {
-        true => name_or_arn.split('/').nth(1).unwrap_or(name_or_arn),
-        false => name_or_arn,
     }
 }
 
@@ -286,12 +278,5 @@ mod tests {
         let ids: BTreeSet<DeviceId> = all.iter().map(|name| id_of(name)).collect();
         assert_eq!(ids.len(), all.len(), "{ids:?}");
         assert!(ids.iter().all(|id| DeviceId::parse(id.as_str()).is_ok()));
-    }
-
-    #[test]
-    fn a_channel_is_known_by_its_name_and_by_its_arn() {
-        let arn = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/doorbell-channel/1700000000000";
-        assert_eq!(name_of(arn), "doorbell-channel");
-        assert_eq!(name_of("doorbell-channel"), "doorbell-channel");
     }
 }

@@ -39,7 +39,7 @@ pub(super) trait Wire {
     /// Resolves when a text could be sent.
     fn opened(&self, within: Duration) -> BoxFuture<'static, Result<(), AskError>>;
 
-    /// Sends a text, once. Only `NotOpen` says that nothing was sent.
+    /// Sends a text, once, and now or not at all. Only `NotOpen` says that nothing was sent.
     fn ask(&self, text: &'static str, within: Duration) -> BoxFuture<'static, Result<String, AskError>>;
 }
 
@@ -51,7 +51,7 @@ impl Wire for Commands {
 
     fn ask(&self, text: &'static str, within: Duration) -> BoxFuture<'static, Result<String, AskError>> {
         let commands = self.clone();
-        Box::pin(async move { Self::ask(&commands, text, is_reply, within).await })
+        Box::pin(async move { Self::ask_now(&commands, text, is_reply, within).await })
     }
 }
 

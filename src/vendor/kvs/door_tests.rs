@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::*;
+use crate::proto::kvs::ring;
 
 /// A doorbell at the other end of a data channel.
 #[derive(Clone, Default)]
@@ -152,6 +154,28 @@ async fn a_door_is_opened_by_the_exact_bytes_and_shown_open_for_3_s() {
         let opened = clock::now();
         door.opener.turn().await;
         assert_eq!((door.stands(), opened.elapsed().as_secs()), (LockState::Locked, 3));
+    }
+}
+
+#[test]
+fn every_vector_of_a_doorbell_is_sent_and_understood() {
+    let file: Value = serde_json::from_str(include_str!("../../../tests/vectors/kvs/doorbell.json")).unwrap();
+    let opened = |reply: &Value| outcome(Ok(reply.as_str().unwrap().to_owned())).is_ok();
+    for vector in file["vectors"].as_array().unwrap() {
+        let out = &vector["out"];
+        match vector["id"].as_str().unwrap() {
+            "iot-ring-linux-master" => assert!(ring::parse(out["payload"].as_str().unwrap().as_bytes()).is_ok()),
+            "dc-open-door-current" => {
+                assert_eq!(out["send"], text_of(DoorCommand::OpenDoor));
+                assert!(opened(&out["reply"]));
+            }
+            "dc-open-door-legacy" => {
+                assert_eq!(out["send"], text_of(DoorCommand::Legacy));
+                assert!(!opened(&out["reply_ameba"]));
+            }
+            "dc-open-door-spaced-is-refused" => assert!(!opened(&out["reply_ameba"])),
+            id => panic!("nothing is known about {id}"),
+        }
     }
 }
 

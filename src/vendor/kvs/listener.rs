@@ -79,7 +79,7 @@ impl<'a> Listener<'a> {
             return std::future::pending().await;
         };
         let settings = Settings {
-            way: self.way(&endpoint),
+            way: Way::to(&endpoint, self.aws),
             endpoint,
             client_id: self.client_id(),
             filters,
@@ -94,12 +94,6 @@ impl<'a> Listener<'a> {
                 Some(()) = self.warming.next() => {}
             }
         }
-    }
-
-    /// A certificate is the better way, but nobody asks for one in the clear.
-    fn way(&self, endpoint: &IotEndpoint) -> Way {
-        let trust = self.aws.trust();
-        if endpoint.tls && trust.identity.is_some() { Way::Certificate(trust) } else { Way::Signed(self.aws.clone()) }
     }
 
     fn client_id(&self) -> String {

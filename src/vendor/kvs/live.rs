@@ -14,14 +14,14 @@ use super::call::{Line, aws_error};
 use super::channels::{Known, Obstacle};
 use super::door::{CHANNEL, Opener};
 use super::{Kvs, trouble};
-use crate::aws::{Aws, AwsError, Channel, Role};
+use crate::aws::{Aws, AwsError, Channel};
 use crate::clock::{self, Instant};
 use crate::doorbell::guard::Permit;
 use crate::doorbell::{ActionError, DevicePort, Question, Request, VendorError};
 use crate::model::{Link, Ring, State};
 use crate::net::supervise::{Backoff, jitter};
 use crate::rtc::kvs_call::{CallError, Commands, KvsCall, Wish};
-use crate::vendor::called::{Arranged, Speaker, TalkReply};
+use crate::vendor::called::{self, Speaker, TalkReply};
 
 /// How long a call is kept after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
@@ -41,7 +41,6 @@ pub(super) async fn live(kvs: &Kvs, aws: &Aws, port: DevicePort, stop: Cancellat
         shown: port.state.subscribe(),
         port,
         stop,
-        arranged: Arranged::default(),
         absence: Absence::default(),
     };
     life.run().await
@@ -55,7 +54,6 @@ struct Life<'a> {
     shown: watch::Receiver<State>,
     port: DevicePort,
     stop: CancellationToken,
-    arranged: Arranged<'a>,
     absence: Absence,
 }
 
@@ -137,7 +135,6 @@ impl Life<'_> {
                 // It is there now, or in a moment.
                 true = rings, if absent.is_some() => self.absence.until = None,
                 Ok(()) = self.known.changed() => return Goes::Continue(Wanted::Look),
-                Some(()) = self.arranged.next() => {}
                 () = self.opener.turn() => {}
             }
         }
@@ -160,7 +157,6 @@ impl Life<'_> {
                     Some(other) => other.refuse(ActionError::Offline { why: why.clone() }),
                     None => return Goes::Break(()),
                 },
-                Some(()) = self.arranged.next() => {}
                 () = self.opener.turn() => {}
             }
         }
@@ -230,7 +226,6 @@ impl Life<'_> {
                     Some(other) => self.request(other),
                     None => return Ok(Goes::Break(())),
                 },
-                Some(()) = self.arranged.next() => {}
                 () = self.opener.turn() => {}
             }
         };
@@ -265,34 +260,23 @@ impl Life<'_> {
                     Some(piece) => call.send_audio(piece),
                     None => speaker = Speaker::Closed,
                 },
-                _ = &mut picture => self.is_live(),
-                Some(()) = self.arranged.next() => {}
+                _ = &mut picture => {
+                    self.absence = Absence::default();
+                    called::is_live(&self.port);
+                }
                 () = self.opener.turn() => {}
                 () = &mut unwatched, if speaker.is_closed() && !self.opener.is_busy() => return Ok(Goes::Continue(())),
             }
         }
     }
 
-    fn is_live(&mut self) {
-        self.absence = Absence::default();
-        tracing::info!("picture is live");
-        self.port.state.send_modify(|state| {
-            state.link = Link::Streaming;
-            state.transport = Some("webrtc");
-            state.last_error = None;
-        });
-    }
-
     /// Whatever is not about the call of our own.
     fn request(&mut self, request: Request) {
         match request {
-            Request::ArrangeCall { reply } => {
-                let (kvs, aws, id) = (self.kvs, self.aws, self.port.info.id.clone());
-                self.arranged.arrange(reply, async move {
-                    let channel = kvs.channel(&id).map_err(|Obstacle { why, .. }| ActionError::Offline { why })?;
-                    Ok(aws.signalling(&channel, Role::Viewer, &client_id()?).await?)
-                });
-            }
+            // Whoever is at the other end of such a call can open the door, and is asked by no guard (kvs reference §7).
+            arrangement @ Request::ArrangeCall { .. } => arrangement.refuse(ActionError::Unsupported(
+                "a call to it could open its door, so none is given to other programs",
+            )),
             Request::Diagnose { question: Question::Record, reply } => {
                 let record = self.kvs.record(&self.port.info.id);
                 let _asker_left = reply.send(record.ok_or(ActionError::Unsupported("nothing is known of it yet")));
@@ -300,12 +284,4 @@ impl Life<'_> {
             other => other.refuse(ActionError::Unsupported("it is a doorbell at AWS")),
         }
     }
-}
-
-/// Another for every call: the service takes two of one name for one, and lets go of the older (kvs reference §4).
-fn client_id() -> Result<String, ActionError> {
-    let random = getrandom::u64();
-    let random =
-        random.map_err(|error| ActionError::Offline { why: format!("This machine has no randomness: {error}.") });
-    random.map(|random| format!("doorstep-{random:016x}"))
 }

@@ -153,15 +153,25 @@ impl Hearing {
         let ring = ring::parse(message.payload)?;
         let channel = self.topics.channel_of(message.topic, ring.channel.as_deref(), channels);
         let channel = channel.ok_or(Ignored::Nobodys)?;
-        if let Some(timestamp) = ring.timestamp {
-            self.is_first(channel, timestamp, message.dup, now.at)?;
-            self.is_fresh(timestamp, now)?;
+        match ring.timestamp {
+            Some(timestamp) => {
+                self.is_first(channel, timestamp, message.dup, now.at)?;
+                self.is_fresh(timestamp, now)?;
+            }
+            // Nothing tells one press from the other; what is delivered again is the one that was heard lately.
+            None if message.dup && self.has_rung_within(channel, Self::OVER, now.at) => return Err(Ignored::Repeated),
+            None => {}
         }
-        let last = self.last.insert(channel.to_owned(), now.at);
-        if last.is_some_and(|last| now.at.saturating_duration_since(last) < Self::ONE_RING) {
+        let bounces = self.has_rung_within(channel, Self::ONE_RING, now.at);
+        self.last.insert(channel.to_owned(), now.at);
+        if bounces {
             return Err(Ignored::Bounced);
         }
         Ok((channel, told(channel, ring.timestamp, now.wall)))
+    }
+
+    fn has_rung_within(&self, channel: &str, within: Duration, at: Instant) -> bool {
+        self.last.get(channel).is_some_and(|last| at.saturating_duration_since(*last) < within)
     }
 
     fn is_first(&mut self, channel: &str, timestamp: u64, dup: bool, at: Instant) -> Result<(), Ignored> {

@@ -116,6 +116,17 @@ async fn a_ring_that_is_delivered_again_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_ring_without_a_time_that_is_delivered_again_is_told_once() {
+    let again = Message { dup: true, ..message(FRONT, UNSTAMPED) };
+    let mut ears = Ears::usual();
+    assert_eq!(ears.hears(0, FRONT, UNSTAMPED), Ok("front"));
+    assert_eq!(ears.hear(30_000, again), Err(Ignored::Repeated), "the acknowledgement was lost with the connection");
+    assert_eq!(ears.hears(40_000, FRONT, UNSTAMPED), Ok("front"), "somebody has pressed again");
+    assert!(ears.hear(101_000, again).is_ok(), "the first was lost");
+    assert!(Ears::usual().hear(0, again).is_ok(), "the first was lost");
+}
+
+#[tokio::test]
 async fn a_bouncing_button_rings_once() {
     let mut ears = Ears::usual();
     let heard: Vec<bool> = [0, 50, 100, 900, 1_950, 2_000].map(|ms| ears.hears(ms, FRONT, UNSTAMPED).is_ok()).to_vec();

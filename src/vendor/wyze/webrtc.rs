@@ -143,21 +143,12 @@ impl<S: Streams> Life<'_, S> {
                 },
                 _ = &mut picture => {
                     self.listens = Some(talk);
-                    self.is_live();
+                    called::is_live(&self.port);
                 }
                 Some(()) = self.arranged.next() => {}
                 () = &mut unwatched, if speaker.is_closed() => return Ok(Goes::Continue(())),
             }
         }
-    }
-
-    fn is_live(&self) {
-        tracing::info!("picture is live");
-        self.port.state.send_modify(|state| {
-            state.link = Link::Streaming;
-            state.transport = Some("webrtc");
-            state.last_error = None;
-        });
     }
 
     /// Whatever is not about the call of our own.

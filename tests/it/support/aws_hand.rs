@@ -17,6 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::http::{Reply, request_with};
+use super::told;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -173,18 +174,7 @@ impl AwsHand {
 
     /// The next event that `accept` takes.
     pub(crate) async fn happens(&mut self, what: &str, accept: impl Fn(&Event) -> bool) -> Event {
-        let mut others = Vec::new();
-        let search = async {
-            loop {
-                let event = self.happened.recv().await.unwrap();
-                if accept(&event) {
-                    return event;
-                }
-                others.push(event);
-            }
-        };
-        let found = timeout(PATIENCE, search).await;
-        found.unwrap_or_else(|_| panic!("no {what}, only {others:#?}"))
+        told::happens(&mut self.happened, what, accept).await
     }
 }
 

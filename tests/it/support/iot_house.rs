@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::mosquitto::PATIENCE;
+use super::told;
 
 pub(crate) const ALPN: &[u8] = b"x-amzn-mqtt-ca";
 pub(crate) const THING: &str = "doorstep-thing";
@@ -263,17 +264,9 @@ impl IotHouse {
         self.seen.0.lock().unwrap().clone()
     }
 
-    /// Waits for an event of the broker; what comes before is passed over.
+    /// Waits for an event of the broker.
     pub(crate) async fn hears_of(&mut self, what: impl Fn(&Event) -> bool) -> Event {
-        let found = async {
-            loop {
-                let event = self.events.recv().await.unwrap();
-                if what(&event) {
-                    return event;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, found).await.expect("the broker has seen no such thing")
+        told::happens(&mut self.events, "it", what).await
     }
 }
 

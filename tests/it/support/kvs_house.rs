@@ -20,6 +20,8 @@ use tokio::sync::broadcast;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::told;
+
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) const CHANNEL: &str = "doorbell-channel";
@@ -95,30 +97,14 @@ impl Cloud {
     /// A doorbell of this channel, with the key of the account.
     pub(crate) fn doorbell(&self, channel: &str, profile: Profile) -> Caller {
         let stop = CancellationToken::new();
-        let settings = kvs_doorbell::Settings {
-            aws: doorstep::aws::Settings {
-                region: self.aws.settings.region.clone(),
-                login: self.aws.login().unwrap(),
-                role_arn: None,
-                endpoints: self.aws.endpoints(),
-                identity: None,
-            },
-            channel: channel.to_owned(),
-            profile,
-            ring: kvs_doorbell::Ring { endpoint: None, client_id: format!("{channel}-master") },
-            opener: None,
-            led: None,
-            video_from: None,
-            sound_from: None,
-            speaker: None,
-            fault: None,
-        };
+        let settings = kvs_doorbell::Settings::at(self.aws.client().unwrap(), channel);
+        let settings = kvs_doorbell::Settings { profile, ..settings };
         let running = kvs_doorbell::start(settings, stop.clone()).unwrap();
         Caller { happened: running.events(), running, _stop: stop.drop_guard() }
     }
 
     pub(crate) async fn happens<T>(&mut self, what: &str, choose: impl Fn(&Event) -> Option<T>) -> T {
-        heard(&mut self.happened, what, choose).await
+        told::first(&mut self.happened, what, choose).await
     }
 
     /// The house with this account, and with an opener at its first channel's doorbell.
@@ -146,7 +132,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) async fn happens<T>(&mut self, what: &str, choose: impl Fn(&kvs_doorbell::Event) -> Option<T>) -> T {
-        heard(&mut self.happened, what, choose).await
+        told::first(&mut self.happened, what, choose).await
     }
 
     pub(crate) async fn is(&mut self, what: kvs_doorbell::Event) {
@@ -156,25 +142,6 @@ impl Caller {
     pub(crate) fn obey(&self, command: kvs_doorbell::Command) {
         self.running.obey(command).unwrap();
     }
-}
-
-async fn heard<E: Clone + std::fmt::Debug, T>(
-    happened: &mut broadcast::Receiver<E>,
-    what: &str,
-    choose: impl Fn(&E) -> Option<T>,
-) -> T {
-    let mut others = Vec::new();
-    let search = async {
-        loop {
-            let event = happened.recv().await.unwrap();
-            if let Some(chosen) = choose(&event) {
-                return chosen;
-            }
-            others.push(event);
-        }
-    };
-    let found = timeout(PATIENCE, search).await;
-    found.unwrap_or_else(|_| panic!("no {what}, only {others:#?}"))
 }
 
 /// The service's account and doorbells, without its faces.

@@ -23,6 +23,7 @@ pub(crate) mod program;
 pub(crate) mod raw_broker;
 pub(crate) mod service;
 pub(crate) mod tcp_proxy;
+pub(crate) mod told;
 pub(crate) mod tutk_hand;
 pub(crate) mod viewer;
 pub(crate) mod vivint_camera;

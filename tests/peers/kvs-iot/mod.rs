@@ -20,7 +20,8 @@ use tokio::time::timeout;
 use crate::kvs::{self, House};
 use crate::program::Program;
 use crate::promise;
-use crate::wait::{PATIENCE, happens};
+use crate::told::happens;
+use crate::wait::PATIENCE;
 
 const FILTER: &str = "doorbell/+/ring";
 const TOPIC: &str = "doorbell/doorbell-channel/ring";

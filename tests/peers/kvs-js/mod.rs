@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use crate::doorstep::Doorstep;
 use crate::kvs::{self, House};
 use crate::promise;
+use crate::told::happens;
 use crate::turn;
-use crate::wait::happens;
 
 const OPEN_DOOR: &str = r#"{"action":"open_door"}"#;
 /// Its own limit is 15 s; a browser on a busy machine takes a few more to start and to end.

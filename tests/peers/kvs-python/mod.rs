@@ -24,7 +24,8 @@ use crate::aiortc::{assert_alive, speak, watch};
 use crate::kvs::{self, House};
 use crate::program::Program;
 use crate::promise;
-use crate::wait::{PATIENCE, happens};
+use crate::told::happens;
+use crate::wait::PATIENCE;
 
 const OPEN_DOOR: &str = r#"{"action":"open_door"}"#;
 

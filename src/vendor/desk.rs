@@ -23,6 +23,8 @@ struct Ails {
     push: Option<AccountLink>,
     /// Whether it is still being found out if anything is.
     push_pending: bool,
+    /// What the log has said of it last, in this trouble.
+    logged: Option<String>,
 }
 
 impl Desk {
@@ -54,17 +56,9 @@ impl Desk {
     pub(super) async fn push_is(&self, trouble: Option<AccountLink>) {
         let (known, was_pending) = {
             let mut ails = self.ails();
+            ails.log(trouble.as_ref());
             (std::mem::replace(&mut ails.push, trouble.clone()), std::mem::take(&mut ails.push_pending))
         };
-        match (&known, &trouble) {
-            // What was met first may turn out to have a cause that the owner must know.
-            (None, Some(link))
-            | (Some(AccountLink::Failing { .. }), Some(link @ AccountLink::NeedsAttention { .. })) => {
-                tracing::warn!(why = link.why(), "what happens at the account's doors is not heard of")
-            }
-            (Some(_), None) => tracing::info!("what happens at the account's doors is heard of again"),
-            _ => {}
-        }
         if known != trouble || was_pending {
             self.show().await;
         }
@@ -89,6 +83,24 @@ impl Desk {
 }
 
 impl Ails {
+    /// Before `push` changes to `trouble`. What was met first may turn out to have a cause that the owner must know.
+    fn log(&mut self, trouble: Option<&AccountLink>) {
+        let is_worse = match (&self.push, trouble) {
+            (None, Some(_)) => true,
+            (Some(AccountLink::Failing { .. }), Some(link)) => matches!(link, AccountLink::NeedsAttention { .. }),
+            _ => false,
+        };
+        let why = trouble.and_then(AccountLink::why);
+        if is_worse && why != self.logged.as_deref() {
+            tracing::warn!(why, "what happens at the account's doors is not heard of");
+            self.logged = why.map(str::to_owned);
+        }
+        if trouble.is_none() && self.push.is_some() {
+            tracing::info!("what happens at the account's doors is heard of again");
+            self.logged = None;
+        }
+    }
+
     fn link(&self) -> AccountLink {
         match (&self.listing, &self.push) {
             (AccountLink::Ready, Some(trouble)) => trouble.clone(),

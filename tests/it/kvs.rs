@@ -236,10 +236,11 @@ async fn check_says_which_policy_keeps_the_rings_from_being_heard_and_the_log_sa
 
     // The first close may have been an accident, the second was none.
     account.cloud.obey(AwsCommand::Trouble(None)).unwrap();
+    let mut subscriptions = account.cloud.broker().events();
     let mut service = Program::start(arguments("run"));
-    let page = Page::at(service.page().await);
-    page.is(ID, "ready").await;
-    account.can_ring().await;
+    let subscribed =
+        async { while !matches!(subscriptions.recv().await.unwrap(), iot::Event::IotSubscribed { .. }) {} };
+    timeout(PATIENCE, subscribed).await.expect("the service listens to no rings");
     account.cloud.obey(AwsCommand::Trouble(Some(Fault::PolicySubscribe.into()))).unwrap();
     account.cloud.obey(AwsCommand::Drop).unwrap();
     service.logs("It is made again.").await;

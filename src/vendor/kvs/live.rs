@@ -143,6 +143,7 @@ impl Life<'_> {
     /// While the channel cannot be called. It may ring all the same.
     async fn without_calls(&mut self, obstacle: &Obstacle) -> Goes {
         let why = obstacle.why.clone();
+        tracing::warn!(why, "the doorbell cannot be called");
         self.port.state.send_modify(|state| {
             state.link = if obstacle.may_ring { Link::Ready } else { Link::Offline };
             state.last_error = Some(why.clone());

@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::program::Program;
 use crate::support::service::{PATIENCE, Page, Service};
+use crate::support::told;
 use crate::support::viewer::Manners;
 
 const ID: &str = "kvs_doorbell_channel";
@@ -238,9 +239,12 @@ async fn check_says_which_policy_keeps_the_rings_from_being_heard_and_the_log_sa
     account.cloud.obey(AwsCommand::Trouble(None)).unwrap();
     let mut subscriptions = account.cloud.broker().events();
     let mut service = Program::start(arguments("run"));
-    let subscribed =
-        async { while !matches!(subscriptions.recv().await.unwrap(), iot::Event::IotSubscribed { .. }) {} };
-    timeout(PATIENCE, subscribed).await.expect("the service listens to no rings");
+    let subscribed = |event: &iot::Event| matches!(event, iot::Event::IotSubscribed { .. });
+    told::happens(&mut subscriptions, "a subscription", subscribed).await;
+    // Only who has had the answer acknowledges what comes behind it.
+    account.cloud.broker().publish("doorbell/doorbell-channel/ring", "{}", 1);
+    let acknowledged = |event: &iot::Event| matches!(event, iot::Event::IotAcknowledged { .. });
+    told::happens(&mut subscriptions, "a message that has come", acknowledged).await;
     account.cloud.obey(AwsCommand::Trouble(Some(Fault::PolicySubscribe.into()))).unwrap();
     account.cloud.obey(AwsCommand::Drop).unwrap();
     service.logs("It is made again.").await;

@@ -1,16 +1,13 @@
 //! What the lives of doorbells that are called over KVS signalling have in common, whoever made them.
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::doorbell::vendor::BoxFuture;
 use crate::doorbell::{ActionError, DevicePort, TalkLine};
 use crate::media::AudioFormat;
 use crate::media::convert::Converter;
 use crate::model::Link;
-use crate::rtc::kvs_call::{CallError, Ending, KvsCall, Signalling};
+use crate::rtc::kvs_call::{CallError, Ending, KvsCall};
 
 /// Whoever wants to talk waits here for an open speaker.
 pub(super) type TalkReply = oneshot::Sender<Result<TalkLine, ActionError>>;
@@ -62,34 +59,6 @@ pub(super) fn is_live(port: &DevicePort) {
         state.transport = Some("webrtc");
         state.last_error = None;
     });
-}
-
-/// Calls that other programs will make, on their way to whoever asked.
-#[derive(Default)]
-pub(super) struct Arranged<'a>(FuturesUnordered<BoxFuture<'a, ()>>);
-
-impl<'a> Arranged<'a> {
-    /// At the same time; one more is refused.
-    const MOST: usize = 4;
-
-    pub(super) fn arrange(
-        &mut self,
-        reply: oneshot::Sender<Result<Signalling, ActionError>>,
-        asking: impl Future<Output = Result<Signalling, ActionError>> + Send + 'a,
-    ) {
-        if self.0.len() >= Self::MOST {
-            let _gave_up = reply.send(Err(ActionError::Busy));
-            return;
-        }
-        self.0.push(Box::pin(async move {
-            let _gave_up = reply.send(asking.await);
-        }));
-    }
-
-    /// Drives them. `None` while there are none.
-    pub(super) async fn next(&mut self) -> Option<()> {
-        self.0.next().await
-    }
 }
 
 /// What its owner can do about a call that came to nothing; empty where nothing helps but trying again.

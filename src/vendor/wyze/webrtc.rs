@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::VENDOR;
@@ -14,7 +16,7 @@ use crate::doorbell::{ActionError, DevicePort, Request, VendorError};
 use crate::media::MediaHub;
 use crate::model::Link;
 use crate::rtc::kvs_call::{CallError, KvsCall, Signalling};
-use crate::vendor::called::{self, Arranged, Speaker, TalkReply};
+use crate::vendor::called::{self, Speaker, TalkReply};
 
 /// How long the camera is kept streaming after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
@@ -199,6 +201,34 @@ impl From<Failure> for VendorError {
 /// Whether another way of asking may fare better.
 fn is_of_the_camera(error: &CallError) -> bool {
     matches!(error, CallError::NoAnswer { .. } | CallError::BadAnswer(_) | CallError::Ended(_))
+}
+
+/// Calls that other programs will make, on their way to whoever asked.
+#[derive(Default)]
+struct Arranged<'a>(FuturesUnordered<BoxFuture<'a, ()>>);
+
+impl<'a> Arranged<'a> {
+    /// At the same time; one more is refused.
+    const MOST: usize = 4;
+
+    fn arrange(
+        &mut self,
+        reply: oneshot::Sender<Result<Signalling, ActionError>>,
+        asking: impl Future<Output = Result<Signalling, ActionError>> + Send + 'a,
+    ) {
+        if self.0.len() >= Self::MOST {
+            let _gave_up = reply.send(Err(ActionError::Busy));
+            return;
+        }
+        self.0.push(Box::pin(async move {
+            let _gave_up = reply.send(asking.await);
+        }));
+    }
+
+    /// Drives them. `None` while there are none.
+    async fn next(&mut self) -> Option<()> {
+        self.0.next().await
+    }
 }
 
 /// What a call that came to nothing means for the doorbell's owner.

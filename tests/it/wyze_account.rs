@@ -278,7 +278,6 @@ async fn a_camera_that_is_typed_in_and_listed_is_one_and_the_typed_keys_win() {
 async fn a_typed_camera_that_only_the_cloud_reaches_waits_for_its_account() {
     let place = Place::with(|settings| settings.devices = vec![Device::generate("LD_CFP", "Light", 24)]).await;
     let mac = "D03F27A1B2C3";
-    place.obey(CloudCommand::Online { device: None, online: false });
     let house = place.house_with(&format!(
         "    cameras: [{{name: Door, model: GW_BE1, mac: {mac}, uid: HSBJYB5HSETGCDWD111A, enr: aKzdqckqZ8HUHFe5, \
          address: 127.0.0.1}}]"
@@ -291,7 +290,6 @@ async fn a_typed_camera_that_only_the_cloud_reaches_waits_for_its_account() {
 
     let listed = Device { mac: mac.to_owned(), ..Device::generate("GW_BE1", "Pro", 24) };
     place.obey(CloudCommand::Add(Box::new(listed)));
-    place.obey(CloudCommand::Online { device: None, online: true });
     house.accounts.rediscover();
     let ready = state.wait_for(|state| state.link == Link::Ready);
     drop(tokio::time::timeout(PATIENCE, ready).await.expect("it never came").unwrap());

@@ -20,7 +20,7 @@ use doorstep::proto::tutk::reassembly::Reassembly;
 use doorstep::proto::tutk::session::{ClientSession, Command, Quality, SessionRandom, Setup};
 use doorstep::proto::tutk::talk::TalkFrame;
 use doorstep::proto::tutk::{Channel, transcode};
-use doorstep::proto::{DecodeError, Session};
+use doorstep::proto::{DecodeError, Lane, Session};
 
 use super::pieces::pieces;
 
@@ -141,7 +141,7 @@ pub fn session(data: &[u8]) {
     let _ = session.on_command(now, Command::StartTalk);
     for piece in pieces(data) {
         now += Duration::from_millis(20);
-        let fed = session.on_datagram(now, camera, piece);
+        let fed = session.on_datagram(now, Lane::MAIN, camera, piece);
         let due = session.deadline().is_some_and(|due| due <= now);
         let timed = if due { session.on_timeout(now) } else { Ok(()) };
         while session.poll().is_some() {}

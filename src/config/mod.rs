@@ -21,7 +21,7 @@ pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity,
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
 pub use vivint::{Vivint, VivintEndpoints};
-pub use wyze::{Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
+pub use wyze::{Gwell, HostPort, Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
 
 use crate::model::{DeviceId, OpenerEntity};
 use crate::secret::{Password, Token};
@@ -138,6 +138,8 @@ pub enum Transport {
     Tutk(TutkProtocol),
     /// WebRTC, arranged by the vendor's cloud.
     Webrtc,
+    /// GWell's peer-to-peer protocol.
+    Gwell,
 }
 
 /// Which of the two TUTK protocols a camera is spoken to in.

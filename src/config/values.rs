@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
-use super::{DoorCommand, IotEndpoint, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock};
+use super::{DoorCommand, HostPort, IotEndpoint, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock};
 use crate::model::{DeviceId, OpenerEntity};
 use crate::proto::totp::totp;
 use crate::secret::{Email, Enr, Password, Pem, Token};
@@ -66,7 +66,7 @@ pub(super) const GARAGE_ID: Kind<DeviceId> =
     Kind { expected: "the id of a garage door, as `doorstep devices` shows it", parse: garage_id };
 
 pub(super) const TRANSPORT: Kind<Transport> =
-    Kind { expected: "`auto`, `tutk`, `old`, `new` or `webrtc`", parse: transport };
+    Kind { expected: "`auto`, `tutk`, `old`, `new`, `webrtc` or `gwell`", parse: transport };
 
 pub(super) const QUALITY: Kind<Quality> = Kind { expected: "`hd` or `sd`", parse: quality };
 
@@ -97,6 +97,12 @@ pub(super) const EVENT_VALUE: Kind<u32> = Kind {
 
 pub(super) const POLL_S: Kind<u64> =
     Kind { expected: "a number of seconds from 1 to 60", parse: |text| number(text, 1..=60) };
+
+pub(super) const GWELL_SERVER: Kind<HostPort> =
+    Kind { expected: "a host and its UDP port, `host:51701`", parse: HostPort::parse };
+
+pub(super) const STAGGER_S: Kind<u64> =
+    Kind { expected: "a number of seconds from 0 to 60", parse: |text| number(text, 0..=60) };
 
 pub(super) const USERNAME: Kind<Email> =
     Kind { expected: "the name or e-mail address of the account's login", parse: |text| filled(text).map(Email::new) };
@@ -374,6 +380,7 @@ fn transport(text: &str) -> Result<Transport, Reason> {
         "old" => Ok(Transport::Tutk(TutkProtocol::Old)),
         "new" => Ok(Transport::Tutk(TutkProtocol::New)),
         "webrtc" => Ok(Transport::Webrtc),
+        "gwell" => Ok(Transport::Gwell),
         _ => Err("not a transport of this version"),
     }
 }

@@ -34,6 +34,7 @@ pub struct WyzeLogin {
     /// How often the event list is read while the account has a doorbell.
     pub poll: Duration,
     pub endpoints: WyzeEndpoints,
+    pub gwell: Gwell,
 }
 
 impl WyzeLogin {
@@ -52,6 +53,8 @@ pub struct WyzeEndpoints {
     pub core: Url,
     /// `/openapi/lock/…`
     pub lock: Url,
+    /// `/plugin/mars/v2/regist_gw_user/…`
+    pub mars: Url,
 }
 
 impl Default for WyzeEndpoints {
@@ -63,7 +66,55 @@ impl Default for WyzeEndpoints {
             api: url("https://app.wyzecam.com"),
             core: url("https://app-core.cloud.wyze.com"),
             lock: url("https://yd-saas-toc.wyzecam.com"),
+            mars: url("https://wyze-mars-service.wyzecam.com"),
         }
+    }
+}
+
+/// How the account's GWell cameras are reached (docs/protocol/gwell.md).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gwell {
+    /// P2P servers to go to at once. With none they are asked for.
+    pub servers: Vec<HostPort>,
+    /// Who knows the P2P servers, in the order to ask.
+    pub list_servers: Vec<HostPort>,
+    /// Between the beginnings of two sessions: the servers mix up those that begin together.
+    pub stagger: Duration,
+}
+
+impl Gwell {
+    const STAGGER: Duration = Duration::from_secs(15);
+    /// The name is the vendor's own; the addresses were seen to work beside it (gwell reference §3.2).
+    const LIST_SERVERS: [(&str, u16); 4] = [
+        ("wyze-mars-asrv.wyzecam.com", 51_701),
+        ("34.215.36.59", 51_701),
+        ("18.118.90.161", 51_701),
+        ("35.85.21.174", 51_701),
+    ];
+}
+
+impl Default for Gwell {
+    fn default() -> Self {
+        let list_servers = Self::LIST_SERVERS.map(|(host, port)| HostPort { host: host.to_owned(), port });
+        Self { servers: Vec::new(), list_servers: list_servers.into(), stagger: Self::STAGGER }
+    }
+}
+
+/// Somebody on a network, to be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name, or an address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl HostPort {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (host, port) = text.rsplit_once(':').ok_or("no port")?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or("not a port")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:".contains(c));
+        is_host.then(|| Self { host: host.to_owned(), port }).ok_or("not a host")
     }
 }
 
@@ -91,7 +142,7 @@ pub(super) fn read(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option
     let cameras = account.sections("cameras", |camera| read_camera(camera, macs));
     let by_hand_only = !["email", "password", "key_id", "api_key"].into_iter().any(|key| account.has(key));
     if by_hand_only && account.has("cameras") {
-        for key in ["totp_secret", "ring_events", "poll_s", "endpoints"] {
+        for key in ["totp_secret", "ring_events", "poll_s", "endpoints", "gwell"] {
             if account.has(key) {
                 account
                     .report_value(key, "of no use without a login; expected `email`, `password`, `key_id`, `api_key`");
@@ -114,8 +165,20 @@ fn read_login(account: &mut Section<'_>) -> Option<WyzeLogin> {
     }
     let poll = account.optional("poll_s", &values::POLL_S).map_or(WyzeLogin::POLL, Duration::from_secs);
     let endpoints = account.section("endpoints", read_endpoints).unwrap_or_default();
+    let gwell = account.section("gwell", read_gwell).unwrap_or_default();
     let (email, password, key_id, api_key) = (email?, password?, key_id?, api_key?);
-    Some(WyzeLogin { email, password, key_id, api_key, totp_secret, ring_events, poll, endpoints })
+    Some(WyzeLogin { email, password, key_id, api_key, totp_secret, ring_events, poll, endpoints, gwell })
+}
+
+fn read_gwell(gwell: &mut Section<'_>) -> Option<Gwell> {
+    let usual = Gwell::default();
+    let servers = gwell.texts("servers", &values::GWELL_SERVER);
+    let mut list_servers = gwell.texts("list_servers", &values::GWELL_SERVER);
+    if !gwell.has("list_servers") {
+        list_servers = usual.list_servers;
+    }
+    let stagger = gwell.optional("stagger_s", &values::STAGGER_S).map_or(usual.stagger, Duration::from_secs);
+    Some(Gwell { servers, list_servers, stagger })
 }
 
 fn read_endpoints(endpoints: &mut Section<'_>) -> Option<WyzeEndpoints> {
@@ -126,6 +189,7 @@ fn read_endpoints(endpoints: &mut Section<'_>) -> Option<WyzeEndpoints> {
         api: read("api", usual.api),
         core: read("core", usual.core),
         lock: read("lock", usual.lock),
+        mars: read("mars", usual.mars),
     })
 }
 

@@ -43,7 +43,7 @@ pub async fn drive<S: Session, D: Datagrams>(
             },
             datagram = link.recv() => {
                 let datagram = datagram.map_err(DriveError::Socket)?;
-                session.on_datagram(clock::now().into_std(), datagram.from, &datagram.payload)
+                session.on_datagram(clock::now().into_std(), datagram.lane, datagram.from, &datagram.payload)
             }
         };
         if let Err(error) = outcome {

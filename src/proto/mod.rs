@@ -1,6 +1,7 @@
 //! Protocols without input or output: codecs and state machines that are told the time and handed
 //! bytes. Nothing here reads a clock, a socket or a source of randomness.
 
+pub mod gwell;
 pub mod kvs;
 pub mod totp;
 pub mod tutk;
@@ -13,7 +14,9 @@ use std::time::Instant;
 
 pub use wire::DecodeError;
 
-/// Which of a session's sockets a datagram belongs to.
+/// Which of a session's sockets a datagram belongs to. A lane may be of streams, one a peer, that carry whole messages:
+/// then the first message to a peer opens its stream, and an empty one that arrives says that it is closed, or never
+/// was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lane(pub u8);
 
@@ -36,7 +39,7 @@ pub trait Session {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// A datagram arrived. An `Err` ends the session; a datagram that is merely wrong is dropped.
-    fn on_datagram(&mut self, now: Instant, from: SocketAddr, payload: &[u8]) -> Result<(), Self::Error>;
+    fn on_datagram(&mut self, now: Instant, lane: Lane, from: SocketAddr, payload: &[u8]) -> Result<(), Self::Error>;
 
     /// The time that `deadline` named has come, or is past.
     fn on_timeout(&mut self, now: Instant) -> Result<(), Self::Error>;

@@ -590,7 +590,7 @@ const CASES: &[Case] = &[
         "a doorbell without id and with wrong wishes",
         concat!(
             "doorbells:\n",
-            "  - transport: gwell\n",
+            "  - transport: p2p\n",
             "    quality: 4k\n",
             "    talk_limit_s: 5\n",
             "    unlock: Nonsense\n",
@@ -598,7 +598,7 @@ const CASES: &[Case] = &[
         ),
         &[
             "2:5: doorbells[0].id: missing; expected 1 to 64 characters of a-z, 0-9 and `_`, as `/api/doorbells` shows it",
-            "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `tutk`, `old`, `new` or `webrtc`",
+            "2:16: doorbells[0].transport: not a transport of this version; expected `auto`, `tutk`, `old`, `new`, `webrtc` or `gwell`",
             "3:14: doorbells[0].quality: not a quality; expected `hd` or `sd`",
             "4:19: doorbells[0].talk_limit_s: out of range; expected a number of seconds from 10 to 3600",
             "5:13: doorbells[0].unlock: not an id; expected the id of a lock, as `doorstep devices` shows it, or `self` for an opener in the doorbell",

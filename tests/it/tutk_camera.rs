@@ -61,7 +61,7 @@ impl Rig {
     }
 
     fn deliver(&mut self, datagram: &[u8]) {
-        self.camera.on_datagram(self.now, self.client.address, datagram).unwrap();
+        self.camera.on_datagram(self.now, Lane::MAIN, self.client.address, datagram).unwrap();
     }
 
     /// Carries datagrams both ways until neither side has one.

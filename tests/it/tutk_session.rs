@@ -14,7 +14,7 @@ use doorstep::proto::tutk::session::{
     AvFrame, ClientSession, Command, Event, Media, Quality, SessionError, SessionRandom, Setup, Silence, SoundFormat,
     TalkEnd, Transport,
 };
-use doorstep::proto::{Output, Session};
+use doorstep::proto::{Lane, Output, Session};
 use doorstep::sim::clip::Clip;
 use doorstep::sim::lossy_link::{Dice, Weather};
 use doorstep::sim::tutk_camera::{
@@ -182,9 +182,9 @@ impl Pair {
         while let Some(at) = self.network.iter().position(|late| late.due <= now) {
             let Late { to_camera, from, payload, .. } = self.network.remove(at);
             if to_camera {
-                let Ok(()) = self.camera.on_datagram(now, from, &payload);
+                let Ok(()) = self.camera.on_datagram(now, Lane::MAIN, from, &payload);
             } else if self.ended.is_none() {
-                let outcome = self.client.on_datagram(now, from, &payload);
+                let outcome = self.client.on_datagram(now, Lane::MAIN, from, &payload);
                 self.note(outcome);
             }
             self.collect();
@@ -604,7 +604,7 @@ fn a_stranger_is_not_listened_to() {
     let before = (pair.events.len(), pair.frames.len());
     pair.run(Duration::from_millis(200), |pair| !pair.network.is_empty());
     for payload in genuine.into_iter().chain(pair.network.drain(..).map(|late| late.payload).collect::<Vec<_>>()) {
-        pair.client.on_datagram(pair.now, stranger, &payload).unwrap();
+        pair.client.on_datagram(pair.now, Lane::MAIN, stranger, &payload).unwrap();
         assert!(pair.client.poll().is_none(), "a stranger was answered");
     }
     assert_eq!((pair.events.len(), pair.frames.len()), before);
@@ -625,9 +625,9 @@ fn noise_in_any_phase_does_no_harm() {
                 let at = usize::from(at) % noise.len();
                 noise[at] ^= bit;
             }
-            pair.client.on_datagram(pair.now, CAMERA, &noise).unwrap();
+            pair.client.on_datagram(pair.now, Lane::MAIN, CAMERA, &noise).unwrap();
             let len = usize::from(dice.bytes::<1>()[0]);
-            pair.client.on_datagram(pair.now, CAMERA, &dice.bytes::<256>()[..len]).unwrap();
+            pair.client.on_datagram(pair.now, Lane::MAIN, CAMERA, &dice.bytes::<256>()[..len]).unwrap();
             pair.collect();
         }
         let came = pair.run(20 * SECOND, |pair| pair.pictures() > 20);

@@ -82,7 +82,14 @@ fn login(cloud: &RunningCloud) -> WyzeLogin {
         totp_secret: None,
         ring_events: vec![10],
         poll: Duration::from_secs(5),
-        endpoints: WyzeEndpoints { auth: base.clone(), api: base.clone(), core: base.clone(), lock: base },
+        endpoints: WyzeEndpoints {
+            auth: base.clone(),
+            api: base.clone(),
+            core: base.clone(),
+            lock: base.clone(),
+            mars: base,
+        },
+        gwell: Default::default(),
     }
 }
 

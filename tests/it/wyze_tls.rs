@@ -179,7 +179,7 @@ async fn knowing(folder: &str) {
 /// Of an account whose cloud has such a certificate.
 async fn told_with_the_way_out(server: &Server) {
     let at: url::Url = format!("https://localhost:{}", server.port).parse().unwrap();
-    let endpoints = WyzeEndpoints { auth: at.clone(), api: at.clone(), core: at.clone(), lock: at };
+    let endpoints = WyzeEndpoints { auth: at.clone(), api: at.clone(), core: at.clone(), lock: at.clone(), mars: at };
     let login = WyzeLogin {
         email: Email::new("owner@example.net"),
         password: Password::new("hunter2"),
@@ -189,6 +189,7 @@ async fn told_with_the_way_out(server: &Server) {
         ring_events: vec![10],
         poll: std::time::Duration::from_secs(5),
         endpoints,
+        gwell: Default::default(),
     };
     let folder = tempfile::tempdir().unwrap();
     let client = Cloud::new(&login, &Store::open(folder.path()).unwrap());

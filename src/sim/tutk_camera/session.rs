@@ -229,7 +229,7 @@ impl Session for CameraSession {
     type Event = CameraEvent;
     type Error = Infallible;
 
-    fn on_datagram(&mut self, now: Instant, from: SocketAddr, payload: &[u8]) -> Result<(), Infallible> {
+    fn on_datagram(&mut self, now: Instant, _: Lane, from: SocketAddr, payload: &[u8]) -> Result<(), Infallible> {
         if !self.online || self.fault == Some(Fault::NoAnswer) {
             return Ok(());
         }

@@ -205,7 +205,7 @@ fn transport(wish: Option<&DoorbellOverride>) -> Transport {
 fn protocol(wish: Option<&DoorbellOverride>) -> TutkProtocol {
     match transport(wish) {
         Transport::Tutk(protocol) => protocol,
-        Transport::Auto | Transport::Webrtc => TutkProtocol::Auto,
+        Transport::Auto | Transport::Webrtc | Transport::Gwell => TutkProtocol::Auto,
     }
 }
 

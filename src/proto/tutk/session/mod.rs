@@ -445,7 +445,7 @@ impl Session for ClientSession {
     type Event = Event;
     type Error = SessionError;
 
-    fn on_datagram(&mut self, now: Instant, from: SocketAddr, payload: &[u8]) -> Result<(), SessionError> {
+    fn on_datagram(&mut self, now: Instant, _: Lane, from: SocketAddr, payload: &[u8]) -> Result<(), SessionError> {
         if from.ip() != self.setup.address.ip() {
             return Ok(());
         }

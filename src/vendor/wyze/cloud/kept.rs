@@ -86,6 +86,7 @@ mod tests {
             ring_events: vec![10],
             poll: Duration::from_secs(5),
             endpoints: WyzeEndpoints::default(),
+            gwell: Default::default(),
         }
     }
 

@@ -1,0 +1,1 @@
+//! AV blocks: picture and sound out of one stream of bytes (gwell reference §9).

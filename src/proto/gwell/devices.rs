@@ -1,0 +1,1 @@
+//! Init info and the list of devices (gwell reference §4.3).

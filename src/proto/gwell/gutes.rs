@@ -1,0 +1,1 @@
+//! GUTES, the frames between a terminal and a P2P server (gwell reference §2).

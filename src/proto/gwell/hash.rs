@@ -1,0 +1,1 @@
+//! The hashes of GWell (gwell reference §1.3, §1.4).

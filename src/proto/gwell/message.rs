@@ -1,0 +1,1 @@
+//! Messages of the KCP conversations, and their encryption (gwell reference §9).

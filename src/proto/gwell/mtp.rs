@@ -1,0 +1,1 @@
+//! MTP, the datagrams between a terminal and a camera or a relay (gwell reference §5).

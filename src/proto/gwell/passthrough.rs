@@ -1,0 +1,1 @@
+//! Media frames through the P2P server (gwell reference §4.10).

@@ -1,0 +1,5 @@
+//! A session with one camera, from the first P2P server to the farewell (gwell reference §11).
+
+mod interface;
+
+pub use interface::*;

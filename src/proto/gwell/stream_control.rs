@@ -1,0 +1,1 @@
+//! AVSTREAMCTL: asking for a stream, and ending it (gwell reference §8).

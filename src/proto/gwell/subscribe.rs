@@ -1,0 +1,1 @@
+//! Subscriptions, by id and by token (gwell reference §4.5).

@@ -20,6 +20,7 @@ pub mod rtsp;
 mod signaling;
 pub mod sound;
 pub mod tone;
+mod track;
 pub mod tutk_camera;
 pub mod vivint;
 pub mod wyze_cloud;

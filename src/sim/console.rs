@@ -11,7 +11,7 @@ use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use super::vivint::{self, RunningVivint};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
-use super::{aws, gwell_camera, kvs_doorbell, made_up};
+use super::{aws, gwell_camera, gwell_server, kvs_doorbell, made_up};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
 
@@ -32,6 +32,7 @@ pub async fn run(
         Kind::Aws(options) => aws::console::run(*options, lines, output, stop).await,
         Kind::KvsDoorbell(options) => run_kvs_doorbell(*options, lines, output, stop).await,
         Kind::GwellCamera(options) => run_gwell_camera(*options, lines, output, stop).await,
+        Kind::GwellServer(options) => gwell_server::console::run(options, lines, output, stop).await,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod console;
 mod ear;
 pub mod fault;
 pub mod gwell_camera;
+pub mod gwell_server;
 mod http_date;
 pub mod iot;
 pub mod kvs_camera;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::aws::AwsOptions;
+use super::gwell_server::GwellServerOptions;
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
 use super::{gwell_camera, kvs_doorbell, vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
@@ -28,6 +29,8 @@ pub enum Kind {
     KvsDoorbell(Box<kvs_doorbell::command::Options>),
     /// A Wyze camera or doorbell with GWell firmware, at a P2P server, on UDP and TCP
     GwellCamera(Box<gwell_camera::command::Options>),
+    /// The P2P service of GWell cameras: signalling, list server and relays, with one account
+    GwellServer(GwellServerOptions),
 }
 
 /// What is not given is generated anew at each start.

@@ -344,7 +344,8 @@ impl Call {
         self.call_again(turn)?;
         let probed = self.paths.on_timeout(turn.now);
         if !probed.is_empty() && !self.stream.is_accepted() {
-            let status = self.port_status(if self.candidates.has_relays() { self.relay_kind() } else { PortKind::Probe });
+            let status =
+                self.port_status(if self.candidates.has_relays() { self.relay_kind() } else { PortKind::Probe });
             turn.signalling.send(|from, _| status.encode(from));
         }
         probed.into_iter().for_each(|route| self.probe(turn, route));

@@ -137,7 +137,9 @@ impl Paths {
 
     /// The routes to be probed now.
     pub(super) fn on_timeout(&mut self, now: Instant) -> Vec<Route> {
-        if self.race.is_none() && let Some(used) = self.used.as_ref().filter(|used| now >= used.silent_at()) {
+        if self.race.is_none()
+            && let Some(used) = self.used.as_ref().filter(|used| now >= used.silent_at())
+        {
             self.race = Some(Race::new(now, Some(used.route.path)));
             self.closed.clear();
         }

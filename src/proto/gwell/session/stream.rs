@@ -163,12 +163,7 @@ impl Stream {
         Ok(())
     }
 
-    fn on_control(
-        &mut self,
-        now: Instant,
-        control: StreamControl,
-        dropped: &mut Dropped,
-    ) -> Result<(), SessionError> {
+    fn on_control(&mut self, now: Instant, control: StreamControl, dropped: &mut Dropped) -> Result<(), SessionError> {
         if control.stream_id != self.id {
             dropped.foreign += 1;
             return Ok(());

@@ -23,6 +23,7 @@ mod diagnostics;
 mod door;
 mod doorbell;
 mod floors;
+mod gwell_server;
 mod http;
 mod http_kvs;
 mod http_unlock;

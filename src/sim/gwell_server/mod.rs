@@ -6,7 +6,7 @@
 //!
 //! # The server and its cameras
 //! How a camera speaks with its P2P server is not published. What follows is what this server and
-//! [`gwell_camera`](super::gwell_camera) have agreed on, in the frames that terminals use.
+//! `sim::gwell_camera` have agreed on, in the frames that terminals use.
 //!
 //! * **Login.** A camera certifies itself as a terminal does, with a token of its own whose access id is its TID. It has
 //!   one session: a CertifyReq from another address takes the place of the one before, one from the same renews it.

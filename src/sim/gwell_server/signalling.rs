@@ -202,7 +202,10 @@ impl ServerSession {
             Kind::InitInfo => InitInfo::decode(frame).ok().map(|_| self.list_devices(number, access_id)),
             Kind::Subscribe => self.subscribe(number, access_id, frame),
             Kind::Calling => self.on_calling(now, number, access_id, frame),
-            Kind::Heartbeat => Some(self.on_terminal_heartbeat(now, number, frame.sqnum)),
+            Kind::Heartbeat => {
+                self.on_terminal_heartbeat(now, number, frame.sqnum);
+                Some(())
+            }
             Kind::Inner => self.on_inner_of_terminal(number, frame),
             // Nothing follows from it (§4.7).
             Kind::MtpRequest => Some(()),

@@ -26,6 +26,8 @@ mod floors;
 mod gwell_kcp;
 mod gwell_media_vectors;
 mod gwell_server;
+mod gwell_server_media;
+mod gwell_server_rules;
 mod http;
 mod http_kvs;
 mod http_unlock;

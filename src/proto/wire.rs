@@ -51,6 +51,10 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    pub fn u64_le(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
     /// What is left, which may be nothing.
     pub fn rest(self) -> &'a [u8] {
         self.rest
@@ -71,6 +75,7 @@ pub trait Writer {
     fn u8(&mut self, value: u8);
     fn u16_le(&mut self, value: u16);
     fn u32_le(&mut self, value: u32);
+    fn u64_le(&mut self, value: u64);
     fn bytes(&mut self, value: &[u8]);
     fn zeros(&mut self, count: usize);
 }
@@ -85,6 +90,10 @@ impl Writer for Vec<u8> {
     }
 
     fn u32_le(&mut self, value: u32) {
+        self.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64_le(&mut self, value: u64) {
         self.extend_from_slice(&value.to_le_bytes());
     }
 

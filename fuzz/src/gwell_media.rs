@@ -79,7 +79,7 @@ pub fn av(data: &[u8]) {
 
 /// What comes out is never more than what went in.
 fn take(demuxer: &mut Demuxer, left: &mut usize) {
-    while let Some(unit) = demuxer.next() {
+    for unit in demuxer {
         assert!(!unit.data.is_empty());
         assert!(!(unit.damaged && unit.media == Media::Audio));
         *left = left.checked_sub(unit.data.len()).expect("bytes out of nothing");

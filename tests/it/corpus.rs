@@ -7,6 +7,9 @@ use std::path::Path;
 use doorstep::sim::lossy_link::Dice;
 
 #[expect(unreachable_pub, reason = "the fuzz package, whose files these are, needs it")]
+#[path = "../../fuzz/src/gwell.rs"]
+mod gwell;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/gwell_media.rs"]
 mod gwell_media;
 #[expect(unreachable_pub, reason = "as above")]
@@ -36,6 +39,7 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
     ("gwell_av", gwell_media::av),
+    ("gwell_gutes", gwell::gutes),
     ("gwell_kcp", gwell_media::kcp),
     ("gwell_mtp", gwell_media::mtp),
     ("http_command", inputs::http_command),

@@ -314,18 +314,28 @@ impl Frame {
         checksum(self.flags, &self.to_plain())
     }
 
-    /// Reads a datagram: in the mode of its flags, then in the others, until the checksum is right (§2.4).
+    /// Reads a datagram: in the mode of its flags, then in the others, until the checksum is right (§2.4). So a frame
+    /// that says mode 2 may still be anybody's; [`Self::open_in`] tells.
     pub fn open(datagram: &[u8], session: Option<&Rc5>) -> Result<Self, DecodeError> {
         let flags = flags_of(datagram)?;
-        for &mode in flags.attempts() {
+        Self::open_by(flags, flags.attempts(), datagram, session)
+    }
+
+    /// As [`Self::open`], in this mode only, whatever the flags say: in mode 2, what only a holder of the session key
+    /// can have sent, unless it is a response, which has no checksum.
+    pub fn open_in(mode: Mode, datagram: &[u8], session: Option<&Rc5>) -> Result<Self, DecodeError> {
+        Self::open_by(flags_of(datagram)?, &[mode], datagram, session)
+    }
+
+    fn open_by(flags: Flags, modes: &[Mode], datagram: &[u8], session: Option<&Rc5>) -> Result<Self, DecodeError> {
+        let plain = modes.iter().find_map(|&mode| {
             let mut bytes = datagram.to_vec();
             mask_id(&mut bytes);
             ID_KEY.decrypt(&mut bytes[4..12]);
-            if pass(&mut bytes, flags, mode, session, Rc5::decrypt).is_some() && is_intact(flags, &bytes) {
-                return Self::read(&bytes);
-            }
-        }
-        Err(Reader::new(STRUCTURE, datagram).invalid("flags or chkval", flags.0))
+            pass(&mut bytes, flags, mode, session, Rc5::decrypt)?;
+            is_intact(flags, &bytes).then_some(bytes)
+        });
+        Self::read(&plain.ok_or_else(|| Reader::new(STRUCTURE, datagram).invalid("flags or chkval", flags.0))?)
     }
 
     /// Reads a datagram of [`Self::to_plain`].

@@ -230,6 +230,15 @@ fn a_frame_of_the_session_needs_its_key() {
 }
 
 #[test]
+fn a_frame_that_only_says_to_be_of_the_session_can_be_told() {
+    let frame = calling().encode(FROM, SQNUM);
+    let forged = frame.seal_in(Mode::Header, None);
+    assert_eq!(Frame::open(&forged, Some(&session())).as_ref(), Ok(&frame));
+    assert!(Frame::open_in(Mode::Session, &forged, Some(&session())).is_err());
+    assert_eq!(Frame::open_in(Mode::Session, &frame.seal(Some(&session())), Some(&session())), Ok(frame));
+}
+
+#[test]
 fn every_kind_has_a_code_and_every_code_a_kind() {
     for code in 0..=u8::MAX {
         assert_eq!(Kind::from_code(code).code(), code);

@@ -19,7 +19,7 @@ use doorstep::proto::{Lane, Output, Session};
 use doorstep::sim::clip::Clip;
 use doorstep::sim::gwell_camera::{CameraCommand, CameraEvent, CameraSession, Fault, Settings};
 
-use crate::support::gwell_hand::{self, CAMERA, RELAY, SERVER, Server, TID, Viewer};
+use crate::support::gwell_viewer::{self, CAMERA, RELAY, SERVER, Server, TID, Viewer};
 
 const STEP: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const UNIX_MS: u64 = 1_763_700_000_000;
 const WAYS: [Path; 5] = [Path::LanTcp, Path::LanUdp, Path::RelayTcp, Path::RelayUdp, Path::Passthrough];
 
 fn settings() -> Settings {
-    Settings { listen: CAMERA, ..Settings::new(SERVER, "GW_DBD_80482C000001", gwell_hand::token()) }
+    Settings { listen: CAMERA, ..Settings::new(SERVER, "GW_DBD_80482C000001", gwell_viewer::token()) }
 }
 
 /// A camera, its server, and viewers that are told each thing to do.
@@ -403,7 +403,7 @@ fn whoever_probes_its_ports_is_answered_where_it_asks_from() {
     let mut rig = Rig::logged_in(settings());
     let at = rig.call(Viewer::new(1, Path::LanUdp));
     let link_id = rig.viewers[at].call.link_id;
-    let asker = gwell_hand::at(5, 5_555);
+    let asker = gwell_viewer::at(5, 5_555);
     for (tid, link_id, answers) in [(TID, link_id, 1), (TID + 1, link_id, 0), (TID, link_id + 1, 0)] {
         let status = PortStatus { tid, link_id, kind: PortKind::Probe, ports: [0; 4] };
         let datagram = status.encode(Identity::Session(9)).seal(None);
@@ -617,7 +617,7 @@ fn a_stream_that_breaks_leaves_the_viewer_to_come_back_on_another_way() {
 fn frames_of_strangers_and_of_nobody_change_nothing() {
     let mut rig = Rig::watched(settings(), Path::LanUdp);
     let stranger = Viewer::new(9, Path::LanUdp);
-    let from = gwell_hand::at(66, 666);
+    let from = gwell_viewer::at(66, 666);
     for payload in [stranger.create(), stranger.meter(1)] {
         let frame = stranger.frame(Path::LanUdp, &payload);
         for len in 0..frame.len() {

@@ -23,6 +23,7 @@ mod diagnostics;
 mod door;
 mod doorbell;
 mod floors;
+mod gwell_camera;
 mod gwell_kcp;
 mod gwell_media_vectors;
 mod gwell_server;

@@ -24,6 +24,7 @@ mod door;
 mod doorbell;
 mod floors;
 mod gwell_bad_input;
+mod gwell_camera;
 mod gwell_kcp;
 mod gwell_loss;
 mod gwell_media_vectors;

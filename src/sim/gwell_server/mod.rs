@@ -116,7 +116,8 @@ impl RunningServer {
 pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<RunningServer> {
     let mut link = ServerLink::bind(settings.listen).await?;
     let addresses = advertised(link.addresses()?, settings.advertise);
-    let session = ServerSession::new(settings.clone(), addresses, random_seed()?, clock::now().into_std());
+    let seed = settings.seed.map_or_else(random_seed, Ok)?;
+    let session = ServerSession::new(settings.clone(), addresses, seed, clock::now().into_std());
     // Commands wait for the server; 64 are more than a test gives at once.
     let (commands, mut inbox) = mpsc::channel(64);
     let events = broadcast::Sender::new(256);

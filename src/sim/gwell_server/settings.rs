@@ -93,6 +93,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How it misbehaves from the start.
     pub quirks: Vec<Quirk>,
+    /// What the ids of its sessions follow from; `None` for any.
+    pub seed: Option<u64>,
 }
 
 impl Settings {
@@ -115,6 +117,7 @@ impl Settings {
             relays: Relays::default(),
             limits: Limits::default(),
             quirks: Vec::new(),
+            seed: None,
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod firebase;
 pub(crate) mod gwell_desk;
 pub(crate) mod gwell_hand;
 pub(crate) mod gwell_town;
+pub(crate) mod gwell_viewer;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;

@@ -14,8 +14,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-const TOKEN_DATA_LEN: usize = 48;
-
 /// An access token, read.
 ///
 /// Text: 128 hexadecimal digits, then base64. The 64 bytes are `[0..48] token data · [48..64] certify key`; what the
@@ -74,7 +72,7 @@ impl AccessToken {
     }
 
     /// What a signature proves to know.
-    pub(super) fn token_data(&self) -> &[u8; TOKEN_DATA_LEN] {
+    pub(super) fn token_data(&self) -> &[u8; 48] {
         self.bytes.first_chunk().expect("64 bytes hold 48")
     }
 

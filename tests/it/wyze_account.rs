@@ -68,7 +68,8 @@ impl Place {
         let url = self.cloud.url();
         let mut text = format!(
             "wyze:\n  - email: {}\n    password: {}\n    key_id: {}\n    api_key: {}\n    poll_s: {}\n    \
-             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}\n",
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}\n",
             email.expose(),
             password.expose(),
             key_id.expose(),

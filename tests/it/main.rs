@@ -23,6 +23,8 @@ mod diagnostics;
 mod door;
 mod doorbell;
 mod floors;
+mod gwell_kcp;
+mod gwell_media_vectors;
 mod http;
 mod http_kvs;
 mod http_unlock;

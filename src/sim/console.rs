@@ -11,7 +11,7 @@ use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use super::vivint::{self, RunningVivint};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
-use super::{aws, kvs_doorbell, made_up};
+use super::{aws, gwell_server, kvs_doorbell, made_up};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
 
@@ -31,6 +31,7 @@ pub async fn run(
         Kind::Vivint(options) => run_vivint(options, lines, output, stop).await,
         Kind::Aws(options) => aws::console::run(*options, lines, output, stop).await,
         Kind::KvsDoorbell(options) => run_kvs_doorbell(*options, lines, output, stop).await,
+        Kind::GwellServer(options) => gwell_server::console::run(options, lines, output, stop).await,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod clip;
 pub mod console;
 mod ear;
 pub mod fault;
+pub mod gwell_server;
 mod http_date;
 pub mod iot;
 pub mod kvs_camera;

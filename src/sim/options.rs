@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::aws::AwsOptions;
+use super::gwell_server::GwellServerOptions;
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
 use super::{kvs_doorbell, vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
@@ -26,6 +27,8 @@ pub enum Kind {
     Aws(Box<AwsOptions>),
     /// A doorbell at AWS, virtual or not: the master of a signaling channel of Kinesis Video Streams
     KvsDoorbell(Box<kvs_doorbell::command::Options>),
+    /// The P2P service of GWell cameras: signalling, list server and relays, with one account
+    GwellServer(GwellServerOptions),
 }
 
 /// What is not given is generated anew at each start.

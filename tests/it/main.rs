@@ -25,6 +25,7 @@ mod doorbell;
 mod floors;
 mod gwell_kcp;
 mod gwell_media_vectors;
+mod gwell_server;
 mod http;
 mod http_kvs;
 mod http_unlock;

@@ -10,6 +10,7 @@ pub(crate) mod fake_aws;
 pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
 pub(crate) mod firebase;
+pub(crate) mod gwell_desk;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;

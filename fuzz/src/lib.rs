@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes. `tests/it/corpus.rs` includes the same modules.
 
+pub mod gwell;
 pub mod inputs;
 pub mod kvs;
 pub mod media;

@@ -7,6 +7,9 @@ use std::path::Path;
 use doorstep::sim::lossy_link::Dice;
 
 #[expect(unreachable_pub, reason = "the fuzz package, whose files these are, needs it")]
+#[path = "../../fuzz/src/gwell.rs"]
+mod gwell;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/inputs.rs"]
 mod inputs;
 #[expect(unreachable_pub, reason = "as above")]
@@ -32,6 +35,7 @@ type Target = fn(&[u8]);
 
 const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
+    ("gwell_gutes", gwell::gutes),
     ("http_command", inputs::http_command),
     ("kvs_ring", kvs::ring),
     ("kvs_signaling", kvs::signaling),

@@ -75,6 +75,7 @@ struct Picture {
     ends_short: bool,
     /// One before the last was.
     short_inside: bool,
+    messages: u32,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +134,9 @@ enum Found<'a> {
 }
 
 impl Demuxer {
+    /// A picture of fewer messages has none in its middle, and so does not tell how long those are that others follow.
+    const TELLING: u32 = 3;
+
     /// Takes the payload of the next AV message.
     pub fn push(&mut self, payload: &[u8]) {
         let mut bytes = std::mem::take(&mut self.cut);
@@ -186,8 +190,9 @@ impl Demuxer {
 
     /// Gives out the picture that waits for the next one to begin.
     pub fn flush(&mut self) {
+        // Cameras do not cut heads, so what begins like one and does not go on is the end of the picture.
         let cut = std::mem::take(&mut self.cut);
-        if self.picture.is_some() && !cut.starts_with(&MAGIC) {
+        if self.picture.is_some() && cut.len() < HEAD {
             self.append(&cut);
         }
         self.end(Ending::Surely, false);
@@ -224,6 +229,7 @@ impl Demuxer {
             grows: true,
             ends_short: false,
             short_inside: false,
+            messages: 0,
         });
     }
 
@@ -237,7 +243,7 @@ impl Demuxer {
         let Some(picture) = &self.picture else { return false };
         if picture.short_inside {
             self.shorts.refute();
-        } else if picture.ends_short {
+        } else if picture.ends_short && picture.messages >= Self::TELLING {
             self.shorts.confirm();
         }
         let was_trusted = self.counts.is_trusted();
@@ -281,6 +287,7 @@ impl Demuxer {
         let is_short = len < self.longest_message;
         let Some(picture) = self.picture.as_mut().filter(|picture| picture.grows) else { return };
         picture.grows = false;
+        picture.messages += 1;
         picture.short_inside |= picture.ends_short;
         picture.ends_short = is_short;
         if is_short && self.shorts.is_trusted() && !self.counts.is_trusted() && self.cut.is_empty() {

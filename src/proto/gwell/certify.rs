@@ -251,20 +251,20 @@ impl Signature {
 }
 
 /// Of the little-endian words, modulo 2^16.
-fn sum(nonce: &[u8; NONCE_LEN], token_data: &[u8; TOKEN_DATA_LEN]) -> u16 {
+pub(super) fn sum(nonce: &[u8; NONCE_LEN], token_data: &[u8; TOKEN_DATA_LEN]) -> u16 {
     let words = nonce.chunks_exact(2).chain(token_data.chunks_exact(2));
     let words = words.filter_map(|word| word.try_into().ok().map(u16::from_le_bytes));
     words.fold(0, u16::wrapping_add)
 }
 
-fn seal_token_data(nonce: &[u8; NONCE_LEN], plain: &[u8; TOKEN_DATA_LEN]) -> [u8; TOKEN_DATA_LEN] {
+pub(super) fn seal_token_data(nonce: &[u8; NONCE_LEN], plain: &[u8; TOKEN_DATA_LEN]) -> [u8; TOKEN_DATA_LEN] {
     let mut data = *plain;
     let cipher = cbc::Encryptor::<Aes128>::new(&nonce_key(nonce).into(), &IV.into());
     cipher.encrypt_padded_mut::<NoPadding>(&mut data, TOKEN_DATA_LEN).expect("48 bytes are whole blocks");
     data
 }
 
-fn open_token_data(nonce: &[u8; NONCE_LEN], sealed: &[u8; TOKEN_DATA_LEN]) -> [u8; TOKEN_DATA_LEN] {
+pub(super) fn open_token_data(nonce: &[u8; NONCE_LEN], sealed: &[u8; TOKEN_DATA_LEN]) -> [u8; TOKEN_DATA_LEN] {
     let mut data = *sealed;
     let cipher = cbc::Decryptor::<Aes128>::new(&nonce_key(nonce).into(), &IV.into());
     cipher.decrypt_padded_mut::<NoPadding>(&mut data).expect("48 bytes are whole blocks");

@@ -20,6 +20,11 @@ pub mod stream_control;
 pub mod subscribe;
 pub mod token;
 
+#[cfg(test)]
+mod gutes_tests;
+#[cfg(test)]
+mod gutes_vectors;
+
 use crate::proto::Lane;
 
 /// Streams of MTP frames over TCP, to cameras and relays. UDP, to whomever, is [`Lane::MAIN`].

@@ -20,7 +20,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// base64 holds is a list of 80-byte entries, one a device, for the subscription by token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken {
-    pub(super) access_id: u64,
+    access_id: u64,
     bytes: [u8; Self::LEN],
     extra: Vec<u8>,
 }

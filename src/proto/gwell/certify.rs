@@ -3,7 +3,6 @@
 use std::fmt;
 
 use aes::Aes128;
-use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockDecryptMut, BlockEncryptMut, KeyIvInit};
 use hmac::{Hmac, Mac};
 use md5::Md5;
@@ -257,17 +256,19 @@ pub(super) fn sum(nonce: &[u8; NONCE_LEN], token_data: &[u8; TOKEN_DATA_LEN]) ->
     words.fold(0, u16::wrapping_add)
 }
 
+/// AES-128-CBC, without padding: the data are whole blocks.
 pub(super) fn seal_token_data(nonce: &[u8; NONCE_LEN], plain: &[u8; TOKEN_DATA_LEN]) -> [u8; TOKEN_DATA_LEN] {
     let mut data = *plain;
-    let cipher = cbc::Encryptor::<Aes128>::new(&nonce_key(nonce).into(), &IV.into());
-    cipher.encrypt_padded_mut::<NoPadding>(&mut data, TOKEN_DATA_LEN).expect("48 bytes are whole blocks");
+    let mut cipher = cbc::Encryptor::<Aes128>::new(&nonce_key(nonce).into(), &IV.into());
+    data.chunks_exact_mut(16).for_each(|block| cipher.encrypt_block_mut(block.into()));
     data
 }
 
+/// The inverse of [`seal_token_data`].
 pub(super) fn open_token_data(nonce: &[u8; NONCE_LEN], sealed: &[u8; TOKEN_DATA_LEN]) -> [u8; TOKEN_DATA_LEN] {
     let mut data = *sealed;
-    let cipher = cbc::Decryptor::<Aes128>::new(&nonce_key(nonce).into(), &IV.into());
-    cipher.decrypt_padded_mut::<NoPadding>(&mut data).expect("48 bytes are whole blocks");
+    let mut cipher = cbc::Decryptor::<Aes128>::new(&nonce_key(nonce).into(), &IV.into());
+    data.chunks_exact_mut(16).for_each(|block| cipher.decrypt_block_mut(block.into()));
     data
 }
 

@@ -1,6 +1,7 @@
 //! GUTES, the frames between a terminal and a P2P server (gwell reference §2).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use miniz_oxide::deflate::compress_to_vec_zlib;
@@ -24,7 +25,7 @@ static ID_KEY: LazyLock<Rc5> = LazyLock::new(|| Rc5::new(b"www.gwell.cc"));
 /// Layout (little-endian): `[0] proto · [1] kind · [2..4] length of all · [4..12] id, masked · [12..16] sqnum ·
 /// [16..20] chkval · [20..24] flags · [24..] payload`. The mode in the flags says how `[12..20]` and the payload are
 /// enciphered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub proto: Proto,
     pub kind: Kind,
@@ -314,18 +315,28 @@ impl Frame {
         checksum(self.flags, &self.to_plain())
     }
 
-    /// Reads a datagram: in the mode of its flags, then in the others, until the checksum is right (§2.4).
+    /// Reads a datagram: in the mode of its flags, then in the others, until the checksum is right (§2.4). So a frame
+    /// that says mode 2 may still be anybody's; [`Self::open_in`] tells.
     pub fn open(datagram: &[u8], session: Option<&Rc5>) -> Result<Self, DecodeError> {
         let flags = flags_of(datagram)?;
-        for &mode in flags.attempts() {
+        Self::open_by(flags, flags.attempts(), datagram, session)
+    }
+
+    /// As [`Self::open`], in this mode only, whatever the flags say: in mode 2, what only a holder of the session key
+    /// can have sent, unless it is a response, which has no checksum.
+    pub fn open_in(mode: Mode, datagram: &[u8], session: Option<&Rc5>) -> Result<Self, DecodeError> {
+        Self::open_by(flags_of(datagram)?, &[mode], datagram, session)
+    }
+
+    fn open_by(flags: Flags, modes: &[Mode], datagram: &[u8], session: Option<&Rc5>) -> Result<Self, DecodeError> {
+        let plain = modes.iter().find_map(|&mode| {
             let mut bytes = datagram.to_vec();
             mask_id(&mut bytes);
             ID_KEY.decrypt(&mut bytes[4..12]);
-            if pass(&mut bytes, flags, mode, session, Rc5::decrypt).is_some() && is_intact(flags, &bytes) {
-                return Self::read(&bytes);
-            }
-        }
-        Err(Reader::new(STRUCTURE, datagram).invalid("flags or chkval", flags.0))
+            pass(&mut bytes, flags, mode, session, Rc5::decrypt)?;
+            is_intact(flags, &bytes).then_some(bytes)
+        });
+        Self::read(&plain.ok_or_else(|| Reader::new(STRUCTURE, datagram).invalid("flags or chkval", flags.0))?)
     }
 
     /// Reads a datagram of [`Self::to_plain`].
@@ -367,6 +378,16 @@ impl Frame {
     pub(super) fn reader(&self, kind: Kind, structure: &'static str) -> Result<Reader<'_>, DecodeError> {
         let reader = Reader::new(structure, &self.payload);
         if self.kind == kind { Ok(reader) } else { Err(reader.invalid("kind", self.kind.code())) }
+    }
+}
+
+/// Without the payload, which holds keys in some kinds.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { proto, kind, id, sqnum, flags, acked, payload } = self;
+        let mut shown = f.debug_struct("Frame");
+        shown.field("proto", proto).field("kind", kind).field("id", id).field("sqnum", sqnum);
+        shown.field("flags", flags).field("acked", acked).field("payload_len", &payload.len()).finish()
     }
 }
 

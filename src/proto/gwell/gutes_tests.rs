@@ -230,6 +230,15 @@ fn a_frame_of_the_session_needs_its_key() {
 }
 
 #[test]
+fn a_frame_that_only_says_to_be_of_the_session_can_be_told() {
+    let frame = calling().encode(FROM, SQNUM);
+    let forged = frame.seal_in(Mode::Header, None);
+    assert_eq!(Frame::open(&forged, Some(&session())).as_ref(), Ok(&frame));
+    assert!(Frame::open_in(Mode::Session, &forged, Some(&session())).is_err());
+    assert_eq!(Frame::open_in(Mode::Session, &frame.seal(Some(&session())), Some(&session())), Ok(frame));
+}
+
+#[test]
 fn every_kind_has_a_code_and_every_code_a_kind() {
     for code in 0..=u8::MAX {
         assert_eq!(Kind::from_code(code).code(), code);
@@ -381,7 +390,9 @@ fn inner_messages_are_told_apart() {
 #[test]
 fn debug_shows_no_key() {
     let by_token = SubscribeByToken { extra: vec![0xAB; 80] };
-    let shown = format!("{:?} {:?} {:?} {:?} {by_token:?}", calling(), random(), session(), certify_request());
+    let frame = calling().encode(FROM, SQNUM);
+    let shown =
+        format!("{:?} {frame:?} {:?} {:?} {:?} {by_token:?}", calling(), random(), session(), certify_request());
     let secrets = ["171", "ab", "AB", "90", "5a", "5A"];
     assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
 }

@@ -1,7 +1,7 @@
 //! What the public Go client wrote and read (tests/vectors/gwell), written and read by us: every vector of the two
 //! files, and none that is not known here.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ impl Vector {
     fn identity(&self) -> Identity {
         match unhex(self.text("plain_frame_hex"))[0] {
             0x7E => Identity::Session(self.number("routing_session_id_hex")),
-            _ => Identity::Terminal(self.number("access_id")),
+            _ => Identity::Terminal(self.access_id()),
         }
     }
 
@@ -83,6 +83,10 @@ impl Vector {
             frame.acked = None;
         }
         frame
+    }
+
+    fn access_id(&self) -> u64 {
+        self.number("access_id")
     }
 
     fn sqnum(&self) -> u32 {
@@ -273,77 +277,84 @@ fn list_reply(vector: &Vector) {
 
 /// What our structs make is what the client made, and what they read of that is what they were.
 fn message(vector: &Vector) {
-    let name = vector.name();
-    let frame = match name {
-        "frame_init_info_a6" => InitInfo { access_id: vector.number("access_id"), sqnum: vector.sqnum() }.encode(),
-        "frame_subscribe_devid_b0" | "frame_subscribe_devid_b0_presession" => {
-            let request = SubscribeById { access_id: vector.number("access_id") };
-            let frame = request.encode(vector.identity(), vector.sqnum());
-            assert_eq!(SubscribeById::decode(&frame), Ok(request));
-            assert!(SubscribeByToken::decode(&frame).is_err());
-            frame
-        }
-        "frame_subscribe_token_b0" => {
-            let request = SubscribeByToken { extra: vector.bytes("token_data_hex") };
-            assert_eq!(vector.token().extra(), request.extra);
-            let frame = request.encode(vector.identity(), vector.sqnum());
-            assert_eq!(SubscribeByToken::decode(&frame), Ok(request));
-            assert!(SubscribeById::decode(&frame).is_err());
-            frame
-        }
+    let frame = match vector.name() {
+        "frame_init_info_a6" => InitInfo { access_id: vector.access_id(), sqnum: vector.sqnum() }.encode(),
+        "frame_subscribe_devid_b0" | "frame_subscribe_devid_b0_presession" => subscribe_by_id(vector),
+        "frame_subscribe_token_b0" => subscribe_by_token(vector),
         "frame_calling_a4_lan" => calling(vector, true, false),
         "frame_calling_a4_lanflag" => calling(vector, true, true),
         "frame_calling_a4_relay_presession" => calling(vector, false, false),
-        "frame_heartbeat_a0" => Heartbeat { access_id: vector.number("access_id"), sqnum: vector.sqnum() }.encode(),
-        "frame_mtp_res_request_a2" => {
-            let ids = (vector.link_id(), vector.number("access_id"), vector.tid());
-            let request = MtpRequest { link_id: ids.0, caller: ids.1, callee: ids.2 };
-            let frame = request.encode(vector.identity());
-            assert_eq!(MtpRequest::decode(&frame), Ok(request));
-            frame
-        }
+        "frame_heartbeat_a0" => Heartbeat { access_id: vector.access_id(), sqnum: vector.sqnum() }.encode(),
+        "frame_mtp_res_request_a2" => mtp_request(vector),
         "frame_port_stat_req_ca" => port_status(vector, PortKind::Probe, PortStatus::encode),
         "frame_port_stat_resp_cb" => port_status(vector, PortKind::Probe, PortStatus::encode_reply),
         "frame_online_keepalive_ca_3" => port_status(vector, PortKind::Online, PortStatus::encode),
-        "frame_passthrough_control_b9" => {
-            let (access_id, link_id) = (vector.number("access_id"), vector.link_id());
-            let control = PassthroughControl { tid: vector.tid(), access_id, command: 1, link_id };
-            let frame = control.encode(vector.identity(), vector.sqnum());
-            assert_eq!(Inner::decode(&frame), Ok(Inner::Control(control)));
-            frame
-        }
-        "frame_passthrough_data_b9" => {
-            let (message_id, mtp) = (vector.number("msg_id") as u32, vector.bytes("payload_hex"));
-            let access_id = vector.number("access_id");
-            let data = PassthroughData { tid: vector.tid(), access_id, message_id, mtp };
-            let frame = data.encode(vector.identity(), vector.sqnum());
-            assert_eq!(Inner::decode(&frame), Ok(Inner::Data(data)));
-            frame
-        }
-        "frame_list_request_15" => {
-            let plain = vector.plain();
-            assert_eq!(plain.to_plain(), vector.bytes("plain_frame_hex"), "what the client sends");
-            ListRequest::decode(&plain).unwrap().encode()
-        }
+        "frame_passthrough_control_b9" => passthrough_control(vector),
+        "frame_passthrough_data_b9" => passthrough_data(vector),
+        // The client sends it as it stands here, in the clear.
+        "frame_list_request_15" => ListRequest::decode(&vector.plain()).unwrap().encode(),
         "frame_detect_req2_01" => DetectRequest::decode(&vector.plain()).unwrap().encode(),
-        // Nobody sends it, so there is nothing to make it of.
-        "frame_detect_req_17" => {
-            assert_eq!(vector.plain().kind, Kind::Keepalive);
-            vector.plain()
-        }
-        _ => panic!("nothing here knows the vector {name}"),
+        "frame_detect_req_17" => keepalive(vector),
+        name => panic!("nothing here knows the vector {name}"),
     };
-    assert_eq!(frame.to_plain(), vector.bytes("plain_frame_hex"), "{name}");
+    assert_eq!(frame.to_plain(), vector.bytes("plain_frame_hex"), "{}", vector.name());
     sealed(vector);
+}
+
+fn subscribe_by_id(vector: &Vector) -> Frame {
+    let request = SubscribeById { access_id: vector.access_id() };
+    let frame = request.encode(vector.identity(), vector.sqnum());
+    assert_eq!(SubscribeById::decode(&frame), Ok(request));
+    assert!(SubscribeByToken::decode(&frame).is_err());
+    frame
+}
+
+fn subscribe_by_token(vector: &Vector) -> Frame {
+    let request = SubscribeByToken { extra: vector.bytes("token_data_hex") };
+    assert_eq!(vector.token().extra(), request.extra);
+    let frame = request.encode(vector.identity(), vector.sqnum());
+    assert_eq!(SubscribeByToken::decode(&frame), Ok(request));
+    assert!(SubscribeById::decode(&frame).is_err());
+    frame
+}
+
+fn mtp_request(vector: &Vector) -> Frame {
+    let request = MtpRequest { link_id: vector.link_id(), caller: vector.access_id(), callee: vector.tid() };
+    let frame = request.encode(vector.identity());
+    assert_eq!(MtpRequest::decode(&frame), Ok(request));
+    frame
+}
+
+fn passthrough_control(vector: &Vector) -> Frame {
+    let command = PassthroughControl::CREATE_KCP;
+    assert_eq!(u64::from(command), vector.number("command"));
+    let (access_id, link_id) = (vector.access_id(), vector.link_id());
+    let control = PassthroughControl { tid: vector.tid(), access_id, command, link_id };
+    let frame = control.encode(vector.identity(), vector.sqnum());
+    assert_eq!(Inner::decode(&frame), Ok(Inner::Control(control)));
+    frame
+}
+
+fn passthrough_data(vector: &Vector) -> Frame {
+    let (message_id, mtp) = (vector.number("msg_id") as u32, vector.bytes("payload_hex"));
+    let data = PassthroughData { tid: vector.tid(), access_id: vector.access_id(), message_id, mtp };
+    let frame = data.encode(vector.identity(), vector.sqnum());
+    assert_eq!(Inner::decode(&frame), Ok(Inner::Data(data)));
+    frame
+}
+
+/// The client can make it and never sends it, so there is nothing to make it of.
+fn keepalive(vector: &Vector) -> Frame {
+    let frame = vector.plain();
+    assert_eq!(frame.kind, Kind::Keepalive);
+    frame
 }
 
 fn calling(vector: &Vector, by_lan: bool, lan: bool) -> Frame {
     let address: Ipv4Addr = if by_lan { vector.text("lan_ip").parse().unwrap() } else { Ipv4Addr::UNSPECIFIED };
     let port = if by_lan { vector.number("lan_port") as u16 } else { 0 };
-    let local = SocketAddrV4::new(address, port);
-    let (link_id, caller, callee) = (vector.link_id(), vector.number("access_id"), vector.tid());
-    let mtp_key = vector.array("mtp_key_hex");
-    let calling = Calling { link_id, caller, callee, port: local.port(), address: *local.ip(), mtp_key, lan };
+    let (link_id, caller, callee) = (vector.link_id(), vector.access_id(), vector.tid());
+    let calling = Calling { link_id, caller, callee, port, address, mtp_key: vector.array("mtp_key_hex"), lan };
     let frame = calling.encode(vector.identity(), vector.sqnum());
     assert_eq!(Calling::decode(&frame), Ok(calling));
     frame

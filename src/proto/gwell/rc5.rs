@@ -99,3 +99,43 @@ impl fmt::Debug for Rc5Wide {
         f.write_str("Rc5Wide(***)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_shorter_than_a_block_stays_clear() {
+        for len in 0..40 {
+            let plain: Vec<u8> = (0..len).collect();
+            let (mut narrow, mut wide) = (plain.clone(), plain.clone());
+            Rc5::new(&[1; 8]).encrypt(&mut narrow);
+            Rc5Wide::new(&[1; 16]).encrypt(&mut wide);
+            for (sealed, block) in [(&narrow, 8), (&wide, 16)] {
+                let whole = plain.len() / block * block;
+                assert_eq!(sealed[whole..], plain[whole..]);
+                assert!(sealed[..whole].chunks(block).zip(plain.chunks(block)).all(|(sealed, plain)| sealed != plain));
+            }
+        }
+    }
+
+    #[test]
+    fn every_length_of_a_key_is_a_cipher() {
+        for len in 0..=300 {
+            let key = vec![0xA5; len];
+            let mut data = [7; 32];
+            Rc5::new(&key).encrypt(&mut data);
+            assert_ne!(data, [7; 32]);
+            Rc5::new(&key).decrypt(&mut data);
+            Rc5Wide::new(&key).encrypt(&mut data);
+            assert_ne!(data, [7; 32]);
+            Rc5Wide::new(&key).decrypt(&mut data);
+            assert_eq!(data, [7; 32], "{len} bytes of key");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert_eq!(format!("{:?} {:?}", Rc5::new(&[1; 8]), Rc5Wide::new(&[1; 16])), "Rc5(***) Rc5Wide(***)");
+    }
+}

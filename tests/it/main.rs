@@ -28,6 +28,7 @@ mod gwell_cameras;
 mod gwell_kcp;
 mod gwell_media_vectors;
 mod gwell_server;
+mod gwell_session;
 mod http;
 mod http_kvs;
 mod http_unlock;

@@ -6,7 +6,7 @@
 //!
 //! # The server and its cameras
 //! How a camera speaks with its P2P server is not published. What follows is what this server and
-//! [`gwell_camera`](super::gwell_camera) have agreed on, in the frames that terminals use.
+//! `sim::gwell_camera` have agreed on, in the frames that terminals use.
 //!
 //! * **Login.** A camera certifies itself as a terminal does, with a token of its own whose access id is its TID. It has
 //!   one session: a CertifyReq from another address takes the place of the one before, one from the same renews it.
@@ -116,7 +116,8 @@ impl RunningServer {
 pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<RunningServer> {
     let mut link = ServerLink::bind(settings.listen).await?;
     let addresses = advertised(link.addresses()?, settings.advertise);
-    let session = ServerSession::new(settings.clone(), addresses, random_seed()?, clock::now().into_std());
+    let seed = settings.seed.map_or_else(random_seed, Ok)?;
+    let session = ServerSession::new(settings.clone(), addresses, seed, clock::now().into_std());
     // Commands wait for the server; 64 are more than a test gives at once.
     let (commands, mut inbox) = mpsc::channel(64);
     let events = broadcast::Sender::new(256);

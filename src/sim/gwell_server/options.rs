@@ -55,6 +55,7 @@ impl GwellServerOptions {
             },
             limits: Limits { min_stagger: Duration::from_secs(self.min_stagger), ..generated.limits },
             quirks: self.quirks,
+            seed: self.seed,
             ..generated
         }
     }
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!((settings.listen.port(), settings.advertise), (28_800, Some([192, 0, 2, 7].into())));
         assert_eq!((settings.cameras.len(), settings.relays), (3, Relays { tcp: true, udp: false }));
         assert_eq!(settings.limits.min_stagger, Duration::from_secs(15));
-        assert_eq!(settings.quirks, [Quirk::Zlib, Quirk::CertifyCode(3)]);
+        assert_eq!((settings.quirks, settings.seed), (vec![Quirk::Zlib, Quirk::CertifyCode(3)], Some(7)));
         assert_eq!(settings.cameras[2].tid(), Settings::with_cameras(7, 3).cameras[2].tid());
     }
 

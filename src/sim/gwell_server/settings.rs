@@ -54,8 +54,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// For how long after CALLING a terminal may probe: heartbeats and 0xCA of other kinds are fine (§6).
     pub probing: Duration,
-    /// Sessions of one account that begin closer to each other get each other's frames, for so long. The authors
-    /// of the reference keep 15 s between them.
+    /// Sessions of one account that begin closer to each other get each other's frames in place of their own. The
+    /// authors of the seed keep 15 s between them; zero is for a server that confuses nobody.
     pub min_stagger: Duration,
     /// A camera's session is over when nothing was heard for so long; it beats every 20 s.
     pub camera_silence: Duration,
@@ -93,6 +93,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How it misbehaves from the start.
     pub quirks: Vec<Quirk>,
+    /// What the ids of its sessions follow from; `None` for any.
+    pub seed: Option<u64>,
 }
 
 impl Settings {
@@ -115,6 +117,7 @@ impl Settings {
             relays: Relays::default(),
             limits: Limits::default(),
             quirks: Vec::new(),
+            seed: None,
         }
     }
 }

@@ -25,6 +25,7 @@ mod doorbell;
 mod floors;
 mod gwell_account;
 mod gwell_cameras;
+mod gwell_camera;
 mod gwell_kcp;
 mod gwell_media_vectors;
 mod gwell_server;

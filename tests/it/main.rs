@@ -23,6 +23,8 @@ mod diagnostics;
 mod door;
 mod doorbell;
 mod floors;
+mod gwell_account;
+mod gwell_cameras;
 mod gwell_bad_input;
 mod gwell_camera;
 mod gwell_kcp;

@@ -61,7 +61,8 @@ impl Wyze {
         let url = self.cloud.url();
         format!(
             "  - {{email: {}, password: \"{}\", key_id: \"{}\", api_key: \"{}\", poll_s: 1, \
-             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}}}\n",
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}}}\n",
             email.expose(),
             password.expose(),
             key_id.expose(),

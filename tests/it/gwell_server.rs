@@ -3,6 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use doorstep::clock;
+use doorstep::net::drive::drive;
+use doorstep::net::lanes::{Lanes, Streams};
 use doorstep::proto::Lane;
 use doorstep::proto::gwell::TCP;
 use doorstep::proto::gwell::calling::{Calling, CallingAck, MtpReply, MtpRequest};
@@ -14,14 +17,17 @@ use doorstep::proto::gwell::gutes::{Frame, Identity, Kind, Mode};
 use doorstep::proto::gwell::mtp::{Carrier, Mtp};
 use doorstep::proto::gwell::passthrough::{Inner, PassthroughControl, PassthroughData};
 use doorstep::proto::gwell::port_status::{Heartbeat, NetworkDetect, PortKind};
+use doorstep::proto::gwell::session::{self, ClientSession, Path, Setup};
 use doorstep::proto::gwell::subscribe::{SubscribeById, SubscribeByToken};
 use doorstep::proto::gwell::token::AccessToken;
+use doorstep::sim::gwell_camera;
 use doorstep::sim::gwell_server::{
     self, Event, LIST, Limits, Quirk, Relays, ServerCommand, ServerSession, Settings, Side, UDP_RELAY, Who,
 };
 use doorstep::sim::lossy_link::Dice;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -905,4 +911,61 @@ async fn a_running_server_obeys_before_it_reads_on_and_tells() {
     assert!(matches!(events.recv().await.unwrap(), Event::Refused { code: 3, .. }));
     stop.cancel();
     server.stopped().await;
+}
+
+/// Where our client found the camera, which has this way alone, once it has a picture.
+async fn way_found(way: Path, relays: Relays, quirks: Vec<Quirk>) -> Path {
+    let stop = CancellationToken::new();
+    let settings = Settings { relays, quirks, ..Settings::generate(1) };
+    let server = gwell_server::start(settings, stop.clone()).await.unwrap();
+    let account = &server.settings.cameras[0];
+    let camera = gwell_camera::Settings::new(server.address, &account.name, account.token.clone());
+    let camera = gwell_camera::Settings { paths: [way].into(), ..camera };
+    let camera = gwell_camera::start(camera, stop.clone()).await.unwrap();
+    let streams = Streams { lane: TCP, frame_len: Mtp::frame_len };
+    let mut lanes = Lanes::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None, streams).await.unwrap();
+    let setup = Setup {
+        token: server.settings.terminals[0].clone(),
+        device: account.name.clone(),
+        known: vec![],
+        servers: vec![],
+        list_servers: vec![server.list_address],
+        camera: None,
+        local: lanes.local_addr().unwrap(),
+        seed: [3; 32],
+        unix_ms: 1_763_700_000_000,
+    };
+    let client = ClientSession::new(setup, clock::now().into_std());
+    let (found, mut finds) = mpsc::unbounded_channel();
+    let (_commands, mut inbox) = mpsc::channel(1);
+    let over = stop.clone();
+    let mut last = None;
+    let tell = move |event| match event {
+        session::Event::Found { path } => last = Some(path),
+        session::Event::Frame(_) => {
+            let _ = found.send(last);
+        }
+        _ => {}
+    };
+    let driving = tokio::spawn(async move { drive(client, &mut lanes, &mut inbox, &over, tell).await });
+    let path = timeout(30 * SECOND, finds.recv()).await;
+    stop.cancel();
+    let ended = driving.await.unwrap();
+    server.stopped().await;
+    camera.stopped().await;
+    path.ok().flatten().flatten().unwrap_or_else(|| panic!("no picture came by {way:?}: {ended:?}"))
+}
+
+#[tokio::test]
+async fn our_client_and_the_virtual_camera_find_each_other_by_every_way() {
+    let relays = Relays { tcp: true, udp: true };
+    for (way, relays, quirks) in [
+        (Path::LanTcp, Relays::default(), vec![]),
+        (Path::LanUdp, Relays::default(), vec![]),
+        (Path::RelayTcp, relays, vec![Quirk::RelayOnly]),
+        (Path::RelayUdp, relays, vec![Quirk::RelayOnly]),
+        (Path::Passthrough, Relays::default(), vec![Quirk::RelayOnly]),
+    ] {
+        assert_eq!(way_found(way, relays, quirks).await, way);
+    }
 }

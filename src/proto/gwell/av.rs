@@ -198,10 +198,6 @@ impl Demuxer {
         self.end(Ending::Surely, false);
     }
 
-    pub fn next(&mut self) -> Option<Unit> {
-        self.ready.pop_front()
-    }
-
     /// How many pictures were dropped for being larger than 4 MiB.
     pub fn overlong(&self) -> u64 {
         self.overlong
@@ -313,6 +309,15 @@ impl Demuxer {
             let data = Bytes::copy_from_slice(packet);
             self.ready.push_back(Unit { media: Media::Audio, pts_us, data, damaged: false, gap });
         }
+    }
+}
+
+/// What has come out so far. It ends, and goes on after the next message.
+impl Iterator for Demuxer {
+    type Item = Unit;
+
+    fn next(&mut self) -> Option<Unit> {
+        self.ready.pop_front()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What happened. Sessions are named by the order in which they began, calls by their link ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -93,10 +93,14 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
-    /// By its access id.
-    Terminal(u64),
+    /// By its access id; in quotes, since it has more digits than JSON's numbers.
+    Terminal(#[serde(serialize_with = "as_text")] u64),
     /// By its name.
     Camera(String),
+}
+
+fn as_text<S: Serializer>(id: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
 }
 
 /// Of a call.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::event::Who;
-use crate::proto::gwell::gutes::{Flags, Frame, Identity, Mode};
+use crate::proto::gwell::gutes::{Frame, Identity, Mode};
 use crate::proto::gwell::rc5::Rc5;
 
 /// Whose a session is, as the server keeps its books.
@@ -71,6 +71,10 @@ pub(super) struct Newcomer {
 }
 
 impl Session {
+    fn account(&self) -> Identity {
+        Identity::Terminal(self.owner.access_id())
+    }
+
     pub(super) fn id(&self) -> Identity {
         Identity::Session(self.now.routing)
     }
@@ -93,12 +97,10 @@ impl Session {
     /// its access id or its session id. A terminal that never got its session id says 0 for it (§4.2).
     fn open(&self, datagram: &[u8]) -> Option<Frame> {
         [Some(&self.now), self.before.as_ref()].into_iter().flatten().find_map(|keys| {
-            let frame = Frame::open(datagram, Some(&keys.key)).ok()?;
-            let is_ours = frame.flags.mode() == Some(Mode::Session) && frame.seal(Some(&keys.key)) == datagram;
-            let known =
-                [Identity::Terminal(self.owner.access_id()), Identity::Session(keys.routing), Identity::Session(0)];
-            let is_signed_so = known.iter().any(|id| (id.proto(), id.id()) == (frame.proto, frame.id));
-            (is_ours && is_signed_so && frame.acked.is_none() && !frame.flags.has(Flags::COMPRESSED)).then_some(frame)
+            let frame = Frame::open_in(Mode::Session, datagram, Some(&keys.key)).ok()?;
+            let names = [self.account(), Identity::Session(keys.routing), Identity::Session(0)];
+            let is_its = names.iter().any(|id| (id.proto(), id.id()) == (frame.proto, frame.id));
+            (is_its && frame.acked.is_none()).then_some(frame)
         })
     }
 }

@@ -83,7 +83,7 @@ impl ServerSession {
         match self.examine(frame.id, &request) {
             Ok((owner, who, key)) => {
                 // The retry variant says mode 1 and is not enciphered (§4.1).
-                let raw = frame.seal_in(Mode::Clear, None) == datagram;
+                let raw = Frame::open_in(Mode::Clear, datagram, None).is_ok();
                 self.admit(
                     now,
                     from,
@@ -184,7 +184,7 @@ impl ServerSession {
 
     /// In mode 1: it has been seen, and nothing follows from it (§12).
     fn on_network_detect(&self, from: SocketAddr, datagram: &[u8]) -> Option<()> {
-        let frame = Frame::open(datagram, None).ok()?;
+        let frame = Frame::open_in(Mode::Header, datagram, None).ok()?;
         let Inner::NetworkDetect(_) = Inner::decode(&frame).ok()? else { return None };
         self.sessions.at(from).any(|session| session.id().id() == frame.id || frame.id == 0).then_some(())
     }

@@ -11,6 +11,8 @@ pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
 pub(crate) mod firebase;
 pub(crate) mod gwell_desk;
+pub(crate) mod gwell_hand;
+pub(crate) mod gwell_viewer;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;

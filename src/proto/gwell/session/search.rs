@@ -66,7 +66,11 @@ impl Search {
     }
 
     /// What is to be sent now, and whether the search is over.
-    pub(super) fn on_timeout(&mut self, now: Instant, random: &mut Random) -> (Vec<(SocketAddr, Vec<u8>)>, Option<Found>) {
+    pub(super) fn on_timeout(
+        &mut self,
+        now: Instant,
+        random: &mut Random,
+    ) -> (Vec<(SocketAddr, Vec<u8>)>, Option<Found>) {
         if self.until.is_some_and(|until| now >= until) {
             return (Vec::new(), Some(self.exhausted()));
         }
@@ -77,7 +81,9 @@ impl Search {
                 if let (Some(server), Some((_, request))) = (before, in_clear.take_if(|(at, _)| now >= *at)) {
                     due.push((*server, request.encode().to_plain()));
                 }
-                if now >= self.next && let Some(server) = servers.get(self.asked) {
+                if now >= self.next
+                    && let Some(server) = servers.get(self.asked)
+                {
                     let request = list_request(random);
                     due.push((*server, request.encode().seal(None)));
                     *in_clear = Some((now + CLEAR_AFTER, request));
@@ -86,7 +92,9 @@ impl Search {
                 }
             }
             Step::Detect { servers } => {
-                if now >= self.next && let Some(server) = servers.get(self.asked) {
+                if now >= self.next
+                    && let Some(server) = servers.get(self.asked)
+                {
                     due.push((*server, detect_request(random).encode().seal(None)));
                     self.asked += 1;
                     self.next = now + DETECT_HEAD_START;

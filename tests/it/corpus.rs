@@ -10,6 +10,9 @@ use doorstep::sim::lossy_link::Dice;
 #[path = "../../fuzz/src/gwell.rs"]
 mod gwell;
 #[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/gwell_media.rs"]
+mod gwell_media;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/inputs.rs"]
 mod inputs;
 #[expect(unreachable_pub, reason = "as above")]
@@ -35,7 +38,10 @@ type Target = fn(&[u8]);
 
 const TARGETS: &[(&str, Target)] = &[
     ("config", inputs::config),
+    ("gwell_av", gwell_media::av),
     ("gwell_gutes", gwell::gutes),
+    ("gwell_kcp", gwell_media::kcp),
+    ("gwell_mtp", gwell_media::mtp),
     ("http_command", inputs::http_command),
     ("kvs_ring", kvs::ring),
     ("kvs_signaling", kvs::signaling),

@@ -254,5 +254,5 @@ fn finds_the_sound(vector: &Vector) {
 }
 
 fn units(demuxer: &mut Demuxer) -> Vec<Unit> {
-    std::iter::from_fn(|| demuxer.next()).collect()
+    demuxer.collect()
 }

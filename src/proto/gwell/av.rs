@@ -2,7 +2,7 @@
 //!
 //! The payloads of AV messages, joined, are blocks: a head, its audio packets, its video bytes. How many video bytes there
 //! are is told in the head, but the reference does not vouch for it. So a picture ends where the next head of a video block
-//! stands, which is always right and a picture late, or earlier where a [`Habit`] of this very camera says so: habits are
+//! stands, which is always right and a picture late, or earlier where a habit of this very camera says so: habits are
 //! learnt from pictures that ended the sure way, and forgotten as soon as one proves wrong.
 
 use std::collections::VecDeque;
@@ -198,10 +198,6 @@ impl Demuxer {
         self.end(Ending::Surely, false);
     }
 
-    pub fn next(&mut self) -> Option<Unit> {
-        self.ready.pop_front()
-    }
-
     /// How many pictures were dropped for being larger than 4 MiB.
     pub fn overlong(&self) -> u64 {
         self.overlong
@@ -313,6 +309,15 @@ impl Demuxer {
             let data = Bytes::copy_from_slice(packet);
             self.ready.push_back(Unit { media: Media::Audio, pts_us, data, damaged: false, gap });
         }
+    }
+}
+
+/// What has come out so far. It ends, and goes on after the next message.
+impl Iterator for Demuxer {
+    type Item = Unit;
+
+    fn next(&mut self) -> Option<Unit> {
+        self.ready.pop_front()
     }
 }
 

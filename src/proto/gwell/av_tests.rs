@@ -29,7 +29,7 @@ fn video(camera: Camera, n: u64, data: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn units(demuxer: &mut Demuxer) -> Vec<Unit> {
-    std::iter::from_fn(|| demuxer.next()).collect()
+    demuxer.collect()
 }
 
 fn feed(demuxer: &mut Demuxer, messages: &[Vec<u8>]) -> Vec<Unit> {

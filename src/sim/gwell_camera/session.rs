@@ -1,6 +1,6 @@
 //! The camera as a state machine: whom it hears, what faults do to what it says, and what it tells.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -311,10 +311,10 @@ impl CameraSession {
 
     /// Closes the streams that nobody needs any more.
     fn close_streams_of(&mut self, gone: Vec<Viewer>) {
-        let needed: Vec<SocketAddr> = self.viewers.iter().flat_map(Viewer::streams).collect();
-        for stream in gone.iter().flat_map(Viewer::streams).filter(|stream| !needed.contains(stream)) {
-            self.outputs.push_back(Output::Send { lane: TCP, to: stream, payload: Vec::new() });
-        }
+        let needed: BTreeSet<SocketAddr> = self.viewers.iter().flat_map(Viewer::streams).collect();
+        let theirs: BTreeSet<SocketAddr> = gone.iter().flat_map(Viewer::streams).collect();
+        let closed = theirs.difference(&needed).map(|to| Output::Send { lane: TCP, to: *to, payload: Vec::new() });
+        self.outputs.extend(closed);
     }
 
     fn wake(&mut self, now: Instant) {
@@ -433,6 +433,7 @@ impl Session for CameraSession {
             CameraCommand::Wake => self.wake(now),
             CameraCommand::Offline => self.unplug(),
             CameraCommand::Online => self.plug_in(now),
+            CameraCommand::Loss { percent } => self.settings.loss = f64::from(percent) / 100.0,
             CameraCommand::Fault(fault) => {
                 self.fault = fault;
                 self.tell(CameraEvent::Fault { name: fault.map_or("none", Fault::name) });

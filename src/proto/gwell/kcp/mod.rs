@@ -258,3 +258,6 @@ impl Packer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ pub(super) struct Receiver {
     kept: u16,
     /// To be acknowledged: sn and ts.
     acks: Vec<(u32, u32)>,
+    /// The first segment that broke off a message, until the next call of [`Self::push`] tells.
+    broken_at: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,7 @@ impl Receiver {
             ready: VecDeque::new(),
             kept: 0,
             acks: Vec::new(),
+            broken_at: None,
         }
     }
 
@@ -68,33 +71,31 @@ impl Receiver {
         if self.acks.len() < 2 * usize::from(self.window) {
             self.acks.push((sn, ts));
         }
-        match usize::try_from(ahead) {
-            Ok(ahead) => self.insert(ahead, Piece { fragment, data: data.to_vec() }),
-            Err(_) => Ok(()),
+        if let Ok(ahead) = usize::try_from(ahead) {
+            self.insert(ahead, Piece { fragment, data: data.to_vec() });
         }
+        self.broken_at.take().map_or(Ok(()), |sn| Err(KcpError::Fragment { sn }))
     }
 
-    fn insert(&mut self, ahead: usize, piece: Piece) -> Result<(), KcpError> {
+    fn insert(&mut self, ahead: usize, piece: Piece) {
         if self.early.len() <= ahead {
             self.early.resize_with(ahead + 1, || None);
         }
         self.early[ahead].get_or_insert(piece);
-        self.advance()
+        self.advance();
     }
 
     /// Moves what is no longer early into messages, as far as there is room.
-    fn advance(&mut self) -> Result<(), KcpError> {
-        let mut result = Ok(());
+    fn advance(&mut self) {
         while self.kept < self.window {
             let Some(piece) = self.early.front_mut().and_then(Option::take) else { break };
             self.early.pop_front();
             let sn = self.next;
             self.next = sn.wrapping_add(1);
             if !self.append(piece) {
-                result = Err(KcpError::Fragment { sn });
+                self.broken_at.get_or_insert(sn);
             }
         }
-        result
     }
 
     /// Fragments count down to zero. One that does not continue its message begins another, and the old one is dropped:
@@ -120,8 +121,7 @@ impl Receiver {
         let message = self.ready.pop_front()?;
         let was_shut = self.free() == 0;
         self.kept -= message.segments;
-        // The caller that fetches messages is not the one who can tell whose fragments broke off.
-        let _told_by_the_next = self.advance();
+        self.advance();
         Some((message.data, was_shut && self.free() > 0))
     }
 
@@ -140,5 +140,18 @@ impl Receiver {
 
     pub(super) fn take_acks(&mut self) -> Vec<(u32, u32)> {
         std::mem::take(&mut self.acks)
+    }
+}
+
+#[cfg(test)]
+impl Receiver {
+    pub(super) fn starting_at(window: u16, next: u32) -> Self {
+        Self { next, ..Self::new(window) }
+    }
+
+    pub(super) fn kept_bytes(&self) -> usize {
+        let early = self.early.iter().flatten().map(|piece| piece.data.len());
+        let ready = self.ready.iter().map(|message| message.data.len());
+        early.chain(ready).sum::<usize>() + self.begun.data.len()
     }
 }

@@ -201,19 +201,17 @@ impl Call {
     ) -> Result<(), SessionError> {
         let origin = self.paths.origin(Lane::MAIN, from);
         let is_mtp = datagram.first_chunk().is_some_and(|head| Mtp::frame_len(*head).is_some());
-        match (origin, Frame::open(datagram, None)) {
-            (Some(route), _) if is_mtp => self.on_mtp(turn, route, datagram),
-            (None, _) if is_mtp => self.on_strange_mtp(turn, from, datagram),
-            (_, Ok(frame)) => self.on_gutes(turn, from, origin, &frame),
-            (Some(_), Err(_)) => {
-                turn.dropped.broken += 1;
-                Ok(())
-            }
-            (None, Err(_)) => {
-                turn.dropped.strangers += 1;
-                Ok(())
-            }
+        match origin {
+            Some(route) if is_mtp => return self.on_mtp(turn, route, datagram),
+            None if is_mtp => return self.on_strange_mtp(turn, from, datagram),
+            _ => {}
         }
+        match (Frame::open(datagram, None), origin) {
+            (Ok(frame), _) => return self.on_gutes(turn, from, origin, &frame),
+            (Err(_), Some(_)) => turn.dropped.broken += 1,
+            (Err(_), None) => turn.dropped.strangers += 1,
+        }
+        Ok(())
     }
 
     /// A message of a stream, or its end.
@@ -327,7 +325,7 @@ impl Call {
         // The camera shall hear at once where we are.
         self.keepalives = Some(Keepalives { create: turn.now, meter: turn.now, online });
         self.keep_up(turn);
-        self.stream.begin(turn.now)
+        self.stream.on_way(turn.now)
     }
 
     /// The stream is accepted over the way in use: the streams to elsewhere have served their purpose.

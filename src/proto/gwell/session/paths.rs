@@ -14,10 +14,10 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const ROUND: Duration = Duration::from_millis(400);
 const SLOW_ROUND: Duration = Duration::from_secs(2);
 const QUICK_ROUNDS: u32 = 10;
-/// A path is silent after two unanswered meters, and while others may still be better off than to wait for it.
+/// After two meters without an answer, while the stream can still be saved.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Of a path that has only told its port status: some cameras do that where no media get through.
-const UNPROVEN_SILENCE: Duration = Duration::from_secs(2);
+const UNPROVEN_SILENCE: Duration = Duration::from_secs(1);
 /// All LAN addresses on both lanes, 32 relays on both, and the server.
 const MAX_ROUTES: usize = 100;
 
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_status_without_media_holds_for_two_seconds() {
+    fn a_port_status_without_media_holds_for_a_second() {
         let mut paths = all();
         let now = paths.deadline().unwrap();
         paths.on_sign(now, route(Path::LanUdp), Sign::PortStatus);

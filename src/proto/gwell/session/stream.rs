@@ -98,10 +98,13 @@ impl Stream {
         }
     }
 
-    /// There is a way to the camera: asks for the stream, if that has not begun.
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), SessionError> {
-        if matches!(self.phase, Phase::Waiting) {
-            self.phase = Phase::Requesting { next: now, until: now + REQUEST_LIMIT };
+    /// There is a way to the camera, or another one: asks for the stream. One that stands is asked for once more, which
+    /// cameras pass over (reference §7); they go on to where KCP comes from, and otherwise we may have nothing to say.
+    pub(super) fn on_way(&mut self, now: Instant) -> Result<(), SessionError> {
+        match self.phase {
+            Phase::Waiting => self.phase = Phase::Requesting { next: now, until: now + REQUEST_LIMIT },
+            Phase::Requesting { .. } => {}
+            Phase::Started { .. } => self.request(now)?,
         }
         self.on_timeout(now)
     }

@@ -224,19 +224,15 @@ impl Signalling {
             return Ok(None);
         }
         let secret = Frame::open_in(Mode::Session, datagram, self.key()).ok();
-        let secret = secret.filter(|frame| frame.flags.mode() == Some(Mode::Session));
-        match (secret, Frame::open(datagram, None)) {
-            (Some(frame), _) => Ok(self.on_frame(&frame, dropped)),
-            (None, Ok(frame)) if matches!(self.phase, Phase::Certify(_)) => self.on_certification(now, from, &frame),
-            (None, Ok(frame)) => {
-                self.on_open_frame(now, &frame, dropped);
-                Ok(None)
-            }
-            (None, Err(_)) => {
-                dropped.broken += 1;
-                Ok(None)
-            }
+        if let Some(frame) = secret.filter(|frame| frame.flags.mode() == Some(Mode::Session)) {
+            return Ok(self.on_frame(&frame, dropped));
         }
+        match Frame::open(datagram, None) {
+            Ok(frame) if matches!(self.phase, Phase::Certify(_)) => return self.on_certification(now, from, &frame),
+            Ok(frame) => self.on_open_frame(now, &frame, dropped),
+            Err(_) => dropped.broken += 1,
+        }
+        Ok(None)
     }
 
     fn on_found(&mut self, now: Instant, found: Found) -> Result<(), SessionError> {
@@ -414,10 +410,9 @@ impl Signalling {
         let Phase::Certify(tried) = &mut self.phase else { return Ok(()) };
         let mut due = Vec::new();
         for one in tried.iter_mut() {
-            self.sqnum = self.sqnum.wrapping_add(1);
-            let Some(request) = one.on_timeout(now, &self.token, self.sqnum, &mut self.random, self.time) else {
-                continue;
-            };
+            let sqnum = self.sqnum.wrapping_add(1);
+            let Some(request) = one.on_timeout(now, &self.token, sqnum, &mut self.random, self.time) else { continue };
+            self.sqnum = sqnum;
             due.push((one.server, request));
             if one.is_repeated() {
                 // Tells a server that does not want the token from one that is not there.
@@ -446,9 +441,9 @@ impl Signalling {
             self.tell(Event::NotRenewed { code: None });
             return;
         }
-        self.sqnum = self.sqnum.wrapping_add(1);
-        let server = online.server;
-        if let Some(request) = renewal.on_timeout(now, token, self.sqnum, &mut self.random, self.time) {
+        let (server, sqnum) = (online.server, self.sqnum.wrapping_add(1));
+        if let Some(request) = renewal.on_timeout(now, token, sqnum, &mut self.random, self.time) {
+            self.sqnum = sqnum;
             self.post(server, request);
         }
     }

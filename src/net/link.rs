@@ -42,6 +42,8 @@ impl UdpLink {
     /// When the address cannot be bound.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(address).await?;
+        // Until the runtime has heard so, a send would find the socket full, and lose its datagram.
+        socket.writable().await?;
         Ok(Self { socket, buffer: vec![0; Self::MAX_DATAGRAM].into() })
     }
 

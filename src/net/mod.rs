@@ -2,6 +2,7 @@
 
 pub mod drive;
 pub mod http;
+pub mod lanes;
 pub mod link;
 pub mod supervise;
 pub mod tls;

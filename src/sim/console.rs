@@ -11,7 +11,7 @@ use super::options::{Kind, TutkCameraOptions, VivintOptions, WyzeCloudOptions};
 use super::tutk_camera::{self, CameraCommand, CameraEvent, Protocol, RunningCamera};
 use super::vivint::{self, RunningVivint};
 use super::wyze_cloud::{self, RunningCloud, SecondFactor};
-use super::{aws, kvs_doorbell, made_up};
+use super::{aws, gwell_camera, gwell_server, kvs_doorbell, made_up};
 use crate::media::{AudioCodec, VideoCodec};
 use crate::secret::Enr;
 
@@ -31,6 +31,8 @@ pub async fn run(
         Kind::Vivint(options) => run_vivint(options, lines, output, stop).await,
         Kind::Aws(options) => aws::console::run(*options, lines, output, stop).await,
         Kind::KvsDoorbell(options) => run_kvs_doorbell(*options, lines, output, stop).await,
+        Kind::GwellCamera(options) => run_gwell_camera(*options, lines, output, stop).await,
+        Kind::GwellServer(options) => gwell_server::console::run(options, lines, output, stop).await,
     }
 }
 
@@ -417,6 +419,30 @@ async fn run_kvs_doorbell(
     stop.cancel();
     doorbell.stopped().await;
     outcome
+}
+
+async fn run_gwell_camera(
+    options: gwell_camera::command::Options,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let settings = options.settings().map_err(io::Error::other)?;
+    let camera = gwell_camera::start(settings, stop.clone()).await?;
+    let events = camera.events();
+    write_line(output, &gwell_camera::command::Announcement::of(&camera))?;
+    let outcome = attend_account(events, |line| obey_gwell_camera(&camera, line), lines, output, &stop).await;
+    stop.cancel();
+    camera.stopped().await;
+    outcome
+}
+
+fn obey_gwell_camera(camera: &gwell_camera::RunningCamera, line: &str) -> Result<(), String> {
+    match gwell_camera::command::parse(line)? {
+        Some(command) => camera.commands.try_send(command).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl ListReply {
     /// The first place where bytes can be a list. Servers that cannot be reached are left out.
     pub fn find(payload: &[u8], reachable: Reachable) -> Result<Self, DecodeError> {
         let found = (0..payload.len()).step_by(4).find_map(|at| Self::read_at(payload.get(at..)?, reachable));
-        found.ok_or(DecodeError::Truncated { structure: Self::STRUCTURE, len: payload.len() })
+        found.ok_or_else(|| Reader::new(Self::STRUCTURE, payload).invalid("list of servers", payload.len() as u64))
     }
 
     fn read_at(bytes: &[u8], reachable: Reachable) -> Option<Self> {

@@ -1,6 +1,7 @@
 //! GUTES, the frames between a terminal and a P2P server (gwell reference §2).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::LazyLock;
 
 use miniz_oxide::deflate::compress_to_vec_zlib;
@@ -24,7 +25,7 @@ static ID_KEY: LazyLock<Rc5> = LazyLock::new(|| Rc5::new(b"www.gwell.cc"));
 /// Layout (little-endian): `[0] proto · [1] kind · [2..4] length of all · [4..12] id, masked · [12..16] sqnum ·
 /// [16..20] chkval · [20..24] flags · [24..] payload`. The mode in the flags says how `[12..20]` and the payload are
 /// enciphered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     pub proto: Proto,
     pub kind: Kind,
@@ -377,6 +378,16 @@ impl Frame {
     pub(super) fn reader(&self, kind: Kind, structure: &'static str) -> Result<Reader<'_>, DecodeError> {
         let reader = Reader::new(structure, &self.payload);
         if self.kind == kind { Ok(reader) } else { Err(reader.invalid("kind", self.kind.code())) }
+    }
+}
+
+/// Without the payload, which holds keys in some kinds.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { proto, kind, id, sqnum, flags, acked, payload } = self;
+        let mut shown = f.debug_struct("Frame");
+        shown.field("proto", proto).field("kind", kind).field("id", id).field("sqnum", sqnum);
+        shown.field("flags", flags).field("acked", acked).field("payload_len", &payload.len()).finish()
     }
 }
 

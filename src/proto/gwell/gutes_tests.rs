@@ -390,7 +390,9 @@ fn inner_messages_are_told_apart() {
 #[test]
 fn debug_shows_no_key() {
     let by_token = SubscribeByToken { extra: vec![0xAB; 80] };
-    let shown = format!("{:?} {:?} {:?} {:?} {by_token:?}", calling(), random(), session(), certify_request());
+    let frame = calling().encode(FROM, SQNUM);
+    let shown =
+        format!("{:?} {frame:?} {:?} {:?} {:?} {by_token:?}", calling(), random(), session(), certify_request());
     let secrets = ["171", "ab", "AB", "90", "5a", "5A"];
     assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
 }

@@ -1,7 +1,7 @@
 //! What the camera shows and what its microphone hears, on time and in packets (reference §8).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::fault::Fault;
 use super::frame_info;
@@ -10,9 +10,8 @@ use crate::media::AudioFormat;
 use crate::proto::tutk::frame::{MediaChannel, Packetiser};
 use crate::sim::clip::Clip;
 use crate::sim::sound::{NoSuchSound, Sound};
+use crate::sim::track::Track;
 
-/// A medium that is further behind than this leaves out what it missed, as an encoder does.
-const TOO_LATE: Duration = Duration::from_millis(500);
 /// Which packets `swap` and `loss` strike.
 const SWAPPED_EVERY: u64 = 10;
 const LOST_EVERY: u64 = 20;
@@ -50,33 +49,6 @@ pub(super) struct Stream {
     packets: u64,
     /// A packet that `swap` holds back until the next one was sent.
     held_back: Option<Vec<u8>>,
-}
-
-/// One medium's place in its loop, and when that place is due.
-#[derive(Debug, Clone, Copy)]
-struct Track {
-    next: u64,
-    due: Instant,
-}
-
-impl Track {
-    fn begin(now: Instant) -> Self {
-        Self { next: 0, due: now }
-    }
-
-    /// When the next of these is due by `now`; skips what is hopelessly late.
-    fn take(&mut self, now: Instant, interval: Duration) -> Option<(u64, Instant)> {
-        if now < self.due {
-            return None;
-        }
-        if now > self.due + TOO_LATE {
-            self.due = now;
-        }
-        let taken = (self.next, self.due);
-        self.next += 1;
-        self.due += interval;
-        Some(taken)
-    }
 }
 
 impl Stream {

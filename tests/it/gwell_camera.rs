@@ -17,7 +17,9 @@ use doorstep::proto::gwell::session::Path;
 use doorstep::proto::gwell::stream_control::{Action, StreamControl};
 use doorstep::proto::{Lane, Output, Session};
 use doorstep::sim::clip::Clip;
-use doorstep::sim::gwell_camera::{CameraCommand, CameraEvent, CameraSession, Fault, Settings};
+use doorstep::sim::gwell_camera::{self, CameraCommand, CameraEvent, CameraSession, Fault, Settings};
+use doorstep::sim::gwell_server;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::gwell_viewer::{self, CAMERA, RELAY, SERVER, Server, TID, Viewer};
 
@@ -427,11 +429,11 @@ fn no_engine_runs_before_it_was_asked_for() {
     let mut rig = Rig::logged_in(settings());
     let at = rig.call(Viewer::new(1, Path::LanUdp));
     rig.viewers[at].init();
-    rig.run(SECOND);
+    rig.run(20 * SECOND);
     assert_eq!((rig.controls(at), rig.broken()), (vec![], vec!["create_kcp"]));
     let create = rig.viewers[at].create();
     rig.say(at, &create);
-    rig.run(SECOND);
+    rig.run(30 * SECOND);
     assert_eq!((actions(&rig.controls(at)), rig.broken()), (vec![Action::Accept], vec![]));
 }
 
@@ -614,6 +616,25 @@ fn a_stream_that_breaks_leaves_the_viewer_to_come_back_on_another_way() {
 }
 
 #[test]
+fn a_viewer_that_is_silent_on_its_way_is_found_where_it_meters() {
+    let mut rig = Rig::watched(settings(), Path::LanUdp);
+    (rig.viewers[0].deaf, rig.viewers[0].answers_meters) = (true, false);
+    // Nothing comes of it but its own meters.
+    rig.viewers[0].way = Path::LanTcp;
+    rig.run(6 * SECOND);
+    assert!(rig.saw(|event| matches!(event, CameraEvent::Moved { path: "lan_tcp", .. })), "{:?}", rig.events);
+    rig.viewers[0].frames.clear();
+    rig.run(5 * SECOND);
+    assert!(rig.viewers[0].frames.len() > 5 && !rig.viewers[0].frames.contains(&Path::LanUdp));
+    rig.viewers[0].deaf = false;
+    rig.run(10 * SECOND);
+    // What was left out meanwhile was left out in whole pictures.
+    let pictures = rig.pictures(0);
+    assert!(pictures.iter().all(|picture| !picture.damaged));
+    assert!(pictures.last().unwrap().pts_us > 19_000_000);
+}
+
+#[test]
 fn frames_of_strangers_and_of_nobody_change_nothing() {
     let mut rig = Rig::watched(settings(), Path::LanUdp);
     let stranger = Viewer::new(9, Path::LanUdp);
@@ -785,6 +806,22 @@ fn each_fault_breaks_its_promise_and_no_other() {
         }
         assert_eq!(rig.viewers[0].broken > 0, fault == Fault::WrongChecksum, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn on_sockets_it_listens_over_udp_and_tcp_at_one_port() {
+    let stop = CancellationToken::new();
+    let desk = gwell_server::Settings::generate(1);
+    let (account, server) = (desk.cameras[0].clone(), gwell_server::start(desk, stop.clone()).await.unwrap());
+    let settings = Settings::new(server.address, account.name, account.token);
+    let camera = gwell_camera::start(settings, stop.clone()).await.unwrap();
+    let mut events = camera.events();
+    let logged_in = async { while !matches!(events.recv().await.unwrap(), CameraEvent::LoggedIn { .. }) {} };
+    tokio::time::timeout(20 * SECOND, logged_in).await.expect("it logs in");
+    tokio::net::TcpStream::connect(camera.address).await.expect("it takes streams");
+    stop.cancel();
+    camera.stopped().await;
+    server.stopped().await;
 }
 
 #[test]

@@ -174,6 +174,9 @@ pub fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
         ("wake", "") => CameraCommand::Wake,
         ("offline", "") => CameraCommand::Offline,
         ("online", "") => CameraCommand::Online,
+        ("loss", text) => {
+            CameraCommand::Loss { percent: text.parse().map_err(|_| format!("`{text}` is no percentage"))? }
+        }
         ("fault", "none") => CameraCommand::Fault(None),
         ("fault", name) => CameraCommand::Fault(Some(name.trim().parse().map_err(|error| format!("{error}"))?)),
         _ => {

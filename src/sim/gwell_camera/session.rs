@@ -431,6 +431,7 @@ impl Session for CameraSession {
             CameraCommand::Ring => self.tell(CameraEvent::Ring),
             CameraCommand::Motion => self.tell(CameraEvent::Motion),
             CameraCommand::Wake => self.wake(now),
+            CameraCommand::Loss { percent } => self.settings.loss = f64::from(percent) / 100.0,
             CameraCommand::Offline => self.unplug(),
             CameraCommand::Online => self.plug_in(now),
             CameraCommand::Fault(fault) => {

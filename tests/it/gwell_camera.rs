@@ -141,15 +141,15 @@ impl Rig {
             match output {
                 Output::Event(event) => self.events.push(event),
                 Output::Send { lane: TCP, to, payload } if payload.is_empty() => self.closed.push(to),
-                Output::Send { to: SERVER, payload, .. } => self.to_server(&payload),
+                Output::Send { to: SERVER, payload, .. } => self.at_server(&payload),
                 Output::Send { lane, to: RELAY, payload } => {
                     let way = if lane == TCP { Path::RelayTcp } else { Path::RelayUdp };
-                    self.to_relay(way, &payload);
+                    self.at_relay(way, &payload);
                 }
                 Output::Send { lane, to, payload } => {
                     let way = if lane == TCP { Path::LanTcp } else { Path::LanUdp };
                     match self.viewers.iter().position(|viewer| viewer.address == to) {
-                        Some(at) => self.to_viewer(at, way, &payload),
+                        Some(at) => self.at_viewer(at, way, &payload),
                         None => self.astray.push(to),
                     }
                 }
@@ -157,19 +157,19 @@ impl Rig {
         }
     }
 
-    fn to_server(&mut self, datagram: &[u8]) {
+    fn at_server(&mut self, datagram: &[u8]) {
         for answer in self.server.on_datagram(datagram) {
             self.deliver(Lane::MAIN, SERVER, &answer);
         }
         for data in std::mem::take(&mut self.server.passed) {
             assert_eq!(data.tid, TID);
             let at = self.viewers.iter().position(|viewer| viewer.call.caller == data.access_id).unwrap();
-            self.to_viewer(at, Path::Passthrough, &data.mtp);
+            self.at_viewer(at, Path::Passthrough, &data.mtp);
         }
     }
 
     /// A relay keeps what is a registration and passes on what is not.
-    fn to_relay(&mut self, way: Path, frame: &[u8]) {
+    fn at_relay(&mut self, way: Path, frame: &[u8]) {
         let mtp = doorstep::proto::gwell::mtp::Mtp::decode(frame).unwrap();
         let (control, segments) = Control::split(mtp.payload).unwrap();
         if let (Some(Control::Meter(_, meter)), None) = (control, mtp.to)
@@ -182,10 +182,10 @@ impl Rig {
         let same = |viewer: &Viewer| conversations(viewer.call.link_id) == conversations(link);
         let at = self.viewers.iter().position(same).unwrap();
         assert!(mtp.to.is_none_or(|to| to == self.viewers[at].call.caller));
-        self.to_viewer(at, way, frame);
+        self.at_viewer(at, way, frame);
     }
 
-    fn to_viewer(&mut self, at: usize, way: Path, frame: &[u8]) {
+    fn at_viewer(&mut self, at: usize, way: Path, frame: &[u8]) {
         for answer in self.viewers[at].on_frame(way, frame) {
             self.say_on(at, way, &answer);
         }

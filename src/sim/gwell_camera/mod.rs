@@ -60,7 +60,7 @@ pub enum CameraCommand {
     /// The battery was taken out.
     Offline,
     Online,
-    /// So many of its datagrams are lost from now on, in either direction.
+    /// So much of its datagrams is lost from now on: 0 to 99.
     Loss {
         percent: u8,
     },

@@ -12,7 +12,7 @@ use super::{Dropped, Event, KnownDevice, SessionError};
 use crate::proto::gwell::calling::{CallingAck, MtpReply};
 use crate::proto::gwell::certify::CertifyReply;
 use crate::proto::gwell::devices::{DeviceList, InitInfo};
-use crate::proto::gwell::gutes::{Frame, Identity, Kind};
+use crate::proto::gwell::gutes::{Frame, Identity, Kind, Mode};
 use crate::proto::gwell::passthrough::{Inner, PassthroughData};
 use crate::proto::gwell::port_status::Heartbeat;
 use crate::proto::gwell::rc5::Rc5;
@@ -223,13 +223,19 @@ impl Signalling {
             }
             return Ok(None);
         }
-        let Ok(frame) = Frame::open(datagram, self.key()) else {
-            dropped.broken += 1;
-            return Ok(None);
-        };
-        match &mut self.phase {
-            Phase::Certify(_) => self.on_certification(now, from, &frame),
-            _ => Ok(self.on_frame(now, &frame, dropped)),
+        let secret = Frame::open_in(Mode::Session, datagram, self.key()).ok();
+        let secret = secret.filter(|frame| frame.flags.mode() == Some(Mode::Session));
+        match (secret, Frame::open(datagram, None)) {
+            (Some(frame), _) => Ok(self.on_frame(&frame, dropped)),
+            (None, Ok(frame)) if matches!(self.phase, Phase::Certify(_)) => self.on_certification(now, from, &frame),
+            (None, Ok(frame)) => {
+                self.on_open_frame(now, &frame, dropped);
+                Ok(None)
+            }
+            (None, Err(_)) => {
+                dropped.broken += 1;
+                Ok(None)
+            }
         }
     }
 
@@ -286,9 +292,9 @@ impl Signalling {
         }
     }
 
-    fn on_frame(&mut self, now: Instant, frame: &Frame, dropped: &mut Dropped) -> Option<Told> {
+    /// A frame under the session key.
+    fn on_frame(&mut self, frame: &Frame, dropped: &mut Dropped) -> Option<Told> {
         match frame.kind {
-            Kind::CertifyReply => self.on_late_certification(now, frame),
             Kind::Devices => self.on_devices(frame, dropped),
             Kind::SubscribeReply => {
                 let request = SubscribeReply::decode(frame).ok()?.request;
@@ -303,6 +309,15 @@ impl Signalling {
             },
             // Acknowledgements of ours, device-model data, and what nobody knows.
             _ => None,
+        }
+    }
+
+    /// A frame that anybody could have made: what decides about the camera is not taken from it.
+    fn on_open_frame(&mut self, now: Instant, frame: &Frame, dropped: &mut Dropped) {
+        match frame.kind {
+            Kind::CertifyReply => self.on_late_certification(now, frame),
+            Kind::Certify | Kind::DetectReply => {}
+            _ => dropped.foreign += 1,
         }
     }
 
@@ -336,26 +351,24 @@ impl Signalling {
     }
 
     /// The answer to a renewal, or a further one to what has been answered.
-    fn on_late_certification(&mut self, now: Instant, frame: &Frame) -> Option<Told> {
-        let Phase::Online(online) = &mut self.phase else { return None };
+    fn on_late_certification(&mut self, now: Instant, frame: &Frame) {
+        let Phase::Online(online) = &mut self.phase else { return };
         if *frame == online.certified.response {
-            self.acknowledge(frame);
-            return None;
+            return self.acknowledge(frame);
         }
-        match &mut online.renewal {
-            Some((_, renewal)) => {
-                let outcome = renewal.on_frame(frame)?;
-                self.on_renewal(now, outcome);
-            }
-            None if online.certification.is_over(now) => return None,
+        let outcome = match &mut online.renewal {
+            Some((_, renewal)) => renewal.on_frame(frame),
+            None if online.certification.is_over(now) => None,
+            None => online.certification.on_frame(frame),
+        };
+        let Some(outcome) = outcome else { return };
+        match outcome {
+            outcome if online.renewal.is_some() => self.on_renewal(now, outcome),
             // Another request of the same certification was taken as well: that session is the one that counts.
-            None => match online.certification.on_frame(frame)? {
-                Outcome::Certified(certified) => online.certified = certified,
-                Outcome::Refused { .. } => return None,
-            },
+            Outcome::Certified(certified) => online.certified = certified,
+            Outcome::Refused { .. } => return,
         }
         self.acknowledge(frame);
-        None
     }
 
     fn on_renewal(&mut self, now: Instant, outcome: Outcome) {

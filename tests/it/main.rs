@@ -31,6 +31,8 @@ mod gwell_kcp;
 mod gwell_loss;
 mod gwell_media_vectors;
 mod gwell_server;
+mod gwell_server_media;
+mod gwell_server_rules;
 mod gwell_session;
 mod gwell_several;
 mod http;

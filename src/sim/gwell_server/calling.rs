@@ -55,7 +55,7 @@ impl ServerSession {
         if self.sessions.of_camera(callee).is_none() { Err("the camera is not there") } else { Ok(()) }
     }
 
-    fn sleeps(&self, tid: u64) -> bool {
+    pub(super) fn sleeps(&self, tid: u64) -> bool {
         let sleeps = || self.settings.cameras.iter().any(|camera| camera.tid() == tid && camera.sleeps);
         self.has(Quirk::Sleeping) || sleeps()
     }

@@ -99,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_line_holds_all_that_clients_need_and_mistakes_are_named() {
         let (sender, lines) = mpsc::channel(16);
-        for command in ["fault zlib", "fault tired", "jump", "restart", "quit"] {
+        for command in ["fault zlib", "fault tired", "jump", "wake nobody", "restart", "quit"] {
             sender.send(command.to_owned()).await.unwrap();
         }
         let options = Cli::try_parse_from(["sim", "--cameras", "2"]).unwrap().options;
@@ -117,6 +117,6 @@ mod tests {
         let camera = &first["cameras"][1];
         assert!(text(&camera["name"]).starts_with("GW_"), "{camera}");
         assert!(AccessToken::parse(&text(&camera["tid"]), &text(&camera["token"])).is_ok());
-        assert_eq!(lines.iter().filter(|line| line["event"] == "bad_command").count(), 2, "{lines:#?}");
+        assert_eq!(lines.iter().filter(|line| line["event"] == "bad_command").count(), 3, "{lines:#?}");
     }
 }

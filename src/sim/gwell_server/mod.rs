@@ -83,9 +83,13 @@ pub struct RunningServer {
 }
 
 /// A server could not be told something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the virtual server has stopped, or has too many commands to carry out")]
-pub struct NotObeyed;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotObeyed {
+    #[error("the virtual server has stopped, or has too many commands to carry out")]
+    Busy,
+    #[error("no camera is called `{0}`")]
+    NoSuchCamera(String),
+}
 
 impl RunningServer {
     /// What happens from now on. A listener that falls 256 events behind loses the oldest.
@@ -96,9 +100,14 @@ impl RunningServer {
     /// Carries out a command before any datagram that arrives from now on.
     ///
     /// # Errors
-    /// When the server has stopped, or 64 commands wait.
+    /// When the server has stopped, 64 commands wait, or there is no camera of the name.
     pub fn obey(&self, command: ServerCommand) -> Result<(), NotObeyed> {
-        self.commands.try_send(command).map_err(|_| NotObeyed)
+        if let ServerCommand::Wake { camera } = &command
+            && !self.settings.cameras.iter().any(|own| own.name == *camera)
+        {
+            return Err(NotObeyed::NoSuchCamera(camera.clone()));
+        }
+        self.commands.try_send(command).map_err(|_| NotObeyed::Busy)
     }
 
     /// Waits until a server that was told to stop is gone.

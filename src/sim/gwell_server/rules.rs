@@ -77,9 +77,9 @@ impl ServerSession {
 
     fn fate(&self, session: &Session) -> Option<Fate> {
         let limits = &self.settings.limits;
-        if let Owner::Camera { at, .. } = session.owner {
-            let sleeps = self.settings.cameras.get(at).is_some_and(|camera| camera.sleeps);
-            return (!sleeps).then_some((session.heard + limits.camera_silence, "nothing was heard of it"));
+        if let Owner::Camera(tid) = session.owner {
+            let silent = (session.heard + limits.camera_silence, "nothing was heard of it");
+            return (!self.sleeps(tid)).then_some(silent);
         }
         let beaten = session.heartbeat.map_or(session.began, |last| last.at);
         let heartbeat = (beaten + limits.heartbeat_most, "it sent no heartbeat");

@@ -10,8 +10,8 @@ use super::command::ServerCommand;
 use super::event::{Event, Who};
 use super::link::{Addresses, LIST, UDP_RELAY};
 use super::quirk::Quirk;
-use super::sessions::{Owner, Sessions};
-use super::settings::Settings;
+use super::sessions::Sessions;
+use super::settings::{CameraAccount, Settings};
 use crate::proto::gwell::TCP;
 use crate::proto::gwell::certify::CertifyReply;
 use crate::proto::gwell::gutes::{Frame, Identity};
@@ -186,11 +186,8 @@ impl ServerSession {
     }
 
     fn wake_named(&mut self, name: &str) {
-        let found = self.sessions.iter().find_map(|session| match session.owner {
-            Owner::Camera { tid, .. } if session.who == Who::Camera(name.to_owned()) => Some(tid),
-            _ => None,
-        });
-        if let Some(tid) = found {
+        let camera = self.settings.cameras.iter().find(|camera| camera.name == name);
+        if let Some(tid) = camera.map(CameraAccount::tid) {
             self.wake(tid);
         }
     }

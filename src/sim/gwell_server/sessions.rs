@@ -13,15 +13,15 @@ use crate::proto::gwell::rc5::Rc5;
 pub(super) enum Owner {
     /// By access id.
     Terminal(u64),
-    /// By the place in the settings, and the TID.
-    Camera { at: usize, tid: u64 },
+    /// By TID.
+    Camera(u64),
 }
 
 impl Owner {
     /// What it logs in with.
     pub(super) fn access_id(self) -> u64 {
         match self {
-            Self::Terminal(id) | Self::Camera { tid: id, .. } => id,
+            Self::Terminal(id) | Self::Camera(id) => id,
         }
     }
 }
@@ -46,6 +46,8 @@ pub(super) struct Session {
     pub(super) began: Instant,
     /// Anything that only its owner can have sent.
     pub(super) heard: Instant,
+    /// The highest sqnum of it.
+    pub(super) seen: u32,
     pub(super) heartbeat: Option<Heartbeat>,
     /// The last CALLING.
     pub(super) called: Option<Instant>,
@@ -153,6 +155,7 @@ impl Sessions {
             sqnum: 0,
             began: now,
             heard: now,
+            seen: 0,
             heartbeat: None,
             called: None,
             mtp_frames: 0,
@@ -164,7 +167,7 @@ impl Sessions {
     /// A camera has one session, the newest.
     fn make_room(&self, owner: Owner) -> Vec<u64> {
         let of_owner = || self.all.values().filter(move |session| session.owner == owner);
-        if matches!(owner, Owner::Camera { .. }) {
+        if matches!(owner, Owner::Camera(_)) {
             return of_owner().map(|session| session.number).collect();
         }
         let quietest = |sessions: &mut dyn Iterator<Item = &Session>| {
@@ -180,7 +183,8 @@ impl Sessions {
         surplus.into_iter().collect()
     }
 
-    /// The session that sent this, and what. A session follows its owner to another address.
+    /// The session that sent this, and what. A session follows its owner to another address, from where only what
+    /// was not sent before counts.
     pub(super) fn open(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<(u64, Frame)> {
         let opened = |session: &Session| Some((session.number, session.open(datagram)?));
         let here = self.all.values().filter(|session| session.address == from).find_map(opened);
@@ -188,7 +192,8 @@ impl Sessions {
             return here;
         }
         let (number, frame) = self.all.values().find_map(opened)?;
-        self.all.get_mut(&number)?.address = from;
+        let session = self.all.get_mut(&number).filter(|session| frame.sqnum > session.seen)?;
+        session.address = from;
         Some((number, frame))
     }
 
@@ -222,7 +227,7 @@ impl Sessions {
     }
 
     pub(super) fn of_camera(&self, tid: u64) -> Option<&Session> {
-        self.all.values().find(|session| matches!(session.owner, Owner::Camera { tid: own, .. } if own == tid))
+        self.all.values().find(|session| matches!(session.owner, Owner::Camera(own) if own == tid))
     }
 
     /// The other sessions of the same owner.

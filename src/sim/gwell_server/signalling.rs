@@ -106,10 +106,9 @@ impl ServerSession {
             return Err((code, "it was told to refuse"));
         }
         let verify = |token: &AccessToken| request.verify(token).ok();
-        if let Some(at) = self.settings.cameras.iter().position(|camera| camera.tid() == id) {
-            let camera = &self.settings.cameras[at];
+        if let Some(camera) = self.settings.cameras.iter().find(|camera| camera.tid() == id) {
             let key = verify(&camera.token).ok_or((CertifyReply::BAD_TOKEN, "the camera's token is another"))?;
-            return Ok((Owner::Camera { at, tid: id }, Who::Camera(camera.name.clone()), key));
+            return Ok((Owner::Camera(id), Who::Camera(camera.name.clone()), key));
         }
         if self.has(Quirk::TokenRevoked) {
             return Err((CertifyReply::BAD_TOKEN, "tokens are revoked"));
@@ -173,11 +172,11 @@ impl ServerSession {
             return self.on_network_detect(from, datagram);
         };
         let session = self.sessions.get_mut(number)?;
-        session.heard = now;
+        (session.heard, session.seen) = (now, session.seen.max(frame.sqnum));
         let owner = session.owner;
         self.acknowledge(number, &frame);
         match owner {
-            Owner::Camera { tid, .. } => self.on_camera_frame(now, number, tid, &frame),
+            Owner::Camera(tid) => self.on_camera_frame(now, number, tid, &frame),
             Owner::Terminal(access_id) => self.on_terminal_frame(now, number, access_id, &frame),
         }
     }

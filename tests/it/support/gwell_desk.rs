@@ -1,18 +1,20 @@
 //! A terminal and a camera by hand, at a virtual P2P server without sockets whose time stands until it is moved.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use doorstep::clock;
 use doorstep::proto::gwell::calling::Calling;
 use doorstep::proto::gwell::certify::{CertifyRandom, CertifyReply, CertifyRequest};
+use doorstep::proto::gwell::control::Route;
+use doorstep::proto::gwell::devices::{DeviceList, InitInfo};
 use doorstep::proto::gwell::gutes::{Frame, Identity, Kind, Mode, Proto};
 use doorstep::proto::gwell::port_status::{Heartbeat, PortKind, PortStatus};
 use doorstep::proto::gwell::rc5::Rc5;
 use doorstep::proto::gwell::token::AccessToken;
 use doorstep::proto::{Lane, Output, Session as _};
-use doorstep::sim::gwell_server::{Addresses, Event, Quirk, ServerCommand, ServerSession, Settings};
+use doorstep::sim::gwell_server::{Addresses, Event, Quirk, ServerCommand, ServerSession, Settings, Side};
 use doorstep::sim::lossy_link::Dice;
 
 /// A server, and what it sent to whom.
@@ -225,4 +227,47 @@ impl Hand {
         let answer = Calling { address, port, mtp_key: [0; 8], ..calling.clone() };
         self.call(desk, &answer);
     }
+}
+
+pub(crate) const LINK: u32 = 0x9ABC_DE11;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn camera_lan() -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(192, 168, 7, 9), 32_761)
+}
+
+/// A terminal and a camera between whom a call stands.
+pub(crate) fn in_a_call(desk: &mut Desk) -> (Hand, Hand, Calling) {
+    let mut camera = desk.camera(0, at(9, 5_000));
+    let mut terminal = desk.terminal(at(2, 4_000));
+    let calling = terminal.calling(LINK, camera.access_id());
+    terminal.call(desk, &calling);
+    camera.answer(desk, &calling, *camera_lan().ip(), camera_lan().port());
+    assert!(desk.events.iter().any(|event| matches!(event, Event::Answered { link: LINK, .. })), "{:?}", desk.events);
+    desk.clear();
+    (terminal, camera, calling)
+}
+
+pub(crate) fn list_of(terminal: &mut Hand, desk: &mut Desk) -> Option<DeviceList> {
+    let info = InitInfo { access_id: terminal.access_id(), sqnum: terminal.next_sqnum() };
+    terminal.send(desk, &info.encode());
+    terminal.received(desk).iter().find_map(|frame| DeviceList::decode(frame).ok())
+}
+
+/// From `sender` to `receiver`, as relays see it.
+pub(crate) fn route(calling: &Calling, from: Side) -> Route {
+    let (sender, receiver) = match from {
+        Side::Caller => (calling.caller, calling.callee),
+        Side::Camera => (calling.callee, calling.caller),
+    };
+    Route { link_id: calling.link_id, sender, receiver }
+}
+
+/// A KCP segment of the call's data conversation, without its content.
+pub(crate) fn segment(link: u32) -> Vec<u8> {
+    let mut segment = (link & 0x7FFF_FFFF).to_le_bytes().to_vec();
+    segment.extend([82, 0, 128, 0]);
+    segment.resize(24, 0);
+    segment
 }

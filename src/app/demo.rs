@@ -2,6 +2,7 @@
 
 mod cast;
 mod console;
+mod gwell;
 mod houses;
 mod kvs;
 mod vivint;
@@ -55,6 +56,8 @@ pub enum Kind {
     TutkNew,
     /// A Wyze doorbell that is called through Wyze's cloud
     WyzeWebrtc,
+    /// A Wyze doorbell that speaks GWell's peer-to-peer protocol
+    Gwell,
     /// A Vivint doorbell, with a lock and a garage door
     Vivint,
     /// A doorbell on AWS KVS that opens its door by itself

@@ -4,7 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 
 use doorstep::config::{
-    self, DoorCommand, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints,
+    self, DoorCommand, Gwell, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints,
+    WyzeEndpoints,
 };
 use doorstep::model::{DeviceId, OpenerEntity};
 use doorstep::secret::Pem;
@@ -36,6 +37,7 @@ wyze:
     ring_events: [10, 11]
     poll_s: 8
     endpoints: {api: "http://127.0.0.1:8080/", lock: https://lock.example}
+    gwell: {servers: [p2p.example:443, "[::1]:8000"], stagger_s: 0}
 vivint:
   - username: someone@example.com
     password: hunter2
@@ -112,6 +114,10 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!((login.ring_events.as_slice(), login.poll.as_secs()), (&[10, 11][..], 8));
     assert_eq!(login.endpoints.api.as_str(), "http://127.0.0.1:8080/");
     assert_eq!(login.endpoints.core, WyzeEndpoints::default().core);
+    let servers: Vec<_> = login.gwell.servers.iter().map(|server| (server.host.as_str(), server.port)).collect();
+    assert_eq!(servers, [("p2p.example", 443), ("::1", 8_000)]);
+    assert!(login.gwell.stagger.is_zero());
+    assert_eq!(login.gwell.list_servers, Gwell::default().list_servers);
 
     let [account, other] = &config.vivint[..] else { panic!("not two accounts") };
     assert_eq!(account.username.expose(), "someone@example.com");
@@ -297,7 +303,7 @@ const CASES: &[Case] = &[
             "4:5: wyze[1].key_id: missing; expected the key's id from the developer console",
             "4:5: wyze[1].api_key: missing; expected the API key from the developer console",
             "4:15: wyze[1].password: there is nothing in it; expected the account's password",
-            "5:5: wyze[1].firebase_api_key: this version does not know this key; it knows here: cameras, email, password, key_id, api_key, totp_secret, ring_events, poll_s, endpoints",
+            "5:5: wyze[1].firebase_api_key: this version does not know this key; it knows here: cameras, email, password, key_id, api_key, totp_secret, ring_events, poll_s, endpoints, gwell",
         ],
     ),
     Case(
@@ -312,6 +318,7 @@ const CASES: &[Case] = &[
             "    ring_events: [10, ten]\n",
             "    poll_s: 0\n",
             "    endpoints: {api: \"http://hunter2.example\", auth: \"https://h/path\", core: \"https://hunter2@h\", lokc: x}\n",
+            "    gwell: {servers: [h, \"h:0\", \"h/x:1\"], stagger_s: 61}\n",
         ),
         &[
             "2:12: wyze[0].email: not an e-mail address; expected the account's e-mail address",
@@ -322,6 +329,10 @@ const CASES: &[Case] = &[
             "9:54: wyze[0].endpoints.auth: more than a host and a port; expected an address, `https://host` (`http://` on this machine only)",
             "9:78: wyze[0].endpoints.core: more than a host and a port; expected an address, `https://host` (`http://` on this machine only)",
             "9:99: wyze[0].endpoints.lokc: unknown key; did you mean `lock`?",
+            "10:23: wyze[0].gwell.servers[0]: no port; expected a host and its UDP port, `host:51701`",
+            "10:26: wyze[0].gwell.servers[1]: not a port; expected a host and its UDP port, `host:51701`",
+            "10:33: wyze[0].gwell.servers[2]: not a host; expected a host and its UDP port, `host:51701`",
+            "10:54: wyze[0].gwell.stagger_s: out of range; expected a number of seconds from 0 to 60",
         ],
     ),
     Case(

@@ -22,14 +22,14 @@ async fn the_demo_is_ready_soon_rings_once_and_quits() {
     let mut demo = Demo::start(&[]).await;
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "ready after {took:?}");
-    assert_eq!(demo.ids.len(), 5, "{:?}", demo.ids);
+    assert_eq!(demo.ids.len(), 6, "{:?}", demo.ids);
     let (_, port) = demo.broker.rsplit_once(':').unwrap();
     assert!(demo.broker.starts_with("mqtt://127.0.0.1:") && port != "1883", "{}", demo.broker);
     demo.program.logs("port 1883 is taken, the broker is elsewhere").await;
 
     let mut rings = Witness::of_3_1_1(port.parse().unwrap(), "doorstep/+/ring").await;
     // Only the first one's button is wired; Wyze's cloud is asked for the others' rings, Vivint's and AWS push them.
-    for (id, source) in demo.ids.clone().into_iter().zip(["button", "cloud", "cloud", "push", "push"]) {
+    for (id, source) in demo.ids.clone().into_iter().zip(["button", "cloud", "cloud", "cloud", "push", "push"]) {
         let command = if source == "button" { "ring".to_owned() } else { format!("ring {id}") };
         demo.program.type_line(&command).await;
         let ring = rings.next().await;
@@ -61,12 +61,12 @@ async fn a_lock_of_the_demo_opens_its_own_door_and_no_other() {
     let url = format!("mqtt://127.0.0.1:{}", broker.port);
     let mut demo = Demo::start(&["--mqtt", &url, "--data", folder.path().to_str().unwrap()]).await;
     let page = Page::at(demo.page);
-    let ids: [String; 5] = demo.ids.clone().try_into().unwrap();
-    let [door, without_1, without_2, vivint, kvs] = &ids;
+    let ids: [String; 6] = demo.ids.clone().try_into().unwrap();
+    let [door, without_1, without_2, without_3, vivint, kvs] = &ids;
     for id in [door, vivint, kvs] {
         page.until(id, "its lock is known", |doorbell| doorbell["door"]["lock"] == "LOCKED").await;
     }
-    for id in [without_1, without_2] {
+    for id in [without_1, without_2, without_3] {
         assert_eq!(page.post(&format!("/api/doorbells/{id}/unlock"), "{}").await.status, 404, "{id}");
     }
 

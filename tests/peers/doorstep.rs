@@ -58,7 +58,7 @@ impl Doorstep {
     }
 
     /// Waits for the end and gives every line that was ever written.
-    async fn ended(mut self) -> Vec<String> {
+    pub(crate) async fn ended(mut self) -> Vec<String> {
         while let Some(line) = timeout(PATIENCE, self.stdout.next_line()).await.unwrap().unwrap() {
             self.read.push(line);
         }

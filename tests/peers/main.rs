@@ -13,6 +13,7 @@ mod firebase;
 #[path = "firebase-sdk/mod.rs"]
 mod firebase_sdk;
 mod go2rtc;
+mod gwell;
 mod household;
 mod http;
 mod kvs;
@@ -44,7 +45,7 @@ type Missing = fn() -> Option<String>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers: [(Tests, Missing); 12] = [
+    let peers: [(Tests, Missing); 13] = [
         (go2rtc::tests, go2rtc::missing),
         (rtsp::tests, rtsp::missing),
         (aiortc::tests, aiortc::missing),
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         (kvs_js::tests, kvs_js::missing),
         (kvs_python::tests, kvs_python::missing),
         (kvs_iot::tests, kvs_iot::missing),
+        (gwell::tests, gwell::missing),
     ];
     let mut trials = Vec::new();
     for (tests, missing) in peers {

@@ -1,18 +1,21 @@
 //! The Wyze doorbells of the demo: what they are, and what their owner would say of them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::gwell::Gwell;
 use crate::media::{AudioCodec, AudioFormat};
 use crate::model::DeviceId;
 use crate::secret::Enr;
 use crate::sim::fault::UnknownFault;
+use crate::sim::gwell_camera;
 use crate::sim::kvs_camera::{self, CameraCommand, RunningKvsCamera};
 use crate::sim::tutk_camera::{self, Protocol, RunningCamera};
-use crate::sim::wyze_cloud::{Device, Stream};
+use crate::sim::wyze_cloud::{Device, GwellUser, Stream};
 
 /// What a virtual doorbell tells, as a line of JSON.
 pub(super) type News = (DeviceId, serde_json::Value);
@@ -23,6 +26,7 @@ pub(super) enum Kind {
     TutkOld,
     TutkNew,
     Webrtc,
+    Gwell,
 }
 
 /// A virtual camera behind a doorbell's name.
@@ -40,6 +44,7 @@ enum Camera {
     Tutk(RunningCamera),
     /// Called through the cloud.
     Called(Arc<RunningKvsCamera>),
+    Gwell(Gwell),
 }
 
 impl VirtualDoorbell {
@@ -49,12 +54,14 @@ impl VirtualDoorbell {
             Kind::TutkOld => ("Front Door", "D03F27A1B2C3"),
             Kind::TutkNew => ("Garden Gate", "D03F27D4E5F6"),
             Kind::Webrtc => ("Side Entrance", "GW_BE1_D03F27778899"),
+            Kind::Gwell => ("Back Porch", "GW_DBD_D03F27AABBCC"),
         };
         let camera = match kind {
             Kind::TutkOld | Kind::TutkNew => Camera::Tutk(tutk_camera::start(settings(kind, mac)?, stop).await?),
             Kind::Webrtc => Camera::Called(Arc::new(
                 kvs_camera::start(kvs_camera::Settings { channel: mac.to_owned(), ..Default::default() }, stop).await?,
             )),
+            Kind::Gwell => Camera::Gwell(Gwell::start(mac, stop).await?),
         };
         Ok(Self { id: DeviceId::from_hardware("wyze", mac), mac, name, wired: kind == Kind::TutkOld, camera })
     }
@@ -74,6 +81,7 @@ impl VirtualDoorbell {
                 ..Device::generate(&camera.settings.model, self.name, 0)
             },
             Camera::Called(_) => Device::generate("GW_BE1", self.name, 0),
+            Camera::Gwell(_) => Device::generate("GW_DBD", self.name, 0),
         };
         Device { mac: self.mac.to_owned(), ..device }
     }
@@ -88,11 +96,19 @@ impl VirtualDoorbell {
         })
     }
 
+    /// What its owner has at GWell's servers, and the server that knows it.
+    pub(super) fn gwell(&self) -> Option<(GwellUser, SocketAddr)> {
+        let Camera::Gwell(gwell) = &self.camera else { return None };
+        Some((gwell.user()?, gwell.server.address))
+    }
+
     /// Its entry under `doorbells`; `lock` is the one of its door.
     pub(super) fn yaml(&self, lock: Option<&DeviceId>) -> String {
         let ring_topic = self.button_topic().map(|topic| format!(", ring_topic: {topic}")).unwrap_or_default();
         let unlock = lock.map(|lock| format!(", unlock: {lock}")).unwrap_or_default();
-        format!("  - {{id: {}{ring_topic}{unlock}}}\n", self.id)
+        // Its model is called by WebRTC first.
+        let transport = if matches!(self.camera, Camera::Gwell(_)) { ", transport: gwell" } else { "" };
+        format!("  - {{id: {}{ring_topic}{unlock}{transport}}}\n", self.id)
     }
 
     /// Passes on what the camera tells, until it stops or nobody listens.
@@ -101,6 +117,7 @@ impl VirtualDoorbell {
         match &self.camera {
             Camera::Tutk(camera) => drop(tokio::spawn(super::console::tell(id, camera.events(), news))),
             Camera::Called(camera) => drop(tokio::spawn(super::console::tell(id, camera.events(), news))),
+            Camera::Gwell(gwell) => drop(tokio::spawn(super::console::tell(id, gwell.camera.events(), news))),
         }
     }
 
@@ -117,6 +134,11 @@ impl VirtualDoorbell {
             }
             Camera::Called(camera) => {
                 let _stopped = camera.commands.send(CameraCommand::Fault(fault(line)?)).await;
+            }
+            Camera::Gwell(gwell) => {
+                if let Some(command) = gwell_camera::command::parse(line)? {
+                    let _stopped = gwell.camera.commands.send(command).await;
+                }
             }
         }
         Ok(())

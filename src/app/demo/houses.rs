@@ -19,6 +19,7 @@ impl Kind {
             Self::TutkOld => Some(cast::Kind::TutkOld),
             Self::TutkNew => Some(cast::Kind::TutkNew),
             Self::WyzeWebrtc => Some(cast::Kind::Webrtc),
+            Self::Gwell => Some(cast::Kind::Gwell),
             Self::Vivint | Self::Kvs => None,
         }
     }

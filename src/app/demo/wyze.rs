@@ -35,6 +35,9 @@ impl Wyze {
         let streams: HashMap<&str, _> =
             cast.iter().filter_map(|doorbell| Some((doorbell.mac, doorbell.streams()?))).collect();
         settings.streams = Arc::new(move |device| -> Option<Stream> { streams.get(device).map(|stream| stream()) });
+        let users: HashMap<&str, _> =
+            cast.iter().filter_map(|doorbell| Some((doorbell.mac, doorbell.gwell()?.0))).collect();
+        settings.gwell = Arc::new(move |device| users.get(device).cloned());
         let cloud = wyze_cloud::start(settings, stop).await?;
         Ok(Self { cast, cloud, button: None })
     }
@@ -59,10 +62,12 @@ impl Wyze {
     pub(super) fn account_yaml(&self) -> String {
         let Settings { email, password, key_id, api_key, .. } = &self.cloud.settings;
         let url = self.cloud.url();
+        let servers = self.cast.iter().filter_map(|doorbell| Some(format!("\"{}\"", doorbell.gwell()?.1)));
+        let servers = servers.collect::<Vec<_>>().join(", ");
         format!(
             "  - {{email: {}, password: \"{}\", key_id: \"{}\", api_key: \"{}\", poll_s: 1, \
              endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
-             mars: \"{url}\", device_management: \"{url}\"}}}}\n",
+             mars: \"{url}\", device_management: \"{url}\"}}, gwell: {{servers: [{servers}], stagger_s: 0}}}}\n",
             email.expose(),
             password.expose(),
             key_id.expose(),

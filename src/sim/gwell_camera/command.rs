@@ -174,12 +174,13 @@ pub fn parse(line: &str) -> Result<Option<CameraCommand>, String> {
         ("wake", "") => CameraCommand::Wake,
         ("offline", "") => CameraCommand::Offline,
         ("online", "") => CameraCommand::Online,
+        ("loss", percent) => CameraCommand::Loss { percent: whole_percent(percent)? },
         ("fault", "none") => CameraCommand::Fault(None),
         ("fault", name) => CameraCommand::Fault(Some(name.trim().parse().map_err(|error| format!("{error}"))?)),
         _ => {
-            return Err(
-                "commands: `ring`, `motion`, `wake`, `offline`, `online`, `fault NAME`, `fault none`, `quit`".into()
-            );
+            return Err("commands: `ring`, `motion`, `wake`, `offline`, `online`, `loss PERCENT`, `fault NAME`, \
+                        `fault none`, `quit`"
+                .into());
         }
     }))
 }
@@ -192,4 +193,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn percent(text: &str) -> Result<f64, String> {
     let percent = text.parse().ok().filter(|percent| (0.0..100.0).contains(percent));
     percent.map(|percent: f64| percent / 100.0).ok_or_else(|| "not a number from 0 to less than 100".to_owned())
+}
+
+fn whole_percent(text: &str) -> Result<u8, String> {
+    let percent = text.trim().parse().ok().filter(|percent| *percent < 100);
+    percent.ok_or_else(|| "not a whole number from 0 to 99".to_owned())
 }

@@ -77,6 +77,10 @@ pub enum CameraCommand {
     /// The battery was taken out.
     Offline,
     Online,
+    /// So much of its datagrams is lost from now on: 0 to 99.
+    Loss {
+        percent: u8,
+    },
     /// Misbehaves from now on; `None` for no more.
     Fault(Option<Fault>),
 }

@@ -433,6 +433,7 @@ impl Session for CameraSession {
             CameraCommand::Wake => self.wake(now),
             CameraCommand::Offline => self.unplug(),
             CameraCommand::Online => self.plug_in(now),
+            CameraCommand::Loss { percent } => self.settings.loss = f64::from(percent) / 100.0,
             CameraCommand::Fault(fault) => {
                 self.fault = fault;
                 self.tell(CameraEvent::Fault { name: fault.map_or("none", Fault::name) });

@@ -339,6 +339,8 @@ pub struct Found {
     pub transport: Option<&'static str>,
     /// What this version cannot do with it and why, in a sentence for the owner.
     pub obstacle: Option<String>,
+    /// Why nobody can talk to it although it has a speaker, in whole sentences.
+    pub talk_obstacle: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

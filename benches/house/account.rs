@@ -102,7 +102,8 @@ fn configuration(account: &Value, broker: &Mosquitto) -> String {
     format!(
         "mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {}}}\nwyze:\n  \
          - {{email: {}, password: {}, key_id: {}, api_key: {}, poll_s: {}, \
-         endpoints: {{auth: {url}, api: {url}, core: {url}, lock: {url}}}}}\n",
+         endpoints: {{auth: {url}, api: {url}, core: {url}, lock: {url}, mars: {url}, \
+         device_management: {url}}}}}\n",
         broker.port,
         free_port(),
         word("email"),

@@ -44,7 +44,8 @@ impl House {
 
     /// A doorbell at a virtual AWS. Resolves when it can be called and heard.
     pub(crate) async fn kvs() -> Self {
-        let (mut house, cloud) = Self::with(&["sim", "aws", "--channel", "measured"], "\"aws\"", kvs).await;
+        let (mut house, cloud) =
+            Self::with(&["sim", "aws", "--channel", "measured"], "\"aws\"", async |cloud: &Value| kvs(cloud)).await;
         let word = |key: &str| cloud[key].as_str().unwrap();
         let iot = format!("ws://{}", word("plain"));
         let doorbell = Process::start(&[
@@ -70,11 +71,11 @@ impl House {
     }
 
     async fn of(sim: &[&str], kind: &str, account: fn(&Value) -> String) -> Self {
-        Self::with(sim, kind, account).await.0
+        Self::with(sim, kind, async |announced: &Value| account(announced)).await.0
     }
 
     /// The house, and what its virtual device or cloud has announced.
-    async fn with(sim: &[&str], kind: &str, account: fn(&Value) -> String) -> (Self, Value) {
+    pub(crate) async fn with(sim: &[&str], kind: &str, account: impl AsyncFnOnce(&Value) -> String) -> (Self, Value) {
         let broker = Mosquitto::start().await;
         let mut camera = Process::start(sim);
         let (_, announced) = camera.line(kind).await;
@@ -82,7 +83,7 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("doorstep.yaml");
         let announced: Value = serde_json::from_str(&announced).unwrap();
-        std::fs::write(&config, configuration(&account(&announced), page, &broker)).unwrap();
+        std::fs::write(&config, configuration(&account(&announced).await, page, &broker)).unwrap();
         let data = folder.path().join("data");
         let service = Process::start(&["run", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
         while TcpStream::connect(page).await.is_err() {
@@ -92,7 +93,7 @@ impl House {
     }
 
     /// Waits for a doorbell like this one, and measures that one from now on.
-    async fn doorbell(&mut self, is_it: impl Fn(&Value) -> bool) {
+    pub(crate) async fn doorbell(&mut self, is_it: impl Fn(&Value) -> bool) {
         loop {
             let doorbells: Value = serde_json::from_str(&self.get("/api/doorbells").await.body).unwrap();
             if let Some(doorbell) = doorbells.as_array().unwrap().iter().find(|doorbell| is_it(doorbell)) {

@@ -10,6 +10,8 @@ mod account;
 mod audience;
 mod doorbell;
 mod figures;
+mod gwell;
+mod gwell_soak;
 mod house;
 mod kvs;
 mod machine;
@@ -30,6 +32,8 @@ mod mosquitto;
 #[path = "../../tests/it/support/viewer.rs"]
 mod viewer;
 
+use std::time::Duration;
+
 use clap::{Parser, ValueEnum};
 use figures::{Figures, Goal, Unit};
 
@@ -38,6 +42,9 @@ use figures::{Figures, Goal, Unit};
 struct Options {
     /// Only these; all of them when none is named
     sections: Vec<Section>,
+    /// How long `gwell-soak` takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+    soak: u64,
     /// Print one JSON object at the end instead of lines
     #[arg(long)]
     json: bool,
@@ -62,8 +69,12 @@ enum Section {
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
     Kvs,
+    /// GWell cameras: how soon there is a picture, and what eight of them cost
+    Gwell,
     /// What vanished viewers leave behind
     Residue,
+    /// Two GWell cameras that lose 5 % of their datagrams, for an hour; only when it is named
+    GwellSoak,
 }
 
 #[tokio::main]
@@ -93,8 +104,14 @@ async fn main() {
     if chosen(Section::Kvs) {
         kvs::measure(&mut figures).await;
     }
+    if chosen(Section::Gwell) {
+        gwell::measure(&mut figures).await;
+    }
     if chosen(Section::Residue) {
         watch::measure_residue(&mut figures).await;
+    }
+    if options.sections.contains(&Section::GwellSoak) {
+        gwell_soak::measure(&mut figures, Duration::from_secs(options.soak)).await;
     }
     figures.finish();
 }

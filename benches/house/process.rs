@@ -60,6 +60,16 @@ impl Process {
         timeout(PATIENCE, search).await.unwrap_or_else(|_| panic!("doorstep never wrote `{what}`"))
     }
 
+    /// Whatever is written next, until the process ends.
+    pub(crate) async fn next_line(&mut self) -> Option<String> {
+        self.lines.recv().await.map(|(_, line)| line)
+    }
+
+    /// Forgets what was written so far. A process whose lines nobody takes has to wait with them.
+    pub(crate) fn forget_lines(&mut self) {
+        while self.lines.try_recv().is_ok() {}
+    }
+
     pub(crate) async fn type_line(&mut self, line: &str) {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }

@@ -7,7 +7,7 @@ use doorstep::proto::gwell::message::Message;
 use doorstep::proto::gwell::mtp::{Carrier, Mtp};
 use doorstep::proto::gwell::rc5::Rc5;
 
-use crate::pieces::pieces;
+use super::pieces::pieces;
 
 /// Down to the messages, as a session reads them.
 pub fn mtp(data: &[u8]) {

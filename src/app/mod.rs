@@ -366,7 +366,7 @@ pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result
 
 /// A device on one line, with what stands in its way on the next.
 fn line(found: &Found) -> String {
-    let Found { info, role, address, transport, obstacle } = found;
+    let Found { info, role, address, transport, obstacle, talk_obstacle } = found;
     let mut can: Vec<&str> = info.capabilities.iter().map(|capability| word(*role, *capability)).collect();
     match role {
         Role::Lock => can.push("lock"),
@@ -383,7 +383,7 @@ fn line(found: &Found) -> String {
         info.model,
         can.join(" ")
     );
-    if let Some(obstacle) = obstacle {
+    for obstacle in [obstacle, talk_obstacle].into_iter().flatten() {
         line.push_str(&format!("\n    {obstacle}"));
     }
     line
@@ -453,7 +453,14 @@ mod tests {
             firmware: None,
             capabilities: [Capability::Ring, Capability::Unlock].into(),
         };
-        let found = Found { info, role: Role::Doorbell, address: None, transport: Some("webrtc"), obstacle: None };
+        let found = Found {
+            info,
+            role: Role::Doorbell,
+            address: None,
+            transport: Some("webrtc"),
+            obstacle: None,
+            talk_obstacle: None,
+        };
         assert!(line(&found).ends_with("  ring opener (`unlock: self`)"), "{}", line(&found));
     }
 

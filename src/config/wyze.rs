@@ -55,6 +55,8 @@ pub struct WyzeEndpoints {
     pub lock: Url,
     /// `/plugin/mars/v2/regist_gw_user/…`
     pub mars: Url,
+    /// `/device-management/…`
+    pub device_management: Url,
 }
 
 impl Default for WyzeEndpoints {
@@ -67,6 +69,7 @@ impl Default for WyzeEndpoints {
             core: url("https://app-core.cloud.wyze.com"),
             lock: url("https://yd-saas-toc.wyzecam.com"),
             mars: url("https://wyze-mars-service.wyzecam.com"),
+            device_management: url("https://devicemgmt-service.wyze.com"),
         }
     }
 }
@@ -190,6 +193,7 @@ fn read_endpoints(endpoints: &mut Section<'_>) -> Option<WyzeEndpoints> {
         core: read("core", usual.core),
         lock: read("lock", usual.lock),
         mars: read("mars", usual.mars),
+        device_management: read("device_management", usual.device_management),
     })
 }
 

@@ -306,11 +306,12 @@ impl Doorbell {
 
     /// Without asking the device.
     fn may_talk(&self) -> Result<(), ActionError> {
-        if !self.info().capabilities.contains(&Capability::Talk) {
-            return Err(ActionError::Unsupported("it has no speaker"));
+        // Also of a speaker that nobody knows how to reach, which is no capability.
+        if let Some(why) = self.shared.state.borrow().talk_obstacle.clone() {
+            return Err(ActionError::Offline { why });
         }
-        let obstacle = self.shared.state.borrow().talk_obstacle.clone();
-        obstacle.map_or(Ok(()), |why| Err(ActionError::Offline { why }))
+        let has_speaker = self.info().capabilities.contains(&Capability::Talk);
+        if has_speaker { Ok(()) } else { Err(ActionError::Unsupported("it has no speaker")) }
     }
 
     async fn ask<T>(

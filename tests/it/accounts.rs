@@ -105,7 +105,7 @@ fn found(id: &str, role: Role) -> Found {
         firmware: None,
         capabilities: [Capability::Ring].into(),
     };
-    Found { info, role, address: None, transport: None, obstacle: None }
+    Found { info, role, address: None, transport: None, obstacle: None, talk_obstacle: None }
 }
 
 fn blocked(id: &str, role: Role) -> Found {

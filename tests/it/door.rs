@@ -270,6 +270,7 @@ impl FakeAccount {
             address: None,
             transport: None,
             obstacle: None,
+            talk_obstacle: None,
         });
         found.into()
     }

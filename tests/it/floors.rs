@@ -29,7 +29,6 @@ const NOT_IN_PROTO: &[&str] =
 /// Crates that are named in these modules only, so that they can be swapped.
 const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["app", "cli", "main"]),
-    ("kcp", &["proto"]),
     ("prost", &["proto"]),
     ("rc5", &["proto"]),
     ("rcgen", &["net", "sim"]),

@@ -239,7 +239,8 @@ impl Account {
              http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\nmedia: {{port: {port}}}\n\
              wyze:\n  - {{email: {email}, password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
              totp_secret: \"{totp}\", poll_s: 1, \
-             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}}}\n\
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}}}\n\
              doorbells:\n  - {{id: {doorbell}, unlock: {lock}, unlock_secret: {UNLOCK_SECRET}}}\n"
         )
     }

@@ -55,7 +55,8 @@ fn account(cloud: &RunningCloud, password: &str, more: &str) -> String {
     let (email, key_id, api_key, url) = (email.expose(), key_id.expose(), api_key.expose(), cloud.url());
     format!(
         "wyze:\n  - {{email: \"{email}\", password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
-         endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}}}\n{more}"
+         endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}}}\n{more}"
     )
 }
 

@@ -16,6 +16,7 @@ use doorstep::sim::wyze_cloud::{
 };
 use doorstep::store::Store;
 use doorstep::vendor;
+use doorstep::vendor::wyze::gwell::talk;
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -68,7 +69,8 @@ impl Place {
         let url = self.cloud.url();
         let mut text = format!(
             "wyze:\n  - email: {}\n    password: {}\n    key_id: {}\n    api_key: {}\n    poll_s: {}\n    \
-             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\"}}\n",
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}\n",
             email.expose(),
             password.expose(),
             key_id.expose(),
@@ -322,6 +324,32 @@ async fn a_doorbell_that_fails_on_the_lan_again_and_again_is_called_through_the_
         println!("called through the cloud after {:?}", begun.elapsed());
         assert_eq!(begun.elapsed() > Duration::from_secs(3_600), round == 1, "the LAN is tried again after an hour");
     }
+}
+
+#[tokio::test]
+async fn a_camera_of_gwell_that_cannot_be_called_is_reached_over_gwell_and_cannot_be_talked_to_meanwhile() {
+    let place = Place::with(|settings| settings.devices = vec![Device::generate("GW_BE1", "Gate", 23)]).await;
+    let house = place.house();
+    house.ready().await;
+    house.end().await;
+    // From here on by what is stored, so that no time passes outside of this test.
+    place.obey(CloudCommand::Online { device: None, online: false });
+    tokio::time::pause();
+    let house = place.house();
+    let doorbell = house.doorbell(&place.cloud.devices()[0]).await;
+    assert!(doorbell.info().capabilities.contains(&Capability::Talk), "as long as it is called by WebRTC");
+    let _watching = doorbell.watch();
+    let mut state = doorbell.state();
+    for (end, talk_obstacle) in [
+        ("For an hour it is reached over GWell instead.", Some(talk::UNKNOWN)),
+        ("It is called through Wyze's cloud again.", None),
+    ] {
+        let moved = state.wait_for(|state| state.last_error.as_ref().is_some_and(|why| why.ends_with(end)));
+        drop(tokio::time::timeout(Duration::from_secs(600), moved).await.expect(end).unwrap());
+        let told = state.wait_for(|state| state.talk_obstacle.as_deref() == talk_obstacle);
+        drop(tokio::time::timeout(Duration::from_secs(600), told).await.expect(end).unwrap());
+    }
+    assert_eq!(place.cloud.requests_to("/plugin/mars"), 0, "the cloud is away");
 }
 
 #[tokio::test]

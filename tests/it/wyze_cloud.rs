@@ -87,7 +87,8 @@ fn login(cloud: &RunningCloud) -> WyzeLogin {
             api: base.clone(),
             core: base.clone(),
             lock: base.clone(),
-            mars: base,
+            mars: base.clone(),
+            device_management: base,
         },
         gwell: Default::default(),
     }

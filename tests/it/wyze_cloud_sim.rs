@@ -9,10 +9,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use doorstep::clock;
 use doorstep::proto::totp::totp;
 use doorstep::proto::wyze::{App, FORD_KEY, ford_sign, mars_request_id, password_hash};
-use doorstep::secret::Password;
+use doorstep::secret::{Password, Token};
 use doorstep::sim::wyze_cloud::{
-    self, CloudCommand, CloudEvent, Device, Fault, IceServer, Rate, RunningCloud, Scripted, SecondFactor, Settings,
-    Stream, Trouble,
+    self, CloudCommand, CloudEvent, Device, Fault, GwellUser, IceServer, Rate, RunningCloud, Scripted, SecondFactor,
+    Settings, Stream, Trouble,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,6 +115,20 @@ impl Hand {
             ("signature2", &signature),
         ];
         self.post(path, &headers, body).await
+    }
+
+    /// Signed as the app signs what it sends to mars and to the device management.
+    async fn as_phone(&self, path: &str, body: &Value) -> Value {
+        let (text, request_id) = (body.to_string(), mars_request_id(body["nonce"].as_str().unwrap()));
+        let signature = App::Olive.signature2(&self.token, text.as_bytes());
+        let headers = [
+            ("access_token", self.token.as_str()),
+            ("authorization", &self.token),
+            ("appid", App::Olive.id()),
+            ("requestid", &request_id),
+            ("signature2", &signature),
+        ];
+        self.post(path, &headers, &text).await.json()
     }
 
     async fn events_4(&self, fields: Value) -> Vec<Value> {
@@ -410,23 +424,62 @@ async fn streams_are_found_in_both_spellings_and_by_the_old_look_up() {
     assert_eq!(old(hand.device("HL_DB2").mac).await.status, 404);
 }
 
+fn gwell_user(device: &str) -> Option<GwellUser> {
+    let user = GwellUser {
+        access_id: "-77".to_owned(),
+        access_token: Token::new("5a".repeat(64)),
+        expire: Some(1_800_000_000),
+    };
+    device.starts_with("GW_GC1").then_some(user)
+}
+
 #[tokio::test]
-async fn a_client_of_the_p2p_family_is_registered() {
+async fn a_client_of_gwell_is_registered() {
+    let hand = Hand::logged_in(Settings { gwell: Arc::new(gwell_user), ..settings() }).await;
+    let mut events = hand.cloud.events();
+    let path = |device: &Device| format!("/plugin/mars/v2/regist_gw_user/{}", device.mac);
+    let camera = hand.device("GW_GC1");
+    let body = json!({"nonce": "1700000000000", "ttl_minutes": 10_080, "unique_id": "x"});
+    let answer = hand.as_phone(&path(&camera), &body).await;
+    let user = json!({"accessId": "-77", "accessToken": "5a".repeat(64), "expireTime": 1_800_000_000});
+    assert_eq!((&answer["code"], &answer["data"]), (&json!(1), &user));
+    happens(&mut events, "the token", |event| *event == CloudEvent::GwellToken { device: camera.mac.clone() }).await;
+
+    assert_eq!(hand.as_phone(&path(&hand.device("HL_DB2")), &body).await["code"], 1008, "it is none of GWell's");
+    assert_eq!(hand.as_phone("/plugin/mars/v2/regist_gw_user/GW_GC1_1", &body).await["code"], 1008);
+    for wrong in [
+        json!({"nonce": "", "ttl_minutes": 10_080, "unique_id": "x"}),
+        json!({"nonce": "1", "ttl_minutes": 0, "unique_id": "x"}),
+        json!({"nonce": "1", "ttl_minutes": 10_081, "unique_id": "x"}),
+        json!({"nonce": "1", "ttl_minutes": 10_080}),
+    ] {
+        assert_eq!(hand.as_phone(&path(&camera), &wrong).await["code"], 1001, "{wrong}");
+    }
+    let unsigned = [("access_token", hand.token.as_str()), ("appid", App::Olive.id()), ("signature2", "0")];
+    assert_eq!(hand.post(&path(&camera), &unsigned, &body.to_string()).await.json()["code"], 1003);
+    assert_eq!(hand.cloud.counts().gwell_tokens, 1);
+}
+
+#[tokio::test]
+async fn a_battery_doorbell_is_woken_for_its_owner() {
+    const PATH: &str = "/device-management/api/action/run_action_batch";
     let hand = Hand::logged_in(settings()).await;
-    let path = format!("/plugin/mars/v2/regist_gw_user/{}", hand.device("GW_GC1").mac);
-    let body = json!({"nonce": "1700000000000", "ttl_minutes": 10_080, "unique_id": "x"}).to_string();
-    let signature = App::Olive.signature2(&hand.token, body.as_bytes());
-    let id = mars_request_id("1700000000000");
-    let mut headers = vec![
-        ("access_token", hand.token.as_str()),
-        ("appid", App::Olive.id()),
-        ("signature2", &signature),
-        ("requestid", &id),
-    ];
-    let answer = hand.post(&path, &headers, &body).await.json();
-    assert!(answer["data"]["accessToken"].is_string(), "{answer}");
-    headers.pop();
-    assert_eq!(hand.post(&path, &headers, &body).await.json()["code"], 1001);
+    let mut events = hand.cloud.events();
+    let bell = hand.device("GW_BE1");
+    let body = |function: &str, owner: &str| {
+        let wake = json!({"name": function, "separator": "::", "in": {"wakeup-live-view": 1}});
+        json!({"nonce": "1700000000000", "userId": owner, "targetDevices": [{
+            "userId": owner,
+            "capabilities": [{"iid": "", "name": "iot-device", "functions": [wake]}],
+            "targetInfo": {"id": bell.mac, "productModel": bell.model, "type": "DEVICE"},
+        }]})
+    };
+    let owner = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    assert_eq!(hand.as_phone(PATH, &body("wakeup", owner)).await["code"], 1);
+    happens(&mut events, "the call", |event| *event == CloudEvent::Woken { device: bell.mac.clone() }).await;
+    assert_eq!(hand.as_phone(PATH, &body("wakeup", "somebody")).await["code"], 1001);
+    assert_eq!(hand.as_phone(PATH, &body("reboot", owner)).await["code"], 1001);
+    assert_eq!(hand.cloud.counts().wakes, 1);
 }
 
 #[tokio::test]

@@ -179,7 +179,8 @@ async fn knowing(folder: &str) {
 /// Of an account whose cloud has such a certificate.
 async fn told_with_the_way_out(server: &Server) {
     let at: url::Url = format!("https://localhost:{}", server.port).parse().unwrap();
-    let endpoints = WyzeEndpoints { auth: at.clone(), api: at.clone(), core: at.clone(), lock: at.clone(), mars: at };
+    let [auth, api, core, lock, mars] = std::array::from_fn(|_| at.clone());
+    let endpoints = WyzeEndpoints { auth, api, core, lock, mars, device_management: at };
     let login = WyzeLogin {
         email: Email::new("owner@example.net"),
         password: Password::new("hunter2"),

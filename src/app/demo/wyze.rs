@@ -66,8 +66,8 @@ impl Wyze {
         let servers = servers.collect::<Vec<_>>().join(", ");
         format!(
             "  - {{email: {}, password: \"{}\", key_id: \"{}\", api_key: \"{}\", poll_s: 1, \
-             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", mars: \"{url}\"}}, \
-             gwell: {{servers: [{servers}], stagger_s: 0}}}}\n",
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}, gwell: {{servers: [{servers}], stagger_s: 0}}}}\n",
             email.expose(),
             password.expose(),
             key_id.expose(),

@@ -109,8 +109,8 @@ impl Control {
 
     /// The control message with which an MTP payload begins, if one does, and the KCP segments behind it.
     ///
-    /// A conversation whose low bytes read as a command is told from a control message by its form: segments fill the
-    /// payload to its last byte.
+    /// A conversation whose low bytes read as a command is told from a control message by its form: it has a
+    /// time, and its segments fill the payload to the last byte.
     ///
     /// Of a command that nobody knows nothing is asked but its length: one too short for a head is skipped.
     ///
@@ -119,7 +119,9 @@ impl Control {
     pub fn split(payload: &[u8]) -> Result<(Option<Self>, &[u8]), DecodeError> {
         let [0, command, low, high, ..] = *payload else { return Ok((None, payload)) };
         let is_known = [CREATE, METER, METER_ACK].contains(&command) || UNKNOWN.contains(&command);
-        if !is_known || kcp::are_segments(payload) {
+        // Where a segment has its time, a message has zeros.
+        let has_time = payload.get(8..12).is_some_and(|time| time != [0; 4]);
+        if !is_known || (has_time && kcp::are_segments(payload)) {
             return Ok((None, payload));
         }
         let len = payload.len().min(u16::from_le_bytes([low, high]).into());
@@ -167,7 +169,8 @@ mod tests {
         let mut segment = Vec::new();
         segment.u32_le(conversation);
         segment.bytes(&[81, 0, 128, 0]);
-        segment.zeros(12);
+        segment.u32_le(1_000);
+        segment.zeros(8);
         segment.u32_le(3);
         segment.bytes(b"abc");
         segment
@@ -194,6 +197,13 @@ mod tests {
             let payload = [push(conversation), push(conversation)].concat();
             assert_eq!(Control::split(&payload), Ok((None, &payload[..])));
         }
+    }
+
+    #[test]
+    fn a_message_that_reads_as_a_segment_is_a_message() {
+        let message = Control::Meter(Route { link_id: 81, sender: 1, receiver: 44 }, Meter::new(3, 4));
+        assert!(kcp::are_segments(&message.encode()), "the test needs another message");
+        assert_eq!(Control::split(&message.encode()), Ok((Some(message), &[][..])));
     }
 
     #[test]

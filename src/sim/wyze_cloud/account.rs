@@ -167,7 +167,7 @@ pub(super) fn refresh(world: &mut World, call: &Call) -> Result<Value, Refusal> 
     Ok(json!({"access_token": access, "refresh_token": refresh}))
 }
 
-const USER_ID: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+pub(super) const USER_ID: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 fn second_factor(world: &World) -> SecondFactor {
     match world.fault_at("/api/user/login") {

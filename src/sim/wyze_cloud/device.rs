@@ -84,7 +84,7 @@ const KINDS: [Kind; 16] = [
 
 /// One device of each kind there is.
 pub(super) fn one_of_each(dice: &mut Dice) -> Vec<Device> {
-    let mut devices: Vec<Device> = KINDS.iter().map(|kind| kind.device(dice)).collect();
+    let mut devices: Vec<Device> = KINDS.iter().map(|kind| kind.device(kind.model, dice)).collect();
     let gateway = devices.iter().find(|device| device.model == "YD.GW1").map(|gateway| gateway.mac.clone());
     if let (Some(mac), Some(lock)) = (gateway, devices.iter_mut().find(|device| device.model == "YD.LO1")) {
         lock.parent = Some(Parent { mac, enr: Enr::new("") });
@@ -93,17 +93,17 @@ pub(super) fn one_of_each(dice: &mut Dice) -> Vec<Device> {
 }
 
 impl Kind {
-    fn device(&self, dice: &mut Dice) -> Device {
+    fn device(&self, model: &str, dice: &mut Dice) -> Device {
         let mac = format!("D03F27{}", text(dice, 6, HEX_UPPER));
         let behind_base_station = matches!(self.model, "WVOD1" | "HL_WCO2");
         let enr = |dice: &mut Dice| Enr::new(text(dice, 16, ALPHANUMERIC));
         Device {
             mac: match self.id {
                 Id::Mac => mac,
-                Id::ModelAndMac => format!("{}_{mac}", self.model),
-                Id::ModelAndUuid => format!("{}.{}", self.model, text(dice, 32, b"0123456789abcdef")),
+                Id::ModelAndMac => format!("{model}_{mac}"),
+                Id::ModelAndUuid => format!("{model}.{}", text(dice, 32, b"0123456789abcdef")),
             },
-            model: self.model.to_owned(),
+            model: model.to_owned(),
             product_type: self.product_type.to_owned(),
             nickname: self.nickname.to_owned(),
             // A camera behind a base station has no address of its own, which the list says in this way.
@@ -127,12 +127,13 @@ const HEX_UPPER: &[u8] = b"0123456789ABCDEF";
 const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 impl Device {
-    /// A device of this model with an id of its own; of an unknown model, a camera that speaks TUTK.
+    /// A device of this model with an id of its own; of an unknown model, a camera that speaks TUTK, or GWell's
+    /// protocol where its name says so.
     pub fn generate(model: &str, nickname: &str, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let known = KINDS.iter().find(|kind| kind.model == model);
-        let mut device = known.unwrap_or(&kind("", "Camera", "", Id::Mac)).device(&mut dice);
-        model.clone_into(&mut device.model);
+        let id = if model.starts_with("GW_") { Id::ModelAndMac } else { Id::Mac };
+        let mut device = known.unwrap_or(&kind("", "Camera", "", id)).device(model, &mut dice);
         nickname.clone_into(&mut device.nickname);
         device
     }

@@ -9,6 +9,7 @@ mod command;
 mod device;
 mod event_list;
 mod fault;
+mod gwell;
 mod locks;
 mod mangle;
 mod reply;
@@ -31,7 +32,7 @@ pub use command::{CloudCommand, parse};
 pub use device::{Device, Parent};
 pub use event_list::Scripted;
 pub use fault::{Fault, Trouble};
-pub use settings::{IceServer, Rate, SecondFactor, Settings, Stream, Streams};
+pub use settings::{GwellUser, GwellUsers, IceServer, Rate, SecondFactor, Settings, Stream, Streams};
 
 use world::Cloud;
 
@@ -59,6 +60,14 @@ pub enum CloudEvent {
     },
     /// A stream's address was given out.
     Streams {
+        device: String,
+    },
+    /// A client was given what it logs in with at GWell's servers.
+    GwellToken {
+        device: String,
+    },
+    /// A device was woken, so that somebody can see its picture.
+    Woken {
         device: String,
     },
     /// A button was pressed.
@@ -111,6 +120,8 @@ pub struct Counts {
     pub lists: u64,
     pub event_lists: u64,
     pub streams: u64,
+    pub gwell_tokens: u64,
+    pub wakes: u64,
     /// Commands to unlock that were taken, whether or not the bolt has arrived.
     pub unlocks: u64,
     /// The same to lock.

@@ -25,6 +25,7 @@ impl Refusal {
     pub(super) const REFRESH: Self = Self::Code(2_001, "RefreshTokenError");
     pub(super) const PARAMETER: Self = Self::Code(1_001, "ParameterError");
     pub(super) const SIGNATURE: Self = Self::Code(1_003, "SignatureError");
+    pub(super) const NOT_GWELL: Self = Self::Code(1_008, "DeviceNotSupported");
     pub(super) const DEVICE_OFFLINE: Self = Self::Code(3_019, "DeviceOffline");
     pub(super) const FORD_SIGN: Self = Self::Code(14_008, "PARAM_SIGN_INVALID");
     pub(super) const FORD_TIMESTAMP: Self = Self::Code(17_001, "PARAM_TIMESTAMP_INVALID");

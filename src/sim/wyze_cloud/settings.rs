@@ -53,6 +53,19 @@ pub struct IceServer {
 /// has no stream of this kind. Asked while the cloud holds its breath: it must answer without asking the cloud.
 pub type Streams = Arc<dyn Fn(&str) -> Option<Stream> + Send + Sync>;
 
+/// What a client logs in with at GWell's servers (gwell reference §3.1).
+#[derive(Debug, Clone)]
+pub struct GwellUser {
+    /// Decimal; may be negative.
+    pub access_id: String,
+    pub access_token: Token,
+    /// When it ends, in seconds since 1970; told to nobody where there is none.
+    pub expire: Option<u64>,
+}
+
+/// As [`Streams`], for whoever calls over GWell. `None`: that device is none of GWell's.
+pub type GwellUsers = Arc<dyn Fn(&str) -> Option<GwellUser> + Send + Sync>;
+
 #[derive(Clone)]
 pub struct Settings {
     /// Port 0 for any free one.
@@ -75,6 +88,7 @@ pub struct Settings {
     /// Of all other hosts together.
     pub api_rate: Rate,
     pub streams: Streams,
+    pub gwell: GwellUsers,
     /// How it misbehaves from the start.
     pub trouble: Option<Trouble>,
 }
@@ -100,6 +114,7 @@ impl Settings {
             // A guess; what is known is that eager polling is punished.
             api_rate: Rate { requests: 1_000, per: Duration::from_secs(300) },
             streams: Arc::new(|_| None),
+            gwell: Arc::new(|_| None),
             trouble: None,
         }
     }

@@ -9,8 +9,7 @@ use super::device::Device;
 use super::reply::Refusal;
 use super::settings::{IceServer, Stream};
 use super::world::World;
-use crate::proto::wyze::{self, App};
-use crate::sim::made_up::random_hex;
+use crate::proto::wyze::App;
 
 /// These get their address encoded twice.
 const ENCODED_TWICE: [&str; 1] = ["LD_CFP"];
@@ -85,16 +84,4 @@ pub(super) fn signaling(world: &mut World, call: &Call) -> Result<Value, Refusal
         "signalingUrl": url,
         "servers": ice_servers(&stream.ice_servers),
     }}))
-}
-
-/// `POST /plugin/mars/v2/regist_gw_user/<id>`: what a client of the P2P family needs.
-pub(super) fn register_p2p_user(world: &mut World, call: &Call) -> Result<Value, Refusal> {
-    call.signed(world, App::Olive)?;
-    let mac = call.path.rsplit('/').next().unwrap_or("");
-    let known = world.devices.iter().any(|device| device.mac == mac);
-    let asked_well = call.number("ttl_minutes").is_some() && !call.text("unique_id").is_empty();
-    if !known || !asked_well || call.header("requestid") != wyze::mars_request_id(call.text("nonce")) {
-        return Err(Refusal::PARAMETER);
-    }
-    Ok(json!({"accessId": random_hex(16), "accessToken": random_hex(64)}))
 }

@@ -17,7 +17,7 @@ use super::fault::{Fault, Trouble};
 use super::locks::{self, Lock};
 use super::reply::{Dialect, Refusal};
 use super::settings::Settings;
-use super::{CloudEvent, Counts, NoSuchDevice, mangle, streams};
+use super::{CloudEvent, Counts, NoSuchDevice, gwell, mangle, streams};
 use crate::clock::{self, Instant};
 
 pub(super) struct Cloud {
@@ -149,7 +149,10 @@ impl World {
             ("GET", "/openapi/v1/crypt_secret") => (Dialect::Ford, locks::ford_secret(self, call)),
             ("GET", path) if path.starts_with("/signaling/device/") => (Dialect::Bare, streams::signaling(self, call)),
             ("POST", path) if path.starts_with("/plugin/mars/v2/regist_gw_user/") => {
-                (Dialect::Number, streams::register_p2p_user(self, call))
+                (Dialect::Number, gwell::register_user(self, call))
+            }
+            ("POST", "/device-management/api/action/run_action_batch") => {
+                (Dialect::Number, gwell::run_actions(self, call))
             }
             _ => (Dialect::Bare, Err(Refusal::NotFound)),
         }
@@ -265,6 +268,8 @@ impl World {
             CloudEvent::List { .. } => counts.lists += 1,
             CloudEvent::Events { .. } => counts.event_lists += 1,
             CloudEvent::Streams { .. } => counts.streams += 1,
+            CloudEvent::GwellToken { .. } => counts.gwell_tokens += 1,
+            CloudEvent::Woken { .. } => counts.wakes += 1,
             CloudEvent::Unlocking { .. } => counts.unlocks += 1,
             CloudEvent::Locking { .. } => counts.locks += 1,
             CloudEvent::Refused { .. } => counts.refused += 1,

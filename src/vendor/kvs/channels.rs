@@ -227,7 +227,7 @@ impl Listed {
             capabilities: capabilities.into_iter().filter_map(|(can, has)| has.then_some(can)).collect(),
         };
         let obstacle = obstacle.map(|obstacle| obstacle.why.clone());
-        Found { info, role: Role::Doorbell, address: None, transport: Some("webrtc"), obstacle }
+        Found { info, role: Role::Doorbell, address: None, transport: Some("webrtc"), obstacle, talk_obstacle: None }
     }
 }
 

@@ -152,7 +152,7 @@ impl Device {
             capabilities: self.capabilities(wish).collect(),
         };
         let address = lan.map(|lan| SocketAddr::from((lan.host, lan.port)));
-        Found { info, role, address, transport, obstacle }
+        Found { info, role, address, transport, obstacle, talk_obstacle: None }
     }
 
     fn capabilities(&self, wish: Option<&DoorbellOverride>) -> impl Iterator<Item = Capability> {

@@ -16,6 +16,7 @@ use super::Wyze;
 use super::cloud::{App, Cloud, CloudError, Host};
 use super::devices::{self, Listing, Record, Skipped};
 use super::events::{self, Page, Poller, Window};
+use super::gwell::Gwell;
 use crate::clock::{self, Instant};
 use crate::config::WyzeLogin;
 use crate::doorbell::vendor::Retry;
@@ -29,6 +30,8 @@ use crate::store::Store;
 /// A login, and what is remembered of it from one life to the next.
 pub(super) struct Account {
     pub(super) cloud: Cloud,
+    /// Of its GWell cameras.
+    pub(super) gwell: Gwell,
     store: Store,
     /// Where in the store the last good listing is.
     key: String,
@@ -48,8 +51,10 @@ struct Memory {
 
 impl Account {
     pub(super) fn new(login: &WyzeLogin, store: &Store) -> Self {
+        let cloud = Cloud::new(login, store);
         Self {
-            cloud: Cloud::new(login, store),
+            gwell: Gwell::new(cloud.clone(), login, store),
+            cloud,
             store: store.clone(),
             key: key(login),
             poll: login.poll,

@@ -2,12 +2,13 @@
 //! owner wants otherwise, made one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::VENDOR;
 use super::devices::{HardwareId, Keys, Record};
-use super::models::{Model, Way};
-use super::route::{Plan, Reach};
+use super::gwell::talk;
+use super::models::{self, Model, Way};
+use super::route::{Means, Plan, Reach};
 use crate::config::{self, DoorbellOverride, Quality, Transport, TutkProtocol};
 use crate::model::{Capability, DeviceId, DeviceInfo, Found, Role};
 use crate::proto::tutk::keys::{InvalidUid, Uid};
@@ -21,6 +22,8 @@ pub(super) struct Device {
     pub(super) way: Way,
     /// What a session on the LAN takes.
     pub(super) lan: Option<Lan>,
+    /// Where it is on the LAN, as its owner says.
+    pub(super) address: Option<IpAddr>,
     pub(super) quality: Quality,
     /// The ways to its pictures, or why there is none. Of no meaning for a lock.
     pub(super) plan: Result<Plan, &'static str>,
@@ -99,7 +102,8 @@ impl Device {
                 typed: false,
             }),
         };
-        let plan = Plan::new(record.way(), transport(wish), lan.is_some(), true);
+        let means = Means { lan: lan.is_some(), account: true, gwell: models::is_gwell(record.hardware.as_str()) };
+        let plan = Plan::new(record.way(), transport(wish), means);
         let info = DeviceInfo {
             id: record.id.clone(),
             name: typed.map_or(&record.name, |camera| &camera.name).clone(),
@@ -114,6 +118,7 @@ impl Device {
             hardware: record.hardware.clone(),
             way: record.way(),
             lan,
+            address: address(wish).map(|at| at.ip()),
             quality: quality(wish),
             plan,
             listed: true,
@@ -125,7 +130,7 @@ impl Device {
     fn typed(camera: &config::WyzeCamera, wish: Option<&DoorbellOverride>) -> Self {
         let way = Model::of(&camera.model).map_or(Way::Tutk, |model| model.way(None));
         let lan = typed_lan(camera, wish);
-        let plan = Plan::new(way, transport(wish), lan.is_some(), false);
+        let plan = Plan::new(way, transport(wish), Means { lan: lan.is_some(), ..Means::default() });
         let info = DeviceInfo {
             id: camera.id(),
             name: camera.name.clone(),
@@ -140,6 +145,7 @@ impl Device {
             hardware: HardwareId::new(camera.mac.as_str()),
             way,
             lan,
+            address: address(wish).map(|at| at.ip()),
             quality: quality(wish),
             plan,
             listed: false,
@@ -161,6 +167,7 @@ impl Device {
             address: self.lan.as_ref().filter(|_| first == Some(Reach::Tutk)).map(|lan| lan.address),
             transport: first.map(Reach::word).or(self.way.word()),
             obstacle: obstacle.map(str::to_owned),
+            talk_obstacle: (first == Some(Reach::Gwell)).then(|| talk::UNKNOWN.to_owned()),
         }
     }
 }
@@ -181,8 +188,11 @@ fn capabilities(
     if !matches!(role, Role::Doorbell | Role::Camera) {
         return can;
     }
-    if plan.is_ok() {
-        can.extend([Capability::Stream, Capability::Talk]);
+    if let Ok(plan) = plan {
+        can.insert(Capability::Stream);
+        if plan.first != Reach::Gwell {
+            can.insert(Capability::Talk);
+        }
     }
     if events_are_read {
         can.insert(Capability::Motion);

@@ -5,6 +5,7 @@ pub mod cloud;
 mod devices;
 mod events;
 mod fleet;
+pub mod gwell;
 pub mod lock;
 pub mod models;
 mod route;
@@ -128,10 +129,14 @@ impl Wyze {
         let reach = self.troubles().choose(&device.info.id, plan, begun);
         let life = stop.child_token();
         let moved = self.moved(device, reach, &port);
+        port.state.send_modify(|state| {
+            state.talk_obstacle = (reach == Reach::Gwell).then(|| gwell::talk::UNKNOWN.to_owned());
+        });
         let living = async {
             match reach {
                 Reach::Tutk => tutk::live(self, port, life.clone()).await,
                 Reach::Webrtc => self.called(device, port, life.clone()).await,
+                Reach::Gwell => self.called_over_gwell(device, port, life.clone()).await,
             }
         };
         tokio::pin!(moved, living);
@@ -150,11 +155,31 @@ impl Wyze {
 
     /// A life of a camera that is called through the cloud.
     async fn called(&self, device: &Device, port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
-        let Some(account) = &self.account else {
-            return Err(left_to_owner("No account is configured through which it could be called.".to_owned()));
-        };
+        let account = self.account_to_call_through()?;
         let (mac, model) = (device.hardware.as_str().to_owned(), device.info.model.clone());
         self::webrtc::live(&CloudStreams { cloud: account.cloud.clone(), mac, model }, port, stop).await
+    }
+
+    /// A life of a camera that is called over GWell.
+    async fn called_over_gwell(
+        &self,
+        device: &Device,
+        port: DevicePort,
+        stop: CancellationToken,
+    ) -> Result<(), VendorError> {
+        let account = self.account_to_call_through()?;
+        let camera = gwell::Camera {
+            name: device.hardware.as_str().to_owned(),
+            model: device.info.model.clone(),
+            sleeps: models::sleeps(&device.info.model),
+            address: device.address,
+        };
+        gwell::live(&account.gwell, &camera, &gwell::OverSockets, port, stop).await
+    }
+
+    fn account_to_call_through(&self) -> Result<&Account, VendorError> {
+        let nobody = || left_to_owner("No account is configured through which it could be called.".to_owned());
+        self.account.as_ref().ok_or_else(nobody)
     }
 
     /// Resolves when another way than `reach` is to be taken and nobody uses the present one.
@@ -238,9 +263,10 @@ impl Wyze {
         }
         if let Some(next) = next {
             tracing::warn!(failed = reach.word(), instead = next.word(), "another way to the camera is taken");
-            error.what.push_str(match next {
-                Reach::Webrtc => " For an hour it is called through Wyze's cloud instead.",
-                Reach::Tutk => " It is tried on the LAN again.",
+            let deed = next.deed();
+            error.what.push_str(&match next == plan.first {
+                true => format!(" It is {deed} again."),
+                false => format!(" For an hour it is {deed} instead."),
             });
         }
         error

@@ -96,6 +96,18 @@ impl Model {
     }
 }
 
+/// Whether this is the id or the model of a device that GWell made, which speaks GWell's protocol beside whatever else
+/// (gwell reference §3.1).
+pub fn is_gwell(id: &str) -> bool {
+    id.starts_with("GW_")
+}
+
+/// Whether a GWell camera sleeps, and must be woken through the cloud before it takes a call (gwell reference §4.6).
+/// Of `GW_DBD` it is a guess; one that is awake takes no harm.
+pub fn sleeps(model: &str) -> bool {
+    matches!(model, "GW_BE1" | "GW_BE2" | "GW_DBD")
+}
+
 /// The leading numbers of a version, for comparison.
 fn version(text: &str) -> Vec<u32> {
     text.split('.').map_while(|part| part.parse().ok()).collect()
@@ -105,9 +117,8 @@ impl Way {
     /// Why this version cannot take it, in a sentence for the owner.
     pub fn obstacle(self) -> Option<&'static str> {
         match self {
-            Self::Tutk | Self::CloudWebrtc | Self::CloudLock => None,
+            Self::Tutk | Self::CloudWebrtc | Self::Gwell | Self::CloudLock => None,
             Self::TutkBaseStation => Some("It is reached through a base station, which this version cannot do yet."),
-            Self::Gwell => Some("It speaks the GWell protocol, which arrives with a later version."),
             Self::Unknown => Some("No way to it is known."),
             Self::BluetoothLock => Some("It is worked over Bluetooth from beside it, and not through Wyze's cloud."),
             Self::Useless => Some("It is neither a doorbell nor a camera nor a lock."),
@@ -142,7 +153,9 @@ impl Way {
         match self {
             Self::Tutk => ["expected", "expected", "–"],
             Self::CloudWebrtc => ["expected", "experimental", "–"],
-            Self::TutkBaseStation | Self::Gwell | Self::Unknown => ["not yet", "not yet", "–"],
+            // Why there is no talk: `gwell::talk`.
+            Self::Gwell => ["expected", "–", "–"],
+            Self::TutkBaseStation | Self::Unknown => ["not yet", "not yet", "–"],
             Self::CloudLock => ["–", "–", "expected"],
             Self::BluetoothLock => ["–", "–", "no"],
             Self::Useless => ["–", "–", "–"],
@@ -156,7 +169,11 @@ pub fn support_rows() -> String {
     for Model { code, name, role, way, webrtc_since } in MODELS {
         let [media, talk, lock] = way.outlook();
         let ring = if *role == Role::Doorbell { "account, wired button" } else { "–" };
-        let later = webrtc_since.map(|since| format!("; WebRTC from firmware {since} on")).unwrap_or_default();
+        let later = match webrtc_since {
+            Some(since) => format!("; WebRTC from firmware {since} on"),
+            None if *way == Way::CloudWebrtc && is_gwell(code) => "; GWell when that fails".to_owned(),
+            None => String::new(),
+        };
         let way = way.words();
         let _infallible =
             writeln!(rows, "| `{code}` | Wyze {name} | {way}{later} | {media} | {talk} | {ring} | {lock} |");

@@ -1,8 +1,9 @@
 //! Which way to a camera is taken: what its model and its owner say, and what has failed.
 //!
 //! The table of models can be wrong, and firmware moves cameras from TUTK to WebRTC (wyze-cloud reference §0, §5).
-//! So a camera on the LAN that fails again and again is called through the cloud instead, and tried on the LAN
-//! again after a while. What was learnt lasts until Doorstep stops.
+//! So a camera on the LAN that fails again and again is called through the cloud instead, one of GWell's that fails
+//! over the cloud is reached over GWell, and the first way is tried again after a while. What was learnt lasts until
+//! Doorstep stops.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::model::DeviceId;
 pub(super) enum Reach {
     Tutk,
     Webrtc,
+    Gwell,
 }
 
 impl Reach {
@@ -25,8 +27,29 @@ impl Reach {
         match self {
             Self::Tutk => "tutk",
             Self::Webrtc => "webrtc",
+            Self::Gwell => "gwell",
         }
     }
+
+    /// What is tried, behind "it is ".
+    pub(super) fn deed(self) -> &'static str {
+        match self {
+            Self::Tutk => "tried on the LAN",
+            Self::Webrtc => "called through Wyze's cloud",
+            Self::Gwell => "reached over GWell",
+        }
+    }
+}
+
+/// What there is to reach a camera by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Means {
+    /// Its keys and its address on the LAN are known.
+    pub(super) lan: bool,
+    /// An account lists it.
+    pub(super) account: bool,
+    /// It is one of GWell's, whatever else it speaks.
+    pub(super) gwell: bool,
 }
 
 /// The ways to one camera, or why there is none, in whole sentences.
@@ -38,23 +61,28 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// `on_lan` is whether keys and address of the camera are known, `on_account` whether an account lists it.
-    pub(super) fn new(way: Way, wish: Transport, on_lan: bool, on_account: bool) -> Result<Self, &'static str> {
+    pub(super) fn new(way: Way, wish: Transport, means: Means) -> Result<Self, &'static str> {
         let only = |first| Ok(Self { first, second: None });
         match (wish, way) {
-            (Transport::Tutk(_), _) if on_lan => only(Reach::Tutk),
+            (Transport::Tutk(_), _) if means.lan => only(Reach::Tutk),
             (Transport::Tutk(_), _) => {
                 Err("Its `transport` asks for the LAN, and its address or its keys are not known. \
                  Set its `address` under `doorbells`, or take `transport` away.")
             }
-            (Transport::Webrtc, _) if on_account => only(Reach::Webrtc),
-            (Transport::Webrtc, _) | (Transport::Auto, Way::CloudWebrtc) if !on_account => {
+            (Transport::Webrtc | Transport::Gwell, _) | (Transport::Auto, Way::CloudWebrtc | Way::Gwell)
+                if !means.account =>
+            {
                 Err("It is reached through Wyze's cloud. Add the login of its account to the configuration.")
             }
-            (Transport::Auto, Way::Tutk) if on_lan => {
-                Ok(Self { first: Reach::Tutk, second: on_account.then_some(Reach::Webrtc) })
+            (Transport::Webrtc, _) => only(Reach::Webrtc),
+            (Transport::Gwell, _) | (Transport::Auto, Way::Gwell) => only(Reach::Gwell),
+            (Transport::Auto, Way::Tutk) if means.lan => {
+                Ok(Self { first: Reach::Tutk, second: means.account.then_some(Reach::Webrtc) })
             }
-            (Transport::Auto, Way::Tutk | Way::CloudWebrtc) => only(Reach::Webrtc),
+            (Transport::Auto, Way::CloudWebrtc) => {
+                Ok(Self { first: Reach::Webrtc, second: means.gwell.then_some(Reach::Gwell) })
+            }
+            (Transport::Auto, Way::Tutk) => only(Reach::Webrtc),
             (_, way) => Err(way.obstacle().unwrap_or("No way to it is known.")),
         }
     }
@@ -73,10 +101,10 @@ struct Trouble {
 }
 
 impl Troubles {
-    /// Sessions on the LAN that fail in a row before the cloud is asked.
-    const LAN_GIVES_UP_AFTER: u32 = 5;
+    /// Sessions on the first way that fail in a row before the second is taken.
+    const FIRST_GIVES_UP_AFTER: u32 = 5;
     /// As many on the second way before the first is tried again.
-    const CLOUD_GIVES_UP_AFTER: u32 = 2;
+    const SECOND_GIVES_UP_AFTER: u32 = 2;
     /// How long the second way is taken.
     pub(super) const ELSEWHERE_FOR: Duration = Duration::from_secs(3_600);
 
@@ -106,9 +134,9 @@ impl Troubles {
         trouble.failures = trouble.failures.saturating_add(1);
         let second = plan.second?;
         if reach == second {
-            let over = trouble.failures >= Self::CLOUD_GIVES_UP_AFTER;
+            let over = trouble.failures >= Self::SECOND_GIVES_UP_AFTER;
             over.then(|| self.0.remove(id)).map(|_| plan.first)
-        } else if trouble.failures >= Self::LAN_GIVES_UP_AFTER || trouble.elsewhere_until.is_some() {
+        } else if trouble.failures >= Self::FIRST_GIVES_UP_AFTER || trouble.elsewhere_until.is_some() {
             // Back for a try: one failure tells enough.
             *trouble = Trouble { failures: 0, elsewhere_until: Some(now + Self::ELSEWHERE_FOR) };
             Some(second)
@@ -132,6 +160,8 @@ mod tests {
     const LAN_THEN_CLOUD: Plan = Plan { first: Reach::Tutk, second: Some(Reach::Webrtc) };
     const LAN: Plan = Plan { first: Reach::Tutk, second: None };
     const CLOUD: Plan = Plan { first: Reach::Webrtc, second: None };
+    const CLOUD_THEN_GWELL: Plan = Plan { first: Reach::Webrtc, second: Some(Reach::Gwell) };
+    const GWELL: Plan = Plan { first: Reach::Gwell, second: None };
 
     fn id() -> DeviceId {
         DeviceId::parse("wyze_1").unwrap()
@@ -140,7 +170,16 @@ mod tests {
     #[test]
     fn the_way_follows_from_model_wish_and_what_is_known() {
         let tutk = Transport::Tutk(TutkProtocol::Auto);
-        for (way, wish, on_lan, on_account, plan) in [
+        let check = |way, wish, means: Means, plan: Result<Plan, &str>| {
+            let planned = Plan::new(way, wish, means);
+            let fits = match (&planned, &plan) {
+                (Ok(planned), Ok(plan)) => planned == plan,
+                (Err(why), Err(part)) => why.contains(part),
+                _ => false,
+            };
+            assert!(fits, "{way:?} {wish:?} {means:?}: {planned:?}, expected {plan:?}");
+        };
+        for (way, wish, lan, account, plan) in [
             (Way::Tutk, Transport::Auto, true, true, Ok(LAN_THEN_CLOUD)),
             (Way::Tutk, Transport::Auto, true, false, Ok(LAN)),
             (Way::Tutk, Transport::Auto, false, true, Ok(CLOUD)),
@@ -152,20 +191,37 @@ mod tests {
             (Way::CloudWebrtc, Transport::Auto, false, true, Ok(CLOUD)),
             (Way::CloudWebrtc, Transport::Auto, true, false, Err("Add the login")),
             (Way::CloudWebrtc, tutk, true, true, Ok(LAN)),
-            (Way::Gwell, Transport::Auto, true, true, Err("GWell")),
+            (Way::Gwell, Transport::Auto, true, true, Ok(GWELL)),
+            (Way::Gwell, Transport::Auto, true, false, Err("Add the login")),
             (Way::Gwell, Transport::Webrtc, false, true, Ok(CLOUD)),
+            (Way::Tutk, Transport::Gwell, true, true, Ok(GWELL)),
+            (Way::Unknown, Transport::Gwell, false, true, Ok(GWELL)),
+            (Way::Tutk, Transport::Gwell, true, false, Err("Add the login")),
             (Way::TutkBaseStation, Transport::Auto, false, true, Err("base station")),
             (Way::TutkBaseStation, Transport::Auto, true, false, Err("base station")),
             (Way::Unknown, Transport::Auto, true, true, Err("No way")),
         ] {
-            let planned = Plan::new(way, wish, on_lan, on_account);
-            let fits = match (&planned, &plan) {
-                (Ok(planned), Ok(plan)) => planned == plan,
-                (Err(why), Err(part)) => why.contains(part),
-                _ => false,
-            };
-            assert!(fits, "{way:?} {wish:?} lan {on_lan} account {on_account}: {planned:?}, expected {plan:?}");
+            check(way, wish, Means { lan, account, gwell: false }, plan);
         }
+        for (way, wish, account, plan) in [
+            (Way::CloudWebrtc, Transport::Auto, true, Ok(CLOUD_THEN_GWELL)),
+            (Way::CloudWebrtc, Transport::Auto, false, Err("Add the login")),
+            (Way::CloudWebrtc, Transport::Webrtc, true, Ok(CLOUD)),
+            (Way::CloudWebrtc, Transport::Gwell, true, Ok(GWELL)),
+            (Way::Gwell, Transport::Auto, true, Ok(GWELL)),
+        ] {
+            check(way, wish, Means { lan: false, account, gwell: true }, plan);
+        }
+    }
+
+    #[test]
+    fn a_camera_of_gwell_that_fails_over_the_cloud_is_reached_over_gwell_for_an_hour() {
+        let (mut troubles, id, now) = (Troubles::default(), id(), clock::now());
+        let plan = CLOUD_THEN_GWELL;
+        let fifth = (0..5).map(|_| troubles.failed(&id, &plan, Reach::Webrtc, now)).last();
+        assert_eq!(fifth, Some(Some(Reach::Gwell)));
+        assert_eq!(troubles.choose(&id, &plan, now), Reach::Gwell);
+        assert_eq!(troubles.choose(&id, &plan, now + Troubles::ELSEWHERE_FOR), Reach::Webrtc);
     }
 
     #[test]
@@ -221,7 +277,7 @@ mod tests {
     #[test]
     fn what_has_one_way_only_keeps_to_it() {
         let (mut troubles, id, now) = (Troubles::default(), id(), clock::now());
-        for plan in [LAN, CLOUD] {
+        for plan in [LAN, CLOUD, GWELL] {
             for _ in 0..20 {
                 assert_eq!(troubles.failed(&id, &plan, plan.first, now), None);
             }

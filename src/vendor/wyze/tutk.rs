@@ -197,7 +197,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// Something of this machine, not of the camera.
-fn cannot_try(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> VendorError {
+pub(super) fn cannot_try(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> VendorError {
     VendorError {
         vendor: VENDOR,
         what: format!("{what} failed: {error}. It is being tried again."),

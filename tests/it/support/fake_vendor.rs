@@ -142,7 +142,7 @@ impl FakeVendor {
 
     fn found(&self) -> Found {
         let info = self.info.clone();
-        Found { info, role: Role::Doorbell, address: None, transport: None, obstacle: None }
+        Found { info, role: Role::Doorbell, address: None, transport: None, obstacle: None, talk_obstacle: None }
     }
 
     // The script.

@@ -63,11 +63,16 @@ pub(crate) struct Tally {
     pub(crate) missing: BTreeSet<u64>,
     /// Packets that came out of their place: sent again, or overtaken.
     pub(crate) late: u64,
+    /// When the last one came, and how long the longest wait between two was.
+    last: Option<Duration>,
+    pub(crate) longest_pause: Duration,
 }
 
 impl Tally {
-    fn count(&mut self, seq: u64) {
+    fn count(&mut self, seq: u64, at: Duration) {
         self.packets += 1;
+        let pause = self.last.replace(at).map(|last| at.saturating_sub(last));
+        self.longest_pause = self.longest_pause.max(pause.unwrap_or_default());
         let newest = self.newest.unwrap_or(seq - 1);
         self.late += u64::from(self.missing.remove(&seq));
         self.missing.extend(newest + 1..seq);
@@ -457,7 +462,7 @@ impl Playing {
         self.seen.send_modify(|seen| {
             seen.first_packet.get_or_insert(at);
             if video {
-                seen.tally.count(seq);
+                seen.tally.count(seq, at);
             }
             if !keeps {
                 return;

@@ -15,6 +15,8 @@ pub(super) enum Speaker {
     Login,
     /// `code`.
     App,
+    /// Mars and the device management: `code`, and none is content as well.
+    Service,
     /// `ErrNo`.
     Lock,
 }
@@ -30,6 +32,7 @@ enum Meaning {
     ClockWrong,
     DeviceOffline,
     GatewayMissing,
+    NotGwell,
 }
 
 /// One line of the table: from `speaker`, with this code if one is named, and with this in its words (lower case).
@@ -66,6 +69,12 @@ const TABLE: &[Row] = &[
     row(Speaker::App, 2001, Meaning::TokenRefused),
     row(Speaker::App, 3019, Meaning::DeviceOffline),
     row(Speaker::App, 3024, Meaning::LockedOut),
+    row(Speaker::Service, 1, Meaning::Done),
+    row(Speaker::Service, 1000, Meaning::Trouble),
+    // gwell reference §3.1
+    row(Speaker::Service, 1008, Meaning::NotGwell),
+    row(Speaker::Service, 2001, Meaning::TokenRefused),
+    row(Speaker::Service, 3019, Meaning::DeviceOffline),
     row(Speaker::Lock, 0, Meaning::Done),
     row(Speaker::Lock, 2001, Meaning::TokenRefused),
     // Seen with locks whose account has no gateway.
@@ -83,7 +92,7 @@ impl Speaker {
         let named = |key| body.get(key).filter(|code: &&Value| !code.is_null());
         match self {
             Self::Login => named("errorCode"),
-            Self::App => named("code"),
+            Self::App | Self::Service => named("code"),
             // Of a worn-out token it speaks as the other hosts do.
             Self::Lock => named("code").filter(|code| **code == "2001" || **code == 2001).or_else(|| named("ErrNo")),
         }
@@ -92,7 +101,7 @@ impl Speaker {
     fn says(self, body: &Value) -> String {
         let key = match self {
             Self::Login => "description",
-            Self::App => "msg",
+            Self::App | Self::Service => "msg",
             Self::Lock => "ErrMsg",
         };
         body.get(key).and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase()
@@ -110,7 +119,7 @@ const LOCK_OUT: Duration = Duration::from_secs(15 * 60);
 /// How long to stay away from a network that has blocked us.
 const BLOCKED: Duration = Duration::from_secs(60 * 60);
 
-/// What `answer` holds when it means success: `data` from the app's hosts, everything from the others. `now` is the
+/// What `answer` holds when it means success: `data` from the app's hosts and the services, everything from the others. `now` is the
 /// server's time.
 pub(super) fn read(speaker: Speaker, answer: &Answer, now: SystemTime) -> Result<Value, CloudError> {
     match answer.status() {
@@ -124,7 +133,7 @@ pub(super) fn read(speaker: Speaker, answer: &Answer, now: SystemTime) -> Result
     let mut body = answer.json()?;
     let code = speaker.code(&body);
     match (code, speaker) {
-        (None, Speaker::Login) if answer.is_success() => return Ok(body),
+        (None, Speaker::Login | Speaker::Service) if answer.is_success() => return Ok(body),
         (None, _) => return Err(CloudError::Misunderstood(format!("HTTP {} without a code", answer.status()))),
         _ => {}
     }
@@ -132,7 +141,7 @@ pub(super) fn read(speaker: Speaker, answer: &Answer, now: SystemTime) -> Result
     let number = code.and_then(|code| code.as_i64().or_else(|| code.as_str()?.trim().parse().ok()));
     let shown = number.map_or_else(|| "an unreadable code".to_owned(), |number| format!("code {number}"));
     Err(match speaker.meaning(number, &speaker.says(&body)) {
-        Some(Meaning::Done) if speaker == Speaker::App => return Ok(body["data"].take()),
+        Some(Meaning::Done) if matches!(speaker, Speaker::App | Speaker::Service) => return Ok(body["data"].take()),
         Some(Meaning::Done) => return Ok(body),
         Some(Meaning::LoginRefused) => CloudError::LoginRefused,
         Some(Meaning::LockedOut) => CloudError::LockedOut(LOCK_OUT),
@@ -141,6 +150,7 @@ pub(super) fn read(speaker: Speaker, answer: &Answer, now: SystemTime) -> Result
         Some(Meaning::ClockWrong) => CloudError::ClockWrong,
         Some(Meaning::DeviceOffline) => CloudError::DeviceOffline,
         Some(Meaning::GatewayMissing) => CloudError::GatewayMissing,
+        Some(Meaning::NotGwell) => CloudError::NotGwell,
         Some(Meaning::Misunderstood) | None => CloudError::Misunderstood(shown),
     })
 }
@@ -163,6 +173,8 @@ mod tests {
         assert_eq!(Speaker::Lock.meaning(Some(1), ""), None);
         assert_eq!(Speaker::App.meaning(Some(2001), ""), Some(Meaning::TokenRefused));
         assert_eq!(Speaker::App.meaning(Some(3044), ""), None);
+        assert_eq!(Speaker::App.meaning(Some(1008), ""), None);
+        assert_eq!(Speaker::Service.meaning(Some(1008), ""), Some(Meaning::NotGwell));
         assert_eq!(Speaker::Lock.meaning(Some(4), "access_token is expired"), Some(Meaning::TokenRefused));
     }
 }

@@ -58,6 +58,11 @@ pub enum CloudError {
     DeviceOffline,
     #[error("This lock is worked through a Wyze Lock Gateway, and the account has none that is online.")]
     GatewayMissing,
+    #[error(
+        "Wyze says that GWell does not reach this camera. If its `transport` under `doorbells` asks for `gwell`, take \
+         that away and restart Doorstep."
+    )]
+    NotGwell,
     #[error("Wyze took our clock for wrong. It has been set by Wyze's own and the request is made again later.")]
     ClockWrong,
     /// Wyze has changed something, or we are mistaken. Asking again cannot help.
@@ -92,7 +97,7 @@ impl CloudError {
     /// Whether trying again can help, and when.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::LoginRefused | Self::TotpRefused | Self::SecondFactor => Retry::WaitForUser,
+            Self::LoginRefused | Self::TotpRefused | Self::SecondFactor | Self::NotGwell => Retry::WaitForUser,
             Self::LockedOut(wait) | Self::Blocked(wait) | Self::Limited(wait) | Self::NotYet(wait) => {
                 Retry::After(*wait)
             }
@@ -160,7 +165,9 @@ impl From<CloudError> for ActionError {
         let why = error.to_string();
         match error {
             _ if error.leaves_unknown() => Self::Timeout,
-            CloudError::Misunderstood(_) | CloudError::GatewayMissing | CloudError::Renewing => Self::Refused { why },
+            CloudError::Misunderstood(_) | CloudError::GatewayMissing | CloudError::NotGwell | CloudError::Renewing => {
+                Self::Refused { why }
+            }
             _ => Self::Offline { why },
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::login::Granted;
 use crate::clock::unix_seconds;
 use crate::config::WyzeLogin;
 use crate::secret::Token;
@@ -24,21 +25,24 @@ const BUDGET: Budget = Budget {
 pub(super) struct KeptTokens {
     access: String,
     refresh: String,
+    #[serde(default)]
+    user_id: Option<String>,
     /// When they were given, in seconds since 1970.
     at: u64,
 }
 
 impl KeptTokens {
     /// Just given.
-    pub(super) fn new(access: &Token, refresh: &Token) -> Self {
-        let (access, refresh) = (access.expose().to_owned(), refresh.expose().to_owned());
-        Self { access, refresh, at: unix_seconds() }
+    pub(super) fn new(granted: &Granted) -> Self {
+        let (access, refresh) = (granted.access.expose().to_owned(), granted.refresh.expose().to_owned());
+        Self { access, refresh, user_id: granted.user_id.clone(), at: unix_seconds() }
     }
 
-    /// The access and the refresh token, and how long ago they were given.
-    pub(super) fn read(&self) -> (Token, Token, Duration) {
+    /// As it was granted, and how long ago.
+    pub(super) fn read(&self) -> (Granted, Duration) {
         let age = Duration::from_secs(unix_seconds().saturating_sub(self.at));
-        (Token::new(self.access.as_str()), Token::new(self.refresh.as_str()), age)
+        let (access, refresh) = (Token::new(self.access.as_str()), Token::new(self.refresh.as_str()));
+        (Granted { access, refresh, user_id: self.user_id.clone() }, age)
     }
 }
 
@@ -94,11 +98,14 @@ mod tests {
     async fn tokens_are_found_again_by_the_same_account_at_the_same_cloud_only() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        load(&login("hunter2"), &store).keep_tokens(KeptTokens::new(&Token::new("access"), &Token::new("refresh")));
+        let (access, refresh) = (Token::new("access"), Token::new("refresh"));
+        let granted = Granted { access, refresh, user_id: Some("owner".to_owned()) };
+        load(&login("hunter2"), &store).keep_tokens(KeptTokens::new(&granted));
         tokio::time::advance(Duration::from_secs(3600)).await;
         let store = Store::open(folder.path()).unwrap();
-        let (access, refresh, age) = load(&login("hunter3"), &store).tokens().unwrap().read();
-        assert_eq!((access.expose(), refresh.expose()), ("access", "refresh"));
+        let (granted, age) = load(&login("hunter3"), &store).tokens().unwrap().read();
+        assert_eq!((granted.access.expose(), granted.refresh.expose()), ("access", "refresh"));
+        assert_eq!(granted.user_id.as_deref(), Some("owner"));
         assert!((3599..=3601).contains(&age.as_secs()), "{age:?}");
 
         let mut elsewhere = login("hunter2");

@@ -20,9 +20,16 @@ const APP_AGENT: &str = "wyze_ios_2.18.43";
 
 /// What a login leads to.
 pub(super) enum Step {
-    /// The access and the refresh token.
-    Done(Token, Token),
+    Done(Granted),
     Code(PendingCode),
+}
+
+/// What Wyze gives whom it lets in.
+pub(super) struct Granted {
+    pub(super) access: Token,
+    pub(super) refresh: Token,
+    /// What it calls the account's owner; `None` where it does not say.
+    pub(super) user_id: Option<String>,
 }
 
 /// A login that waits for its owner's code.
@@ -53,15 +60,15 @@ impl Inner {
             .header("apikey", self.login.api_key.expose())
             .header("phone-id", &self.phone_id);
         let answer = self.exchange(Host::Auth, Urgency::Usual, request).await?;
-        if let Ok((access, refresh)) = tokens(&answer) {
-            return Ok(Step::Done(access, refresh));
+        if let Ok(granted) = granted(&answer) {
+            return Ok(Step::Done(granted));
         }
         let code = self.second_factor(&answer).await?;
         let (CodeBy::App, Some(secret)) = (code.by, &self.login.totp_secret) else { return Ok(Step::Code(code)) };
         let now = self.time.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let digits = totp(secret.expose(), now.as_secs()).ok_or(CloudError::TotpRefused)?;
         match self.answer_with_code(&code, &digits).await {
-            Ok((access, refresh)) => Ok(Step::Done(access, refresh)),
+            Ok(granted) => Ok(Step::Done(granted)),
             Err(CloudError::LoginRefused) => Err(CloudError::TotpRefused),
             Err(error) => Err(error),
         }
@@ -100,28 +107,25 @@ impl Inner {
     }
 
     /// The second step.
-    pub(super) async fn answer_with_code(
-        &self,
-        pending: &PendingCode,
-        code: &str,
-    ) -> Result<(Token, Token), CloudError> {
+    pub(super) async fn answer_with_code(&self, pending: &PendingCode, code: &str) -> Result<Granted, CloudError> {
         let mut body = self.credentials();
         body["mfa_type"] = pending.mfa_type().into();
         body["verification_id"] = pending.verification_id.as_str().into();
         body["verification_code"] = code.into();
         let request = Request::post_json(self.url(Host::Auth, "/user/login"), body.to_string());
-        tokens(&self.exchange(Host::Auth, Urgency::Urgent, self.as_app(request)).await?)
+        granted(&self.exchange(Host::Auth, Urgency::Urgent, self.as_app(request)).await?)
     }
 
     /// New tokens for old ones, which are worth nothing afterwards.
-    pub(super) async fn refresh(&self, old: &Tokens) -> Result<(Token, Token), CloudError> {
+    pub(super) async fn refresh(&self, old: &Tokens) -> Result<Granted, CloudError> {
         const PATH: &str = "/app/user/refresh_token";
         let request = self.app_request(PATH, &old.access, &json!({ "refresh_token": old.refresh.expose() }));
         let mut data = self.exchange(Host::Api, Urgency::Usual, request).await?;
         if data["refresh_token"].is_null() {
             data["refresh_token"] = old.refresh.expose().into();
         }
-        tokens(&data)
+        let granted = granted(&data)?;
+        Ok(Granted { user_id: granted.user_id.or_else(|| old.user_id.clone()), ..granted })
     }
 
     fn credentials(&self) -> Value {
@@ -133,10 +137,13 @@ impl Inner {
     }
 }
 
-fn tokens(answer: &Value) -> Result<(Token, Token), CloudError> {
+fn granted(answer: &Value) -> Result<Granted, CloudError> {
     let token = |key: &str| answer[key].as_str().filter(|token| !token.is_empty()).map(Token::new);
     match (token("access_token"), token("refresh_token")) {
-        (Some(access), Some(refresh)) => Ok((access, refresh)),
+        (Some(access), Some(refresh)) => {
+            let user_id = Some(text(&answer["user_id"])).filter(|id| !id.is_empty());
+            Ok(Granted { access, refresh, user_id })
+        }
         _ => Err(CloudError::Misunderstood("a login without a token".to_owned())),
     }
 }

@@ -26,7 +26,7 @@ pub use error::{CloudError, CodeBy};
 use crate::config::WyzeLogin;
 use crate::model::RateLimit;
 use crate::net::http::{Client, Request};
-use crate::proto::wyze::{FORD_KEY, ford_sign};
+use crate::proto::wyze::{FORD_KEY, ford_sign, mars_request_id};
 use crate::secret::{Email, Password, Token};
 use crate::store::Store;
 use crate::vendor::kept::random_hex;
@@ -49,6 +49,8 @@ pub enum Host {
     Api,
     Core,
     Lock,
+    Mars,
+    DeviceManagement,
 }
 
 struct Inner {
@@ -88,7 +90,7 @@ impl Cloud {
     ///
     /// # Errors
     /// As `app`.
-    pub async fn signed(&self, app: App, host: Host, path: &'static str, body: Value) -> Result<Value, CloudError> {
+    pub async fn signed(&self, app: App, host: Host, path: &str, body: Value) -> Result<Value, CloudError> {
         let inner = &self.0;
         inner.call(host, |token| inner.signed_request(app, host, path, token, &body)).await
     }
@@ -131,6 +133,11 @@ impl Cloud {
         &self.0.phone_id
     }
 
+    /// What Wyze calls the account's owner; empty until a login has told it.
+    pub fn user_id(&self) -> String {
+        self.0.session.user_id()
+    }
+
     /// Whom iot3 is told to act for.
     pub fn email(&self) -> &Email {
         &self.0.login.email
@@ -161,7 +168,7 @@ impl Once<'_> {
         self,
         app: App,
         host: Host,
-        path: &'static str,
+        path: &str,
         body: Value,
         within: Duration,
     ) -> Result<Value, CloudError> {
@@ -243,9 +250,14 @@ impl Inner {
         Request::post_json(self.url(Host::Api, path), body.to_string())
     }
 
-    fn signed_request(&self, app: App, host: Host, path: &'static str, token: &Token, body: &Value) -> Request {
+    fn signed_request(&self, app: App, host: Host, path: &str, token: &Token, body: &Value) -> Request {
+        let nonce = self.millis().to_string();
+        let request_id = match host {
+            Host::Mars | Host::DeviceManagement => mars_request_id(&nonce),
+            _ => random_hex(),
+        };
         let mut body = body.clone();
-        body["nonce"] = self.millis().to_string().into();
+        body["nonce"] = nonce.into();
         // Sorted, because that is how the library keeps an object.
         let body = body.to_string();
         let signature = app.signature2(token.expose(), body.as_bytes());
@@ -255,11 +267,11 @@ impl Inner {
             .header("appinfo", app_info(app))
             .header("env", "prod")
             .header("phoneid", &self.phone_id)
-            .header("requestid", &random_hex())
+            .header("requestid", &request_id)
             .header("signature2", &signature);
-        match app {
-            App::Web => request.header("authorization", token.expose()),
-            App::Olive => request,
+        match (app, host) {
+            (App::Web, _) | (_, Host::DeviceManagement) => request.header("authorization", token.expose()),
+            (App::Olive, _) => request,
         }
     }
 
@@ -283,13 +295,15 @@ impl Inner {
         Request::post_json(url, json!(all).to_string())
     }
 
-    fn url(&self, host: Host, path: &'static str) -> Url {
+    fn url(&self, host: Host, path: &str) -> Url {
         let at = &self.login.endpoints;
         let mut url = match host {
             Host::Auth => at.auth.clone(),
             Host::Api => at.api.clone(),
             Host::Core => at.core.clone(),
             Host::Lock => at.lock.clone(),
+            Host::Mars => at.mars.clone(),
+            Host::DeviceManagement => at.device_management.clone(),
         };
         url.set_path(path);
         url
@@ -308,6 +322,7 @@ impl Host {
             Self::Auth => Speaker::Login,
             Self::Api | Self::Core => Speaker::App,
             Self::Lock => Speaker::Lock,
+            Self::Mars | Self::DeviceManagement => Speaker::Service,
         }
     }
 }

@@ -13,7 +13,7 @@ use tracing::Instrument;
 use super::Inner;
 use super::error::CloudError;
 use super::kept::{Kept, KeptTokens};
-use super::login::{PendingCode, Step};
+use super::login::{Granted, PendingCode, Step};
 use crate::clock::{self, Instant};
 use crate::net::supervise::{Backoff, jitter};
 use crate::secret::{Password, Token};
@@ -25,6 +25,8 @@ const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Tokens {
     pub(super) access: Token,
     pub(super) refresh: Token,
+    /// What Wyze calls the account's owner. Not of tokens that an older version has kept.
+    pub(super) user_id: Option<String>,
     /// Whether a call was ever answered with these, or with those of an earlier run.
     worked: AtomicBool,
 }
@@ -69,9 +71,9 @@ impl Session {
     pub(super) fn new(kept: Kept, store: &Store) -> Self {
         let borrowed = store.is_read_only();
         let held = kept.tokens().map(|kept| {
-            let (access, refresh, age) = kept.read();
+            let (Granted { access, refresh, user_id }, age) = kept.read();
             let due = if borrowed { LIFE } else { due_in().saturating_sub(age) };
-            let tokens = Arc::new(Tokens { access, refresh, worked: true.into() });
+            let tokens = Arc::new(Tokens { access, refresh, user_id, worked: true.into() });
             Held { tokens, due: clock::now() + due, refused: false }
         });
         let renewal = Renewal { kept, borrowed, code: None, failed: None, backoff: Backoff::default() };
@@ -110,14 +112,20 @@ impl Session {
     }
 
     /// From now on calls are made with these. On the disk first.
-    fn install(&self, renewal: &mut Renewal, access: Token, refresh: Token) -> Arc<Tokens> {
-        renewal.kept.keep_tokens(KeptTokens::new(&access, &refresh));
+    fn install(&self, renewal: &mut Renewal, granted: Granted) -> Arc<Tokens> {
+        renewal.kept.keep_tokens(KeptTokens::new(&granted));
         renewal.failed = None;
         renewal.code = None;
         renewal.backoff = Backoff::default();
-        let tokens = Arc::new(Tokens { access, refresh, worked: false.into() });
+        let Granted { access, refresh, user_id } = granted;
+        let tokens = Arc::new(Tokens { access, refresh, user_id, worked: false.into() });
         *self.held() = Some(Held { tokens: tokens.clone(), due: clock::now() + due_in(), refused: false });
         tokens
+    }
+
+    /// Empty until it is known.
+    pub(super) fn user_id(&self) -> String {
+        self.held().as_ref().and_then(|held| held.tokens.user_id.clone()).unwrap_or_default()
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
@@ -175,9 +183,9 @@ impl Inner {
     async fn renew_now(&self, renewal: &mut Renewal) -> Result<Arc<Tokens>, CloudError> {
         if let Some(old) = self.session.refreshable(renewal) {
             match self.refresh(&old).await {
-                Ok((access, refresh)) => {
+                Ok(granted) => {
                     tracing::debug!("the login at Wyze was renewed");
-                    return Ok(self.session.install(renewal, access, refresh));
+                    return Ok(self.session.install(renewal, granted));
                 }
                 Err(error) if error.is_passing() => {
                     let pause = error.wait().unwrap_or_else(|| renewal.backoff.next(Duration::ZERO, jitter()));
@@ -204,7 +212,7 @@ impl Inner {
         renewal.kept.begin_login();
         tracing::info!("logging in at Wyze");
         match self.ask_for_login().await {
-            Ok(Step::Done(access, refresh)) => Ok(self.session.install(renewal, access, refresh)),
+            Ok(Step::Done(granted)) => Ok(self.session.install(renewal, granted)),
             Ok(Step::Code(code)) => Err(CloudError::CodeWanted(renewal.code.insert(code).by)),
             Err(error) => Err(renewal.login_failed(error)),
         }
@@ -218,8 +226,8 @@ impl Inner {
             return self.renew(renewal).await.map(drop);
         };
         match self.answer_with_code(pending, code.expose().trim()).await {
-            Ok((access, refresh)) => {
-                self.session.install(renewal, access, refresh);
+            Ok(granted) => {
+                self.session.install(renewal, granted);
                 Ok(())
             }
             Err(CloudError::LoginRefused) => {

@@ -2,7 +2,7 @@
 //!
 //! The payloads of AV messages, joined, are blocks: a head, its audio packets, its video bytes. How many video bytes there
 //! are is told in the head, but the reference does not vouch for it. So a picture ends where the next head of a video block
-//! stands, which is always right and a picture late, or earlier where a [`Habit`] of this very camera says so: habits are
+//! stands, which is always right and a picture late, or earlier where a habit of this very camera says so: habits are
 //! learnt from pictures that ended the sure way, and forgotten as soon as one proves wrong.
 
 use std::collections::VecDeque;

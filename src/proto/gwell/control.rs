@@ -70,7 +70,7 @@ pub enum Control {
     Meter(Route, Meter),
     /// Sent urgently.
     MeterAck(Route, Meter),
-    /// One of [`UNKNOWN`].
+    /// 0x04, 0x06, 0x21 or 0x24, whatever they mean.
     Other { command: u8, route: Route },
 }
 

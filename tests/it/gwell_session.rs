@@ -358,6 +358,18 @@ fn the_best_path_that_answers_is_taken_and_the_streams_to_elsewhere_are_closed()
 }
 
 #[test]
+fn relays_go_before_passthrough_where_no_address_on_the_lan_is_named() {
+    for (alive, expected) in [(&EVERY_PATH[..], Path::RelayTcp), (&EVERY_PATH[3..], Path::RelayUdp)] {
+        let mut world = World::new(setup(), |hand| {
+            hand.lan = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+            hand.alive = alive.iter().copied().collect();
+        });
+        assert!(world.run(2 * SECOND, streams), "{:?}", world.ended);
+        assert_eq!(world.found(), [expected]);
+    }
+}
+
+#[test]
 fn a_lan_stream_that_never_stands_costs_a_quarter_of_a_second() {
     let mut world = World::new(setup(), |hand| {
         hand.alive.remove(&Path::LanTcp);

@@ -169,8 +169,8 @@ impl Call {
         });
         if is_first {
             self.detect_network(turn);
-        } else if self.candidates.has_owner() {
-            // The server keeps silent, but the owner has said where the camera is.
+        } else if self.calling.is_answered || self.candidates.has_owner() {
+            // The server keeps to itself how the camera can be reached; perhaps the owner has said it.
             self.paths.add(turn.now, self.candidates.routes());
         }
         Ok(())
@@ -203,7 +203,8 @@ impl Call {
         }
         self.calling.is_answered = true;
         self.candidates.on_ack(ack.peer);
-        self.paths.add(turn.now, self.candidates.routes());
+        // Relays are named right after it: until then nothing but passthrough would be beside the LAN.
+        self.paths.add(turn.now, self.candidates.routes().into_iter().filter(|route| route.path <= Path::LanUdp));
     }
 
     pub(super) fn on_reply(&mut self, turn: &mut Turn<'_>, reply: MtpReply) {

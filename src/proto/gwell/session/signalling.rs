@@ -52,7 +52,7 @@ enum Phase {
     Search(Search),
     /// One for each server that may be it.
     Certify(Vec<Certification>),
-    Online(Online),
+    Online(Box<Online>),
 }
 
 struct Online {
@@ -164,12 +164,11 @@ impl Signalling {
 
     /// Whom the frames of our session are from: by access id where the server gave no routing id ("pre-session").
     pub(super) fn identity(&self) -> Identity {
-        match &self.phase {
-            Phase::Online(Online { certified: Certified { session: Some(session), .. }, .. }) => {
-                Identity::Session(*session)
-            }
-            _ => Identity::Terminal(self.access_id()),
-        }
+        let session = match &self.phase {
+            Phase::Online(online) => online.certified.session,
+            _ => None,
+        };
+        session.map_or(Identity::Terminal(self.access_id()), Identity::Session)
     }
 
     pub(super) fn access_id(&self) -> u64 {
@@ -267,7 +266,7 @@ impl Signalling {
 
     fn go_online(&mut self, now: Instant, certification: Certification, certified: Certified) {
         let server = certification.server;
-        self.phase = Phase::Online(Online {
+        let online = Online {
             server,
             access_id: self.token.access_id(),
             certified,
@@ -276,7 +275,8 @@ impl Signalling {
             list_until: (!self.is_device_known).then_some(now + LIST_LIMIT),
             errands: Errands::new(now, &[Errand::List, Errand::SubscribeById, Errand::SubscribeByToken]),
             renewal: None,
-        });
+        };
+        self.phase = Phase::Online(Box::new(online));
         self.tell(Event::Certified { server });
     }
 

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use doorstep::clock;
 use doorstep::proto::gwell::av::Demuxer;
 use doorstep::proto::gwell::calling::Calling;
 use doorstep::proto::gwell::certify::CertifyRequest;
@@ -60,7 +61,7 @@ struct Stage {
 
 impl Stage {
     fn new(recording: Recording) -> Self {
-        let begun = Instant::now();
+        let begun = clock::now().into_std();
         let settings = gwell_server::Settings::generate(SEED);
         let account = &settings.cameras[0];
         let mut camera = gwell_camera::Settings::new(recording.server, account.name.clone(), account.token.clone());

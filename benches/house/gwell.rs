@@ -35,7 +35,7 @@ const MEASURED: Duration = Duration::from_secs(20);
 const MODEL: &str = "GW_WC";
 
 pub(crate) async fn measure(figures: &mut Figures) {
-    let street = Street::open(&[&["--bitrate", KBIT_PER_SECOND]; CAMERAS]).await;
+    let street = Street::open(&[&["--bitrate", KBIT_PER_SECOND][..]; CAMERAS]).await;
     let mut times = Vec::with_capacity(SESSIONS);
     for nth in 0..SESSIONS {
         times.push(street.first_picture(nth % CAMERAS).await);

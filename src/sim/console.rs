@@ -492,6 +492,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_gwell_camera_says_who_it_is_and_no_secret() {
+        let token = "5a".repeat(64);
+        let line = format!(
+            "sim gwell-camera --server 127.0.0.1:1 --name GW_DBD_1 --tid 7 --token {token} --paths lan-udp --sleeps"
+        );
+        let lines = typed(&line, &["loss 5", "", "loss much", "fault none", "jump", "quit"]).await;
+        let first = &lines[0];
+        assert_eq!((&first["kind"], &first["tid"]), (&"gwell-camera".into(), &"7".into()));
+        assert_eq!(first["paths"], serde_json::json!(["lan_udp"]));
+        for key in ["listen", "server", "name", "codec", "audio", "sleeps"] {
+            assert!(!first[key].is_null(), "{key} is missing in {first}");
+        }
+        assert_eq!(lines.iter().filter(|line| line["event"] == "bad_command").count(), 2, "{lines:?}");
+        assert!(!format!("{lines:?}").contains(&token));
+    }
+
+    #[tokio::test]
     async fn the_first_line_holds_all_that_a_client_needs() {
         let lines = typed("sim tutk-camera --uid HSBJYB5HSETGCDWD111A --audio none", &["quit"]).await;
         let first = lines[0].as_object().unwrap();

@@ -17,7 +17,9 @@ use doorstep::proto::gwell::session::Path;
 use doorstep::proto::gwell::stream_control::{Action, StreamControl};
 use doorstep::proto::{Lane, Output, Session};
 use doorstep::sim::clip::Clip;
-use doorstep::sim::gwell_camera::{CameraCommand, CameraEvent, CameraSession, Fault, Settings};
+use doorstep::sim::gwell_camera::{self, CameraCommand, CameraEvent, CameraSession, Fault, Settings};
+use doorstep::sim::gwell_server;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::gwell_viewer::{self, CAMERA, RELAY, SERVER, Server, TID, Viewer};
 
@@ -139,15 +141,15 @@ impl Rig {
             match output {
                 Output::Event(event) => self.events.push(event),
                 Output::Send { lane: TCP, to, payload } if payload.is_empty() => self.closed.push(to),
-                Output::Send { to: SERVER, payload, .. } => self.to_server(&payload),
+                Output::Send { to: SERVER, payload, .. } => self.at_server(&payload),
                 Output::Send { lane, to: RELAY, payload } => {
                     let way = if lane == TCP { Path::RelayTcp } else { Path::RelayUdp };
-                    self.to_relay(way, &payload);
+                    self.at_relay(way, &payload);
                 }
                 Output::Send { lane, to, payload } => {
                     let way = if lane == TCP { Path::LanTcp } else { Path::LanUdp };
                     match self.viewers.iter().position(|viewer| viewer.address == to) {
-                        Some(at) => self.to_viewer(at, way, &payload),
+                        Some(at) => self.at_viewer(at, way, &payload),
                         None => self.astray.push(to),
                     }
                 }
@@ -155,19 +157,19 @@ impl Rig {
         }
     }
 
-    fn to_server(&mut self, datagram: &[u8]) {
+    fn at_server(&mut self, datagram: &[u8]) {
         for answer in self.server.on_datagram(datagram) {
             self.deliver(Lane::MAIN, SERVER, &answer);
         }
         for data in std::mem::take(&mut self.server.passed) {
             assert_eq!(data.tid, TID);
             let at = self.viewers.iter().position(|viewer| viewer.call.caller == data.access_id).unwrap();
-            self.to_viewer(at, Path::Passthrough, &data.mtp);
+            self.at_viewer(at, Path::Passthrough, &data.mtp);
         }
     }
 
     /// A relay keeps what is a registration and passes on what is not.
-    fn to_relay(&mut self, way: Path, frame: &[u8]) {
+    fn at_relay(&mut self, way: Path, frame: &[u8]) {
         let mtp = doorstep::proto::gwell::mtp::Mtp::decode(frame).unwrap();
         let (control, segments) = Control::split(mtp.payload).unwrap();
         if let (Some(Control::Meter(_, meter)), None) = (control, mtp.to)
@@ -180,10 +182,10 @@ impl Rig {
         let same = |viewer: &Viewer| conversations(viewer.call.link_id) == conversations(link);
         let at = self.viewers.iter().position(same).unwrap();
         assert!(mtp.to.is_none_or(|to| to == self.viewers[at].call.caller));
-        self.to_viewer(at, way, frame);
+        self.at_viewer(at, way, frame);
     }
 
-    fn to_viewer(&mut self, at: usize, way: Path, frame: &[u8]) {
+    fn at_viewer(&mut self, at: usize, way: Path, frame: &[u8]) {
         for answer in self.viewers[at].on_frame(way, frame) {
             self.say_on(at, way, &answer);
         }
@@ -427,11 +429,11 @@ fn no_engine_runs_before_it_was_asked_for() {
     let mut rig = Rig::logged_in(settings());
     let at = rig.call(Viewer::new(1, Path::LanUdp));
     rig.viewers[at].init();
-    rig.run(SECOND);
+    rig.run(20 * SECOND);
     assert_eq!((rig.controls(at), rig.broken()), (vec![], vec!["create_kcp"]));
     let create = rig.viewers[at].create();
     rig.say(at, &create);
-    rig.run(SECOND);
+    rig.run(30 * SECOND);
     assert_eq!((actions(&rig.controls(at)), rig.broken()), (vec![Action::Accept], vec![]));
 }
 
@@ -614,6 +616,25 @@ fn a_stream_that_breaks_leaves_the_viewer_to_come_back_on_another_way() {
 }
 
 #[test]
+fn a_viewer_that_is_silent_on_its_way_is_found_where_it_meters() {
+    let mut rig = Rig::watched(settings(), Path::LanUdp);
+    (rig.viewers[0].deaf, rig.viewers[0].answers_meters) = (true, false);
+    // Nothing comes of it but its own meters.
+    rig.viewers[0].way = Path::LanTcp;
+    rig.run(6 * SECOND);
+    assert!(rig.saw(|event| matches!(event, CameraEvent::Moved { path: "lan_tcp", .. })), "{:?}", rig.events);
+    rig.viewers[0].frames.clear();
+    rig.run(5 * SECOND);
+    assert!(rig.viewers[0].frames.len() > 5 && !rig.viewers[0].frames.contains(&Path::LanUdp));
+    rig.viewers[0].deaf = false;
+    rig.run(10 * SECOND);
+    // What was left out meanwhile was left out in whole pictures.
+    let pictures = rig.pictures(0);
+    assert!(pictures.iter().all(|picture| !picture.damaged));
+    assert!(pictures.last().unwrap().pts_us > 19_000_000);
+}
+
+#[test]
 fn frames_of_strangers_and_of_nobody_change_nothing() {
     let mut rig = Rig::watched(settings(), Path::LanUdp);
     let stranger = Viewer::new(9, Path::LanUdp);
@@ -785,6 +806,22 @@ fn each_fault_breaks_its_promise_and_no_other() {
         }
         assert_eq!(rig.viewers[0].broken > 0, fault == Fault::WrongChecksum, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn on_sockets_it_listens_over_udp_and_tcp_at_one_port() {
+    let stop = CancellationToken::new();
+    let desk = gwell_server::Settings::generate(1);
+    let (account, server) = (desk.cameras[0].clone(), gwell_server::start(desk, stop.clone()).await.unwrap());
+    let settings = Settings::new(server.address, account.name, account.token);
+    let camera = gwell_camera::start(settings, stop.clone()).await.unwrap();
+    let mut events = camera.events();
+    let logged_in = async { while !matches!(events.recv().await.unwrap(), CameraEvent::LoggedIn { .. }) {} };
+    tokio::time::timeout(20 * SECOND, logged_in).await.expect("it logs in");
+    tokio::net::TcpStream::connect(camera.address).await.expect("it takes streams");
+    stop.cancel();
+    camera.stopped().await;
+    server.stopped().await;
 }
 
 #[test]

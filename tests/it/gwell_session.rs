@@ -21,8 +21,8 @@ use doorstep::proto::gwell::stream_control::Action;
 use doorstep::proto::{Lane, Session};
 
 use crate::support::gwell_hand::{
-    ACCESS_ID, Answer, CAMERA, Certify, EVERY_PATH, LIST_SERVER, ROUTING, SECOND, SECOND_SERVER, SERVER, TID, World,
-    forged_certify_reply, known, setup, token,
+    ACCESS_ID, Answer, CAMERA, Certify, EVERY_PATH, LIST_SERVER, Packet, ROUTING, SECOND, SECOND_SERVER, SERVER,
+    TCP_RELAY, TID, World, forged_certify_reply, known, setup, token,
 };
 
 const STRANGER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 66), 41_000);
@@ -358,6 +358,18 @@ fn the_best_path_that_answers_is_taken_and_the_streams_to_elsewhere_are_closed()
 }
 
 #[test]
+fn relays_go_before_passthrough_where_no_address_on_the_lan_is_named() {
+    for (alive, expected) in [(&EVERY_PATH[..], Path::RelayTcp), (&EVERY_PATH[3..], Path::RelayUdp)] {
+        let mut world = World::new(setup(), |hand| {
+            hand.lan = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+            hand.alive = alive.iter().copied().collect();
+        });
+        assert!(world.run(2 * SECOND, streams), "{:?}", world.ended);
+        assert_eq!(world.found(), [expected]);
+    }
+}
+
+#[test]
 fn a_lan_stream_that_never_stands_costs_a_quarter_of_a_second() {
     let mut world = World::new(setup(), |hand| {
         hand.alive.remove(&Path::LanTcp);
@@ -408,6 +420,26 @@ fn a_stream_that_is_closed_moves_at_once() {
     assert!(world.run(Duration::from_millis(300), |world| world.found().last() == Some(&Path::LanUdp)));
     let pictures = world.frames.len();
     assert!(world.run(3 * SECOND, |world| world.frames.len() > pictures + 5), "{:?}", world.ended);
+}
+
+#[test]
+fn the_only_stream_is_opened_anew_when_it_is_closed() {
+    let mut world = World::streaming(&[Path::LanTcp]);
+    world.deliver(CAMERA, TCP, &[]);
+    let pictures = world.frames.len();
+    assert!(world.run(8 * SECOND, |world| world.frames.len() > pictures + 20), "{:?}", world.ended);
+    assert_eq!(world.found(), [Path::LanTcp, Path::LanTcp]);
+}
+
+#[test]
+fn streams_that_were_opened_for_a_race_are_closed_when_it_is_won() {
+    let mut world = World::streaming(&[Path::LanUdp, Path::RelayUdp]);
+    world.hand.alive.remove(&Path::LanUdp);
+    world.hand.tells_ports = false;
+    world.run(14 * SECOND, |world| world.found().last() == Some(&Path::RelayUdp));
+    let to_relay = |packet: &Packet| packet.to == SocketAddr::from(TCP_RELAY) && packet.lane == TCP;
+    let last = world.sent.iter().rev().find(|(_, packet)| to_relay(packet));
+    assert!(last.is_some_and(|(_, packet)| packet.payload.is_empty()), "the stream to the relay stays open");
 }
 
 #[test]
@@ -489,6 +521,9 @@ fn rule_4_500_segments_behind_a_lost_one_are_kept() {
     assert!(world.run(8 * SECOND, |world| world.frames.len() > pictures), "{:?}", world.ended);
     assert!(!world.frames[pictures].1.gap);
     let numbers = sequence_numbers(&world, data, from);
+    let ahead = world.received.iter().filter(|(at, _)| *at >= from && *at < until);
+    let ahead = ahead.flat_map(|(_, packet)| numbers_in(&packet.segments(), data)).max();
+    assert!(ahead >= Some(next + 490), "the camera had to wait: it sent up to {ahead:?}, {next} was lost");
     let repeated = (next + 1..next + 400).filter(|n| numbers.iter().filter(|other| *other == n).count() > 1).count();
     assert_eq!(repeated, 0, "segments had to be sent again that had arrived");
     assert_eq!(world.client.dropped().kcp, 0);
@@ -727,7 +762,7 @@ fn a_renewal_that_is_refused_or_not_answered_changes_nothing() {
 #[test]
 fn a_repeated_or_forged_response_is_not_the_answer_to_a_renewal() {
     let mut world = World::streaming(&[Path::Passthrough]);
-    let is_response = |packet: &crate::support::gwell_hand::Packet| packet.payload[1] == Kind::CertifyReply.code();
+    let is_response = |packet: &Packet| packet.payload[1] == Kind::CertifyReply.code();
     let first = world.received.iter().find(|(_, packet)| is_response(packet)).unwrap().1.payload.clone();
     world.hand.certify = Certify::AckOnly;
     world.command(Command::Renew(token(1)));

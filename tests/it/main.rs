@@ -27,6 +27,7 @@ mod gwell_account;
 mod gwell_bad_input;
 mod gwell_camera;
 mod gwell_cameras;
+mod gwell_go_session;
 mod gwell_kcp;
 mod gwell_loss;
 mod gwell_media_vectors;

@@ -13,7 +13,7 @@ pub(super) enum Check {
     CreateKcp,
     /// KCP comes by one way at a time: a viewer may move, but not send by two.
     OneAddress,
-    /// A meter request every 2 s while media flow; late is more than 6 s.
+    /// A meter request every 2 s while media flow; late is more than 11 s, since some get lost.
     Meters,
     /// Our meter requests are answered.
     MeterAcks,

@@ -9,10 +9,10 @@ use crate::proto::gwell::control::{Control, Meter, Route};
 const EVERY: Duration = Duration::from_millis(1_500);
 /// While it is not known where the viewer is, so that it finds the camera.
 const EVERY_AT_FIRST: Duration = Duration::from_millis(500);
-/// A viewer owes one each 2 s; two that are lost are the network's fault.
-const LATE: Duration = Duration::from_secs(6);
+/// A viewer owes one each 2 s; some that are lost are the network's fault.
+const LATE: Duration = Duration::from_secs(11);
 /// Our requests without an answer until it is the viewer's fault.
-const UNANSWERED: u32 = 6;
+const UNANSWERED: u32 = 10;
 
 pub(super) struct Meters {
     route: Route,

@@ -3,35 +3,18 @@
 //! [`start`] runs one on sockets; [`CameraSession`] is the same without them, for tests under virtual time.
 //!
 //! # The camera and its server
-//! Nobody has published how a camera speaks with its P2P server; only the terminals' side is known. What follows is
-//! what this camera and the virtual server (`sim::gwell_server`) have agreed on, in the frames that terminals use.
+//! How a camera speaks with its P2P server is not published. [`gwell_server`](super::gwell_server) says what it and this
+//! camera have agreed on. This camera's part in it:
 //!
-//! * **Login.** The camera certifies itself as a terminal does, with a token of its own whose access id is the TID:
-//!   CertifyReq (0x0C, proto 0x7F, id = TID), repeated every 5 s → CertifyResp (0x0D) with its session id, which the
-//!   camera acknowledges as terminals do. A code other than 0 is told, and the camera tries again after 5 s.
-//! * **Heartbeat** 0xA0, mode 2, proto 0x7F, id = TID, every 20 s. It keeps the way from the server open. The server
-//!   answers a camera's with a frame of the same kind (mode 2, proto 0x7E, id = session id); a camera that hears nothing
-//!   from its server for 50 s certifies itself anew.
-//! * **A call.** For every CALLING of a terminal, repeated ones too, the server sends the camera, in the camera's own
-//!   session (mode 2, proto 0x7E, id = session id):
-//!   1. where the camera sleeps, WakeUp (0xBB, empty payload): after its `wake_delay` the camera is awake, and says so with
-//!      a heartbeat. Before that it takes no call; the caller's next CALLING reaches it. One that is awake ignores 0xBB.
-//!   2. [`Calling`](crate::proto::gwell::calling::Calling): the terminal's, with its link id, caller (access id), callee
-//!      (TID), port and address on its LAN (0 where it named none) and MTP key.
-//!   3. [`MtpReply`](crate::proto::gwell::calling::MtpReply): `outer` is where the server sees the caller, and `relays`
-//!      those that it names to the caller, if any.
-//!
-//!   The camera answers 2. with a Calling frame (mode 2, proto 0x7E, id = session id): link id, caller and callee as
-//!   they came, its own LAN address and UDP port, the MTP key zero. Its TCP listener, if it has one, has the same port
-//!   number. With it the server fills the MtpReply for the caller: LAN address, LAN port and session port are the camera's.
-//! * **Relays.** The camera registers itself at each relay as terminals do: a round-0 meter request with the
-//!   urgent bit, over UDP and over TCP, again every 10 s. To UDP relays it sends extended frames whose destination is the
-//!   caller's access id; over TCP plain ones. A relay tells calls apart by the link id that every payload shows: in a
-//!   control message at `[4..8]`, else as the KCP conversation without its top bit. So one stream of a camera may carry
-//!   several calls.
-//! * **Passthrough.** PassthroughData (0xB9) goes from camera to caller and back, the server enciphering it anew in either's
-//!   session; TID and access id stay. PassthroughControl from a caller is passed on likewise.
-//! * **Ending.** Nothing is said to the server; it forgets a call as it likes.
+//! * It repeats its CertifyReq each 5 s until it has a session, acknowledges the reply as terminals do, and says that it
+//!   is there each 20 s. When it has heard nothing from its server for 50 s it certifies itself anew.
+//! * Asleep, it hears WakeUp and nothing else. It is awake `wake_delay` later, which it says with a heartbeat, and goes to
+//!   sleep when there was no call for 5 s.
+//! * It answers each CALLING for its TID, repeated ones too; they are one call.
+//! * It registers itself at a call's relays as soon as it knows them, and again each 10 s.
+//! * Until a viewer is heard, it sends meter requests wherever it may be: to its LAN address, to where the server sees it
+//!   and through the relays. Then it answers where the viewer last asked for KCP engines or sent KCP from, or, once that way
+//!   was silent for 3 s, where its meters come from.
 
 mod checks;
 pub mod command;

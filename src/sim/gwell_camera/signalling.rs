@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::settings::Settings;
 use crate::proto::gwell::calling::{Calling, MtpReply};
 use crate::proto::gwell::certify::{CertifyRandom, CertifyReply, CertifyRequest};
-use crate::proto::gwell::gutes::{Frame, Identity, Kind};
+use crate::proto::gwell::gutes::{Frame, Identity, Kind, Mode};
 use crate::proto::gwell::passthrough::{Inner, PassthroughControl, PassthroughData};
 use crate::proto::gwell::port_status::Heartbeat;
 use crate::proto::gwell::rc5::Rc5;
@@ -92,13 +92,14 @@ impl Signalling {
 
     /// Takes a datagram of the server. What cannot be read is nothing.
     pub(super) fn on_datagram(&mut self, now: Instant, datagram: &[u8]) -> Option<Told> {
-        let frame = Frame::open(datagram, self.standing.key()).ok()?;
+        let frame = self.open(datagram)?;
         self.heard = now;
         match frame.kind {
+            // Acknowledgements are of the same kind as what they acknowledge.
+            _ if frame.acked.is_some() => None,
             Kind::CertifyReply => self.on_reply(now, &frame),
             Kind::WakeUp => Some(Told::WakeUp),
-            // An acknowledgement of ours is of the same kind.
-            Kind::Calling if frame.acked.is_none() => Calling::decode(&frame).ok().map(Told::Called),
+            Kind::Calling => Calling::decode(&frame).ok().map(Told::Called),
             Kind::MtpReply => MtpReply::decode(&frame).ok().map(Told::Resources),
             Kind::Inner => match Inner::decode(&frame).ok()? {
                 Inner::Control(PassthroughControl { command, link_id, .. }) => match command {
@@ -111,6 +112,13 @@ impl Signalling {
             },
             _ => None,
         }
+    }
+
+    /// Whoever is on the way can forge mode 1, so that only the reply to a CertifyReq may come in it.
+    fn open(&self, datagram: &[u8]) -> Option<Frame> {
+        let in_session = Frame::open_in(Mode::Session, datagram, self.standing.key()).ok();
+        let reply = |frame: &Frame| frame.kind == Kind::CertifyReply;
+        in_session.or_else(|| Frame::open_in(Mode::Header, datagram, None).ok().filter(reply))
     }
 
     /// Logs in, or shows that the camera is there, when that is due.

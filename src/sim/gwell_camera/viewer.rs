@@ -27,11 +27,15 @@ const STARVED: Duration = Duration::from_secs(20);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// After how much of the stream the faults `stop` and `close` strike.
 const SEEN_SOMETHING: Duration = Duration::from_secs(2);
-/// A viewer that has moved so often, so lately, sends by two ways at once.
+/// A way in use that was silent for so long is left for another on which the viewer is heard.
+const SILENT: Duration = Duration::from_secs(3);
+/// A viewer whose KCP has moved so often, so lately, sends by two ways at once.
 const MOVES: usize = 3;
 const MOVES_WITHIN: Duration = Duration::from_secs(5);
 /// START is late when there is no AV_INIT after it for so long.
 const AV_INIT_WITHIN: Duration = Duration::from_secs(5);
+/// So many payloads of KCP without engines are the viewer's fault; before that, 0x25 may have been lost.
+const UNASKED: u32 = 5;
 /// Where a viewer may be on its LAN: where it says, where the server sees it, and where it asks from.
 const CANDIDATES: usize = 8;
 /// A server names at most 32 (gwell reference §4.6).
@@ -81,11 +85,15 @@ pub(super) struct Viewer {
     candidates: Vec<SocketAddr>,
     relays: Vec<Way>,
     next_registration: Instant,
-    /// By which it was heard last.
+    /// Where it is answered.
     way: Option<Way>,
+    /// On that way.
+    heard: Instant,
     moves: VecDeque<Instant>,
     meters: Meters,
     conversation: Option<Conversation>,
+    /// Payloads of KCP that came before there were engines.
+    unasked: u32,
     phase: Phase,
     /// From when on nothing is answered any more.
     over: Option<Instant>,
@@ -124,9 +132,11 @@ impl Viewer {
             relays: Vec::new(),
             next_registration: now,
             way: None,
+            heard: now,
             moves: VecDeque::new(),
             meters: Meters::begin(now, route),
             conversation: None,
+            unasked: 0,
             phase: Phase::Called,
             over: None,
             deadline: now,
@@ -170,13 +180,14 @@ impl Viewer {
         if segments.is_empty() {
             return;
         }
-        if !turn.checks.note(Check::CreateKcp, self.conversation.is_some()) {
+        let Some(conversation) = &mut self.conversation else {
+            self.unasked += 1;
+            turn.checks.note(Check::CreateKcp, self.unasked < UNASKED);
             return;
-        }
+        };
+        turn.checks.note(Check::CreateKcp, true);
+        conversation.on_segments(segments);
         self.follow(turn, way);
-        if let Some(conversation) = &mut self.conversation {
-            conversation.on_segments(segments);
-        }
         self.read_messages(turn);
     }
 
@@ -269,42 +280,45 @@ impl Viewer {
         match control {
             Control::Create(_) => {
                 self.create_kcp(turn.now);
-                self.found(way);
+                self.go(turn.now, way);
             }
             Control::Meter(route, meter) => {
                 self.meters.on_request(turn.now);
-                self.found(way);
+                self.found(turn.now, way);
                 self.send(way, PayloadKind::Control, Control::ack(route, meter).encode());
             }
             Control::MeterAck(..) => {
                 self.meters.on_ack(turn.checks);
-                self.found(way);
+                self.found(turn.now, way);
             }
             // Nobody knows what they mean.
             Control::Other { .. } => {}
         }
     }
 
-    /// The first way on which the viewer is heard serves until its KCP comes on another.
-    fn found(&mut self, way: Way) {
-        if self.way.is_none() {
-            self.way = Some(way);
+    /// The viewer is there. It is answered there from now on unless it was heard on its own way just before.
+    fn found(&mut self, now: Instant, way: Way) {
+        if self.way.is_none() || self.way == Some(way) || now >= self.heard + SILENT {
+            self.go(now, way);
         }
     }
 
     /// Goes where the viewer's KCP comes from.
     fn follow(&mut self, turn: &mut Turn, way: Way) {
-        if self.way == Some(way) {
-            return;
+        if self.way != Some(way) {
+            self.moves.retain(|at| turn.now < *at + MOVES_WITHIN);
+            self.moves.push_back(turn.now);
+            turn.checks.note(Check::OneAddress, self.moves.len() <= MOVES);
+            // A flood of moves costs no more than what is counted.
+            self.moves.truncate(MOVES + 1);
         }
-        let stale = |at: &Instant| turn.now >= *at + MOVES_WITHIN;
-        self.moves.retain(|at| !stale(at));
-        self.moves.push_back(turn.now);
-        turn.checks.note(Check::OneAddress, self.moves.len() <= MOVES);
-        // A flood of moves costs no more than what is counted.
-        self.moves.truncate(MOVES + 1);
-        self.way = Some(way);
-        if let Some(_stream_id) = self.phase.stream_id() {
+        self.go(turn.now, way);
+    }
+
+    fn go(&mut self, now: Instant, way: Way) {
+        self.heard = now;
+        let moved = self.way.replace(way) != Some(way);
+        if moved && self.phase.stream_id().is_some() {
             self.tell(CameraEvent::Moved { link: self.link_id, path: way::name(way.path()) });
         }
     }

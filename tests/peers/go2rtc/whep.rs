@@ -12,6 +12,7 @@ pub(crate) fn tests() -> Vec<Trial> {
     vec![
         promise("go2rtc_shows_an_old_doorbell_through_whep", || shows("tutk-old")),
         promise("go2rtc_shows_a_new_doorbell_through_whep", || shows("tutk-new")),
+        promise("go2rtc_shows_a_gwell_doorbell_through_whep", || shows("gwell")),
     ]
 }
 

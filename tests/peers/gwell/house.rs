@@ -82,7 +82,9 @@ impl House {
         let lines = [self.camera.ended().await, self.server.ended().await].concat();
         let said: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let is_known = |event: &Value| event["name"].as_str().is_some_and(|name| known.contains(&name));
-        let is_complaint = |event: &&Value| event["ok"] == false || event["event"] == "complaint" || is_kicked(event);
+        let is_complaint = |event: &&Value| {
+            event["ok"] == false || ["complaint", "dropped", "bad_command"].map(Value::from).contains(&event["event"])
+        };
         let complaints: Vec<&Value> = said.iter().filter(is_complaint).filter(|event| !is_known(event)).collect();
         assert!(complaints.is_empty(), "the client was found at fault: {complaints:#?}");
     }
@@ -90,10 +92,6 @@ impl House {
     pub(super) async fn leave_content(self) {
         self.leave_content_but_for(&[]).await;
     }
-}
-
-fn is_kicked(event: &Value) -> bool {
-    event["event"] == "dropped"
 }
 
 async fn announced(kind: &str, options: &[&str]) -> (Doorstep, Value) {

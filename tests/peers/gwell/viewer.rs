@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use doorstep::media::g711::Law;
 use doorstep::sim::clip::Clip;
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -75,12 +74,10 @@ impl Viewer {
 pub(super) struct Written {
     /// Whole ones.
     pub(super) pictures: usize,
-    /// 16-bit samples at [`RATE_HZ`].
-    pub(super) sound: Vec<i16>,
+    /// Packets, as they came.
+    pub(super) sound: Vec<Vec<u8>>,
 }
 
-/// Of GWell's microphones.
-pub(super) const RATE_HZ: u32 = 16_000;
 /// In front of a packet of sound, where one is taken for picture: its length.
 const PACKET: u16 = 320;
 /// In pictures.
@@ -96,7 +93,7 @@ pub(super) fn tell_apart(clip: &Clip, written: &[u8]) -> Written {
     let (mut rest, mut next) = (written, None);
     while !rest.is_empty() {
         if let Some((packet, after)) = packet_of_sound(rest) {
-            apart.sound.extend(packet.iter().map(|byte| Law::Mu.decode(*byte)));
+            apart.sound.push(packet.to_vec());
             rest = after;
             continue;
         }

@@ -27,7 +27,6 @@ const CALLING_LIMIT: Duration = Duration::from_secs(75);
 const RELAY_ONLY_AFTER: Duration = Duration::from_secs(25);
 /// What ways that were named last have for themselves.
 const OPENING_LIMIT: Duration = Duration::from_secs(12);
-/// 0x25 is repeated with every INITREQ until the camera's conversations answer.
 const CREATE_INTERVAL: Duration = Duration::from_millis(500);
 /// A camera drops whoever sends no meters (seed, rule 2).
 const METER_INTERVAL: Duration = Duration::from_secs(2);
@@ -80,9 +79,41 @@ struct Ringing {
 
 /// From the first way that answers on.
 struct Keepalives {
-    create: Instant,
+    /// 0x25, on every new way, and again until the camera's conversations are heard.
+    create: Option<Instant>,
     meter: Instant,
     online: Instant,
+}
+
+struct Due {
+    create: bool,
+    meter: bool,
+    online: bool,
+}
+
+impl Keepalives {
+    fn take_due(&mut self, now: Instant, is_heard: bool) -> Due {
+        let due = Due {
+            create: self.create.is_some_and(|at| now >= at),
+            meter: now >= self.meter,
+            online: now >= self.online,
+        };
+        if due.create {
+            self.create = (!is_heard).then_some(now + CREATE_INTERVAL);
+        }
+        if due.meter {
+            self.meter = now + METER_INTERVAL;
+        }
+        if due.online {
+            self.online = now + ONLINE_INTERVAL;
+        }
+        due
+    }
+
+    fn deadline(&self) -> Instant {
+        let next = self.meter.min(self.online);
+        self.create.map_or(next, |create| create.min(next))
+    }
 }
 
 impl Call {
@@ -138,8 +169,8 @@ impl Call {
         });
         if is_first {
             self.detect_network(turn);
-        } else if self.candidates.has_owner() {
-            // The server keeps silent, but the owner has said where the camera is.
+        } else if self.calling.is_answered || self.candidates.has_owner() {
+            // The server keeps to itself how the camera can be reached; perhaps the owner has said it.
             self.paths.add(turn.now, self.candidates.routes());
         }
         Ok(())
@@ -172,7 +203,8 @@ impl Call {
         }
         self.calling.is_answered = true;
         self.candidates.on_ack(ack.peer);
-        self.paths.add(turn.now, self.candidates.routes());
+        // Relays are named right after it: until then nothing but passthrough would be beside the LAN.
+        self.paths.add(turn.now, self.candidates.routes().into_iter().filter(|route| route.path <= Path::LanUdp));
     }
 
     pub(super) fn on_reply(&mut self, turn: &mut Turn<'_>, reply: MtpReply) {
@@ -253,8 +285,8 @@ impl Call {
         if control.is_some() || is_heard {
             self.on_sign(turn, route, Sign::Mtp)?;
         }
-        if self.stream.is_accepted() {
-            self.settle();
+        if self.stream.is_accepted() && self.paths.settle() {
+            self.close_spare_streams();
         }
         Ok(())
     }
@@ -312,27 +344,25 @@ impl Call {
     }
 
     fn on_sign(&mut self, turn: &mut Turn<'_>, route: Route, sign: Sign) -> Result<(), SessionError> {
-        let before = self.paths.in_use();
         let Some(path) = self.paths.on_sign(turn.now, route, sign) else { return Ok(()) };
-        if let Some(before) = before.filter(|before| before.lane() == TCP && self.stream.is_accepted()) {
-            self.send(TCP, before.at, Vec::new());
-        }
         self.outputs.push_back(Output::Event(Event::Found { path }));
+        if self.stream.is_accepted() {
+            self.close_spare_streams();
+        }
         if self.keepalives.is_none() {
             self.prepare_passthrough(turn);
         }
         let online = self.keepalives.as_ref().map_or(turn.now, |keepalives| keepalives.online);
         // The camera shall hear at once where we are.
-        self.keepalives = Some(Keepalives { create: turn.now, meter: turn.now, online });
+        self.keepalives = Some(Keepalives { create: Some(turn.now), meter: turn.now, online });
         self.keep_up(turn);
         self.stream.on_way(turn.now)
     }
 
-    /// The stream is accepted over the way in use: the streams to elsewhere have served their purpose.
-    fn settle(&mut self) {
-        let Some(used) = self.paths.settle() else { return };
-        for route in self.paths.all().filter(|route| route.lane() == TCP && *route != used) {
-            self.outputs.push_back(Output::Send { lane: TCP, to: route.at, payload: Vec::new() });
+    /// An empty message closes a stream.
+    fn close_spare_streams(&mut self) {
+        for route in self.paths.spare_streams() {
+            self.send(TCP, route.at, Vec::new());
         }
     }
 
@@ -351,29 +381,19 @@ impl Call {
         self.stream.on_timeout(turn.now)
     }
 
-    /// What goes out by itself once there is a way.
+    /// What goes out by itself once there has been a way.
     fn keep_up(&mut self, turn: &mut Turn<'_>) {
-        let (now, Some(route)) = (turn.now, self.paths.in_use()) else { return };
         let Some(keepalives) = &mut self.keepalives else { return };
-        let creates = now >= keepalives.create && !self.stream.is_heard() || now == keepalives.create;
-        let meters = now >= keepalives.meter;
-        let says_online = now >= keepalives.online;
-        if creates {
-            keepalives.create = now + CREATE_INTERVAL;
+        let due = keepalives.take_due(turn.now, self.stream.is_heard());
+        if let Some(route) = self.paths.in_use() {
+            if due.create {
+                self.post(turn, route, true, &Control::Create(self.ids).encode());
+            }
+            if due.meter {
+                self.meter(turn, route);
+            }
         }
-        if meters {
-            keepalives.meter = now + METER_INTERVAL;
-        }
-        if says_online {
-            keepalives.online = now + ONLINE_INTERVAL;
-        }
-        if creates {
-            self.post(turn, route, true, &Control::Create(self.ids).encode());
-        }
-        if meters {
-            self.meter(turn, route);
-        }
-        if says_online {
+        if due.online {
             let status = self.port_status(PortKind::Online);
             turn.signalling.send(|from, _| status.encode(from));
         }
@@ -462,8 +482,8 @@ impl Call {
         self.stream.close(turn.now);
         let Some(route) = self.paths.in_use() else { return };
         while let Some(payload) = self.stream.poll_payload() {
-            self.post(turn, route, true, &payload);
-            self.post(turn, route, true, &payload);
+            self.post(turn, route, false, &payload);
+            self.post(turn, route, false, &payload);
         }
     }
 
@@ -473,11 +493,7 @@ impl Call {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let calling = (!self.paths.is_proven()).then(|| self.calling.next.min(self.calling.until));
-        let keepalives = self.keepalives.as_ref().filter(|_| self.paths.in_use().is_some());
-        let keepalives = keepalives.map(|keepalives| {
-            let next = keepalives.meter.min(keepalives.online);
-            if self.stream.is_heard() { next } else { next.min(keepalives.create) }
-        });
+        let keepalives = self.keepalives.as_ref().map(Keepalives::deadline);
         let times = [calling, self.paths.deadline(), keepalives, self.stream.deadline()];
         times.into_iter().flatten().min()
     }

@@ -63,6 +63,7 @@ struct Used {
     route: Route,
     heard: Instant,
     proven: bool,
+    /// Its stream is closed.
     lost: bool,
 }
 
@@ -162,12 +163,13 @@ impl Paths {
     pub(super) fn on_sign(&mut self, now: Instant, route: Route, sign: Sign) -> Option<Path> {
         let proven = sign == Sign::Mtp;
         if let Some(used) = self.used.as_mut().filter(|used| used.route == route) {
-            used.heard = now;
-            used.proven |= proven;
-            if used.proven && !used.lost {
+            // It may tell its ports for ever and take no media.
+            if proven {
+                used.heard = now;
+                used.proven = true;
                 self.race = None;
             }
-            return None;
+            return (proven && std::mem::take(&mut used.lost)).then_some(route.path);
         }
         if !self.is_better(route.path, proven) {
             return None;
@@ -205,10 +207,9 @@ impl Paths {
         }
     }
 
-    /// The stream is accepted. `Some`, with the way in use, when it was not before.
-    pub(super) fn settle(&mut self) -> Option<Route> {
-        let was_settled = std::mem::replace(&mut self.settled, true);
-        self.in_use().filter(|_| !was_settled)
+    /// The stream is accepted. Whether that is news.
+    pub(super) fn settle(&mut self) -> bool {
+        !std::mem::replace(&mut self.settled, true)
     }
 
     /// Where frames go: to one address, or to none.
@@ -227,8 +228,10 @@ impl Paths {
         self.routes.iter().find(is_origin).copied()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = Route> {
-        self.routes.iter().copied()
+    /// The streams that are open, or may be, beside the way in use.
+    pub(super) fn spare_streams(&self) -> Vec<Route> {
+        let used = self.used.as_ref().map(|used| used.route);
+        self.routes.iter().filter(|route| route.lane() == TCP && Some(**route) != used).copied().collect()
     }
 
     /// How many rounds of probes the race has seen.
@@ -343,6 +346,25 @@ mod tests {
         paths.on_sign(now, route(Path::LanUdp), Sign::PortStatus);
         assert!(!paths.is_proven());
         assert_eq!(paths.deadline(), Some(now + UNPROVEN_SILENCE));
+    }
+
+    #[test]
+    fn a_camera_that_only_tells_its_ports_holds_no_path() {
+        let mut paths = all();
+        let now = paths.deadline().unwrap();
+        paths.on_sign(now, route(Path::LanUdp), Sign::Mtp);
+        paths.on_sign(now + SILENCE / 2, route(Path::LanUdp), Sign::PortStatus);
+        assert_eq!(paths.deadline(), Some(now + SILENCE));
+    }
+
+    #[test]
+    fn a_stream_that_stands_again_is_used_again() {
+        let mut paths = all();
+        let now = paths.deadline().unwrap();
+        paths.on_sign(now, route(Path::LanTcp), Sign::Mtp);
+        paths.on_closed(now, route(Path::LanTcp));
+        assert_eq!(paths.on_sign(now, route(Path::LanTcp), Sign::Mtp), Some(Path::LanTcp));
+        assert_eq!(paths.in_use(), Some(route(Path::LanTcp)));
     }
 
     #[test]

@@ -52,7 +52,7 @@ enum Phase {
     Search(Search),
     /// One for each server that may be it.
     Certify(Vec<Certification>),
-    Online(Online),
+    Online(Box<Online>),
 }
 
 struct Online {
@@ -164,12 +164,11 @@ impl Signalling {
 
     /// Whom the frames of our session are from: by access id where the server gave no routing id ("pre-session").
     pub(super) fn identity(&self) -> Identity {
-        match &self.phase {
-            Phase::Online(Online { certified: Certified { session: Some(session), .. }, .. }) => {
-                Identity::Session(*session)
-            }
-            _ => Identity::Terminal(self.access_id()),
-        }
+        let session = match &self.phase {
+            Phase::Online(online) => online.certified.session,
+            _ => None,
+        };
+        session.map_or(Identity::Terminal(self.access_id()), Identity::Session)
     }
 
     pub(super) fn access_id(&self) -> u64 {
@@ -224,19 +223,15 @@ impl Signalling {
             return Ok(None);
         }
         let secret = Frame::open_in(Mode::Session, datagram, self.key()).ok();
-        let secret = secret.filter(|frame| frame.flags.mode() == Some(Mode::Session));
-        match (secret, Frame::open(datagram, None)) {
-            (Some(frame), _) => Ok(self.on_frame(&frame, dropped)),
-            (None, Ok(frame)) if matches!(self.phase, Phase::Certify(_)) => self.on_certification(now, from, &frame),
-            (None, Ok(frame)) => {
-                self.on_open_frame(now, &frame, dropped);
-                Ok(None)
-            }
-            (None, Err(_)) => {
-                dropped.broken += 1;
-                Ok(None)
-            }
+        if let Some(frame) = secret.filter(|frame| frame.flags.mode() == Some(Mode::Session)) {
+            return Ok(self.on_frame(&frame, dropped));
         }
+        match Frame::open(datagram, None) {
+            Ok(frame) if matches!(self.phase, Phase::Certify(_)) => return self.on_certification(now, from, &frame),
+            Ok(frame) => self.on_open_frame(now, &frame, dropped),
+            Err(_) => dropped.broken += 1,
+        }
+        Ok(None)
     }
 
     fn on_found(&mut self, now: Instant, found: Found) -> Result<(), SessionError> {
@@ -271,7 +266,7 @@ impl Signalling {
 
     fn go_online(&mut self, now: Instant, certification: Certification, certified: Certified) {
         let server = certification.server;
-        self.phase = Phase::Online(Online {
+        let online = Online {
             server,
             access_id: self.token.access_id(),
             certified,
@@ -280,7 +275,8 @@ impl Signalling {
             list_until: (!self.is_device_known).then_some(now + LIST_LIMIT),
             errands: Errands::new(now, &[Errand::List, Errand::SubscribeById, Errand::SubscribeByToken]),
             renewal: None,
-        });
+        };
+        self.phase = Phase::Online(Box::new(online));
         self.tell(Event::Certified { server });
     }
 
@@ -414,10 +410,9 @@ impl Signalling {
         let Phase::Certify(tried) = &mut self.phase else { return Ok(()) };
         let mut due = Vec::new();
         for one in tried.iter_mut() {
-            self.sqnum = self.sqnum.wrapping_add(1);
-            let Some(request) = one.on_timeout(now, &self.token, self.sqnum, &mut self.random, self.time) else {
-                continue;
-            };
+            let sqnum = self.sqnum.wrapping_add(1);
+            let Some(request) = one.on_timeout(now, &self.token, sqnum, &mut self.random, self.time) else { continue };
+            self.sqnum = sqnum;
             due.push((one.server, request));
             if one.is_repeated() {
                 // Tells a server that does not want the token from one that is not there.
@@ -446,9 +441,9 @@ impl Signalling {
             self.tell(Event::NotRenewed { code: None });
             return;
         }
-        self.sqnum = self.sqnum.wrapping_add(1);
-        let server = online.server;
-        if let Some(request) = renewal.on_timeout(now, token, self.sqnum, &mut self.random, self.time) {
+        let (server, sqnum) = (online.server, self.sqnum.wrapping_add(1));
+        if let Some(request) = renewal.on_timeout(now, token, sqnum, &mut self.random, self.time) {
+            self.sqnum = sqnum;
             self.post(server, request);
         }
     }

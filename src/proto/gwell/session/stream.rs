@@ -208,7 +208,7 @@ impl Stream {
         let overlong = self.demuxer.overlong();
         self.demuxer.push(plain);
         dropped.media += self.demuxer.overlong() - overlong;
-        while let Some(unit) = self.demuxer.next() {
+        for unit in self.demuxer.by_ref() {
             let media = match unit.media {
                 av::Media::Video => Media::Video,
                 av::Media::Audio => Media::Audio,

@@ -28,6 +28,7 @@ pub use fault::Fault;
 pub use session::CameraSession;
 pub use settings::{ChallengeStatus, Protocol, Settings};
 
+use super::made_up::random_seed;
 use crate::clock;
 use crate::media::AudioCodec;
 use crate::net::drive::drive;
@@ -138,10 +139,4 @@ pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<Ru
         }
     });
     Ok(RunningCamera { address, settings, commands, events, task })
-}
-
-fn random_seed() -> io::Result<u64> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    Ok(u64::from_le_bytes(seed))
 }

@@ -1,4 +1,4 @@
-//! A Wyze camera or doorbell with GWell firmware, as far as a network can tell (docs/protocol/gwell.md §4.6–§12).
+//! A Wyze camera or doorbell with GWell firmware, as far as a network can tell (docs/protocol/gwell.md).
 //!
 //! [`start`] runs one on sockets; [`CameraSession`] is the same without them, for tests under virtual time.
 //!

@@ -1,5 +1,5 @@
-//! The P2P service of GWell cameras, as far as a network can tell (docs/protocol/gwell.md §2–§4, §6, §11, §12): the P2P
-//! server, the list server, a UDP and a TCP relay, and passthrough, for some accounts and their cameras.
+//! The P2P service of GWell cameras, as far as a network can tell (docs/protocol/gwell.md): the P2P server, the list
+//! server, a UDP and a TCP relay, and passthrough, for some accounts and their cameras.
 //!
 //! [`start`] runs one on sockets; [`ServerSession`] is the same without them, for tests under virtual time. Written from
 //! the reference and not from our client. What the reference does not know is said where it is made up.

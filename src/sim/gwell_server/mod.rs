@@ -65,8 +65,8 @@ pub use session::{Held, ServerSession};
 pub use settings::{CameraAccount, Limits, Relays, Settings};
 
 use super::made_up::random_seed;
+use super::run::run;
 use crate::clock;
-use crate::net::drive::drive;
 use link::ServerLink;
 
 /// A server that runs until its token is cancelled, or nobody holds this any more.
@@ -132,13 +132,7 @@ pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<Ru
     let events = broadcast::Sender::new(256);
     let happened = events.clone();
     let task = tokio::spawn(async move {
-        let tell = |event| {
-            // Nobody listening is fine.
-            let _ = happened.send(event);
-        };
-        if let Err(error) = drive(session, &mut link, &mut inbox, &stop, tell).await {
-            tracing::error!(%error, "the virtual P2P server's socket failed; restart it");
-        }
+        run("virtual P2P server", session, &mut link, &mut inbox, &stop, &happened).await;
     });
     let Addresses { signalling: address, list: list_address, udp_relay, tcp_relay } = addresses;
     Ok(RunningServer { address, list_address, udp_relay, tcp_relay, settings, commands, events, task })

@@ -19,6 +19,7 @@ pub mod lossy_link;
 mod made_up;
 pub mod options;
 pub mod rtsp;
+mod run;
 mod signaling;
 pub mod sound;
 pub mod tone;

@@ -94,7 +94,7 @@ fn over_udp(weather: Weather, seed: u64) -> Plan {
 
 #[expect(clippy::print_stdout, reason = "the figures are what the test is read for")]
 fn everything_arrives(percent: u32, began_within: Duration, stall: Duration) {
-    const SEEDS: u64 = 12;
+    const SEEDS: u64 = 6;
     const WATCHED: Duration = Duration::from_secs(20);
     let weather = Weather::lossy(f64::from(percent) / 100.0);
     let reports: Result<Vec<_>, _> = (0..SEEDS).map(|seed| watch(&over_udp(weather, seed), WATCHED)).collect();
@@ -169,9 +169,10 @@ fn every_way_carries_the_stream_at_5_percent_loss() {
     }
 }
 
+/// A whole hour, on sockets, is the benchmark's (`benches/house/gwell_soak.rs`).
 #[test]
-fn half_an_hour_at_5_percent_loss_passes_without_a_stall_and_nothing_grows() {
-    const MINUTES: usize = 30;
+fn ten_minutes_at_5_percent_loss_passes_without_a_stall_and_nothing_grows() {
+    const MINUTES: u64 = 10;
     // Three 0xCA in a row are lost about once an hour, which is not what is looked for.
     let server: fn(&mut gwell_server::Settings) = |settings| settings.limits.keepalive = MINUTE;
     let plan = Plan { server, ..over_udp(Weather::lossy(0.05), 42) };
@@ -191,11 +192,12 @@ fn half_an_hour_at_5_percent_loss_passes_without_a_stall_and_nothing_grows() {
         late.push(report.video.latest.max(report.audio.latest));
         under_way.push(most);
     }
-    let (settled, end) = (late[..5].iter().max().unwrap(), late[MINUTES - 5..].iter().max().unwrap());
+    let (settled, end) = (late[..5].iter().max().unwrap(), late[5..].iter().max().unwrap());
     println!("a frame is late by {settled:?} at most in the first five minutes, and by {end:?} in the last");
     assert_eq!((report.video.missing, report.audio.missing, report.gaps), (0, 0, 0));
     assert!(report.video.longest_stall <= 2 * SECOND, "{:?}", report.video.longest_stall);
-    assert!(report.video.delivered > 30 * 60 * 20 - 40 && report.audio.delivered > 30 * 60 * 50 - 100, "{report:?}");
+    let seconds = MINUTES * 60 - 2;
+    assert!(report.video.delivered > seconds * 20 && report.audio.delivered > seconds * 50, "{report:?}");
     assert!(*end <= *settled + SECOND, "frames come later and later: {late:?}");
     assert!(under_way.iter().all(|most| *most < 2_000), "datagrams pile up: {under_way:?}");
     assert_eq!(town.violations(), Vec::<&gwell_camera::CameraEvent>::new());

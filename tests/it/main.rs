@@ -36,6 +36,7 @@ mod gwell_server_media;
 mod gwell_server_rules;
 mod gwell_session;
 mod gwell_several;
+mod gwell_stability;
 mod http;
 mod http_kvs;
 mod http_unlock;

@@ -7,7 +7,7 @@ use crate::proto::gwell::kcp::{self, Arq, Conversations, Kcp, Windows};
 
 /// Beyond so many segments that wait, nothing is added: the viewer does not keep up, or is gone.
 const MOST_WAITING: usize = 512;
-/// What a viewer's window must reach: one that was opened for 64 segments stalls when one is lost (seed, fix 4).
+/// What a viewer's window must reach: one that was opened for 64 segments stalls when one is lost (seed, rule 4).
 const WIDE: u16 = 256;
 
 pub(super) struct Conversation {

@@ -1,4 +1,4 @@
-//! A Wyze camera or doorbell with GWell firmware, as far as a network can tell (docs/protocol/gwell.md §4.6–§12).
+//! A Wyze camera or doorbell with GWell firmware, as far as a network can tell (docs/protocol/gwell.md).
 //!
 //! [`start`] runs one on sockets; [`CameraSession`] is the same without them, for tests under virtual time.
 //!
@@ -41,8 +41,8 @@ pub use session::CameraSession;
 pub use settings::Settings;
 
 use super::made_up;
+use super::run::run;
 use crate::clock;
-use crate::net::drive::drive;
 use crate::net::lanes::{Lanes, Streams};
 use crate::proto::gwell::TCP;
 use crate::proto::gwell::mtp::Mtp;
@@ -165,13 +165,7 @@ pub async fn start(mut settings: Settings, stop: CancellationToken) -> io::Resul
     let events = broadcast::Sender::new(256);
     let happened = events.clone();
     let task = tokio::spawn(async move {
-        let tell = |event| {
-            // Nobody listening is fine.
-            let _ = happened.send(event);
-        };
-        if let Err(error) = drive(session, &mut lanes, &mut inbox, &stop, tell).await {
-            tracing::error!(%error, "the virtual camera's socket failed; restart it");
-        }
+        run("virtual camera", session, &mut lanes, &mut inbox, &stop, &happened).await;
         lanes.close().await;
     });
     Ok(RunningCamera { address, settings, commands, events, task })

@@ -1,5 +1,5 @@
-//! The P2P service of GWell cameras, as far as a network can tell (docs/protocol/gwell.md §2–§4, §6, §11, §12): the P2P
-//! server, the list server, a UDP and a TCP relay, and passthrough, for some accounts and their cameras.
+//! The P2P service of GWell cameras, as far as a network can tell (docs/protocol/gwell.md): the P2P server, the list
+//! server, a UDP and a TCP relay, and passthrough, for some accounts and their cameras.
 //!
 //! [`start`] runs one on sockets; [`ServerSession`] is the same without them, for tests under virtual time. Written from
 //! the reference and not from our client. What the reference does not know is said where it is made up.
@@ -65,8 +65,8 @@ pub use session::{Held, ServerSession};
 pub use settings::{CameraAccount, Limits, Relays, Settings};
 
 use super::made_up::random_seed;
+use super::run::run;
 use crate::clock;
-use crate::net::drive::drive;
 use link::ServerLink;
 
 /// A server that runs until its token is cancelled, or nobody holds this any more.
@@ -132,13 +132,7 @@ pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<Ru
     let events = broadcast::Sender::new(256);
     let happened = events.clone();
     let task = tokio::spawn(async move {
-        let tell = |event| {
-            // Nobody listening is fine.
-            let _ = happened.send(event);
-        };
-        if let Err(error) = drive(session, &mut link, &mut inbox, &stop, tell).await {
-            tracing::error!(%error, "the virtual P2P server's socket failed; restart it");
-        }
+        run("virtual P2P server", session, &mut link, &mut inbox, &stop, &happened).await;
     });
     let Addresses { signalling: address, list: list_address, udp_relay, tcp_relay } = addresses;
     Ok(RunningServer { address, list_address, udp_relay, tcp_relay, settings, commands, events, task })

@@ -28,9 +28,10 @@ pub use fault::Fault;
 pub use session::CameraSession;
 pub use settings::{ChallengeStatus, Protocol, Settings};
 
+use super::made_up::random_seed;
+use super::run::run;
 use crate::clock;
 use crate::media::AudioCodec;
-use crate::net::drive::drive;
 use link::TwoPortLink;
 
 /// What a running camera can be told.
@@ -129,19 +130,7 @@ pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<Ru
     let events = broadcast::Sender::new(256);
     let happened = events.clone();
     let task = tokio::spawn(async move {
-        let tell = |event| {
-            // Nobody listening is fine.
-            let _ = happened.send(event);
-        };
-        if let Err(error) = drive(session, &mut link, &mut inbox, &stop, tell).await {
-            tracing::error!(%error, "the virtual camera's socket failed; restart it");
-        }
+        run("virtual camera", session, &mut link, &mut inbox, &stop, &happened).await;
     });
     Ok(RunningCamera { address, settings, commands, events, task })
-}
-
-fn random_seed() -> io::Result<u64> {
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    Ok(u64::from_le_bytes(seed))
 }

@@ -118,7 +118,7 @@ impl Stream {
     }
 
     /// Whether the camera may believe that we watch.
-    pub(super) fn is_begun(&self) -> bool {
+    fn is_begun(&self) -> bool {
         !matches!(self.phase, Phase::Waiting)
     }
 

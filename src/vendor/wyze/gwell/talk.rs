@@ -1,9 +1,9 @@
 //! Talking over GWell: the one place that says why nobody can, and where it would begin.
 //!
 //! That there is an uplink is certain: the viewer's AV_INIT goes the same way. What a camera wants to hear there, and
-//! what opens it, no public source says (gwell reference §10). Whoever finds out makes [`start`] open a
-//! [`TalkLine`](crate::doorbell::TalkLine) whose pieces go to the session as a command of their own, and takes
-//! [`UNKNOWN`] away, with which the capability is there.
+//! what opens it, no public source says (gwell reference §10). Whoever finds out makes [`start`] open a [`TalkLine`]
+//! whose pieces go to the session as a command of their own, and takes [`UNKNOWN`] away, with which the capability is
+//! there.
 
 use tokio::sync::oneshot;
 

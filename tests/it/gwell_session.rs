@@ -9,7 +9,7 @@ use doorstep::proto::gwell::calling::Calling;
 use doorstep::proto::gwell::certify::CertifyReply;
 use doorstep::proto::gwell::control::{Control, Meter};
 use doorstep::proto::gwell::devices::{DeviceList, Listed};
-use doorstep::proto::gwell::gutes::{Frame, Identity, Kind, Mode};
+use doorstep::proto::gwell::gutes::{Flags, Frame, Identity, Kind, Mode};
 use doorstep::proto::gwell::kcp;
 use doorstep::proto::gwell::message::Message;
 use doorstep::proto::gwell::mtp::{Carrier, Mtp};
@@ -653,6 +653,25 @@ fn what_is_not_under_the_session_key_decides_nothing() {
     assert_eq!(world.ended, None, "a list that anybody can make was believed");
     let dropped = world.client.dropped();
     assert_eq!((dropped.foreign, dropped.broken), (2, 1));
+}
+
+#[test]
+fn a_response_that_answers_nothing_of_ours_decides_nothing() {
+    let mut world = World::new(setup(), |hand| {
+        hand.devices = None;
+        hand.answers_calls = false;
+    });
+    world.run(SECOND, |world| world.hand.key.is_some());
+    world.run_for(Duration::from_millis(10));
+    // A response has no checksum, and what counts as its signature no cipher: an empty list that needs no key.
+    let mut list = DeviceList { devices: vec![], offline: 0 }.encode(Identity::Session(ROUTING), 1);
+    list.flags = list.flags.with(Flags::SIGNED);
+    for answered in 0..8 {
+        let forged = list.clone().answering(answered).seal(Some(&Rc5::new(&[1; 32])));
+        world.deliver(SERVER, Lane::MAIN, &forged);
+    }
+    assert_eq!(world.ended, None, "a list that anybody can make was believed");
+    assert_eq!(world.client.dropped().foreign, 8);
 }
 
 #[test]

@@ -264,6 +264,24 @@ fn a_camera_that_is_called_and_reached_by_no_path_ends_the_session() {
 }
 
 #[test]
+fn a_server_that_names_new_ways_for_ever_does_not_keep_the_call_open() {
+    let mut world = World::new(setup(), |hand| {
+        hand.alive.clear();
+        hand.tells_ports = false;
+    });
+    world.run(SECOND, |world| !world.hand.callings.is_empty());
+    let link_id = world.ids().link_id;
+    for port in 1..40 {
+        let mut reply = world.hand.reply(link_id);
+        reply.session_port = port;
+        world.hand.send_from_server(&reply.encode(Identity::Session(ROUTING), 1));
+        world.run(5 * SECOND, |world| world.ended.is_some());
+    }
+    assert_eq!(world.ended, Some(SessionError::NoPath));
+    assert!(world.passed() < 90 * SECOND, "{:?}", world.passed());
+}
+
+#[test]
 fn the_owners_address_is_tried_when_the_server_says_nothing() {
     let camera = Some(CAMERA.ip().to_owned().into());
     let mut world = World::new(Setup { camera, ..setup() }, |hand| {
@@ -409,6 +427,19 @@ fn when_a_path_dies_in_mid_stream_the_next_one_takes_over_without_a_lost_picture
     assert!(world.frames.iter().all(|(_, picture)| !picture.gap), "a picture was lost");
     let times: Vec<_> = world.frames.iter().map(|(_, picture)| picture.pts).collect();
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == Duration::from_millis(66)), "a picture is missing");
+}
+
+#[test]
+fn long_after_the_call_a_path_that_tells_its_ports_first_takes_over_too() {
+    let mut world = World::streaming(&[Path::LanTcp, Path::LanUdp]);
+    assert_eq!(world.found(), [Path::LanTcp]);
+    // Longer than a camera is called.
+    world.run_for(100 * SECOND);
+    world.hand.alive.remove(&Path::LanTcp);
+    world.deliver(CAMERA, TCP, &[]);
+    let pictures = world.frames.len();
+    assert!(world.run(8 * SECOND, |world| world.frames.len() > pictures + 5), "{:?}", world.ended);
+    assert_eq!(world.found(), [Path::LanTcp, Path::LanUdp]);
 }
 
 #[test]

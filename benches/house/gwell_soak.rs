@@ -48,7 +48,9 @@ pub(crate) async fn measure(figures: &mut Figures, lasting: Duration) {
         let add = |figures: &mut Figures, what: &str, value: f64, unit, goal| {
             figures.add(&format!("GWell, 5 % lost, {way}: {what}"), value, unit, goal);
         };
-        let pause = tally.longest_pause.as_secs_f64() * 1_000.0;
+        // A stream that has ended for good stands still until now.
+        let quiet = watcher.posted.elapsed().saturating_sub(tally.last.unwrap_or_default());
+        let pause = tally.longest_pause.max(quiet).as_secs_f64() * 1_000.0;
         add(figures, "longest stall at a viewer", pause, Unit::Milliseconds, Goal::AtMost(2_000.0));
         add(figures, "packets", tally.packets as f64, Unit::Count, Goal::None);
         add(

@@ -44,7 +44,7 @@ enum Camera {
     Tutk(RunningCamera),
     /// Called through the cloud.
     Called(Arc<RunningKvsCamera>),
-    Gwell(Gwell),
+    Gwell(Box<Gwell>),
 }
 
 impl VirtualDoorbell {
@@ -61,7 +61,7 @@ impl VirtualDoorbell {
             Kind::Webrtc => Camera::Called(Arc::new(
                 kvs_camera::start(kvs_camera::Settings { channel: mac.to_owned(), ..Default::default() }, stop).await?,
             )),
-            Kind::Gwell => Camera::Gwell(Gwell::start(mac, stop).await?),
+            Kind::Gwell => Camera::Gwell(Box::new(Gwell::start(mac, stop).await?)),
         };
         Ok(Self { id: DeviceId::from_hardware("wyze", mac), mac, name, wired: kind == Kind::TutkOld, camera })
     }

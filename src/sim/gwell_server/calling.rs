@@ -63,8 +63,7 @@ impl ServerSession {
     pub(super) fn wake(&mut self, tid: u64) {
         let Some(camera) = self.sessions.of_camera(tid).map(|camera| camera.number) else { return };
         self.post(camera, |id, sqnum| Frame::new(Kind::WakeUp, id, sqnum, FORGOTTEN, Vec::new()));
-        let name = self.settings.cameras.iter().find(|camera| camera.tid() == tid).map(|camera| camera.name.clone());
-        self.tell(Event::Woken { camera: name.unwrap_or_default() });
+        self.tell(Event::Woken { camera: self.name_of(tid) });
     }
 
     /// Tells the camera of a call: CALLING as it came, and where the caller can be found.
@@ -73,19 +72,18 @@ impl ServerSession {
         let calling = call.calling.clone();
         let caller = self.sessions.get(call.session).map_or(NOWHERE, |caller| v4(caller.address));
         let Some(camera) = self.sessions.of_camera(calling.callee).map(|camera| camera.number) else { return };
-        let stated = SocketAddrV4::new(calling.address, calling.port);
-        let found = if self.has(Quirk::RelayOnly) { (NOWHERE, NOWHERE) } else { (caller, stated) };
         let (session, link, name) = (call.session, calling.link_id, self.name_of(calling.callee));
-        let reply = self.found_at(link, found.0, found.1);
+        let reply = self.found_at(link, caller, SocketAddrV4::new(calling.address, calling.port));
         let relays = reply.relays.len();
-        let passed = Calling { address: *found.1.ip(), port: found.1.port(), ..calling };
+        let passed = Calling { address: *reply.lan.ip(), port: reply.lan.port(), ..calling };
         self.post(camera, |id, sqnum| passed.encode(id, sqnum));
         self.post(camera, |id, sqnum| reply.encode(id, sqnum));
         self.tell(Event::Called { session, link, camera: name, relays });
     }
 
-    /// How one side of a call is told to reach the other.
+    /// How one side of a call is told to reach the other: where the server sees it, where it says that it is, and relays.
     fn found_at(&self, link_id: u32, outer: SocketAddrV4, lan: SocketAddrV4) -> MtpReply {
+        let [outer, lan] = if self.has(Quirk::RelayOnly) { [NOWHERE; 2] } else { [outer, lan] };
         let named = self.settings.relays;
         let relay = |tcp, address| Relay { session: u64::from(link_id), tcp, address: v4(address) };
         let tcp = named.tcp.then(|| relay(true, self.addresses.tcp_relay));
@@ -129,13 +127,11 @@ impl ServerSession {
         let call = self.calls.get_mut(answer.link_id).filter(|call| call.calling.callee == tid)?;
         call.answered = call.answered.or(Some(now));
         let (session, request, link) = (call.session, call.sqnum, call.calling.link_id);
-        let lan = SocketAddrV4::new(answer.address, answer.port);
-        let found = if self.has(Quirk::RelayOnly) { (NOWHERE, NOWHERE) } else { (outer, lan) };
-        let reply = self.found_at(link, found.0, found.1);
+        let reply = self.found_at(link, outer, SocketAddrV4::new(answer.address, answer.port));
         // Who is acknowledged is told by the sqnum alone.
         self.post_to_account(session, |id, sqnum| {
             let calling = Frame { sqnum: request, ..Frame::new(Kind::Calling, id, sqnum, FORGOTTEN, Vec::new()) };
-            CallingAck { peer: found.1 }.encode(&calling, id)
+            CallingAck { peer: reply.lan }.encode(&calling, id)
         });
         if !self.has(Quirk::NoMtpReply) {
             self.post_to_account(session, |id, sqnum| reply.encode(id, sqnum));

@@ -69,7 +69,7 @@ impl Default for Limits {
             mtp_frames: 0,
             heartbeat_least: Duration::from_secs(20),
             heartbeat_most: Duration::from_secs(125),
-            keepalive: Duration::from_secs(30),
+            keepalive: Duration::from_secs(45),
             probing: Duration::from_secs(75),
             min_stagger: Duration::ZERO,
             camera_silence: Duration::from_secs(90),

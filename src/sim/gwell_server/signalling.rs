@@ -8,6 +8,7 @@ use super::link::LIST;
 use super::quirk::Quirk;
 use super::session::{ServerSession, v4};
 use super::sessions::{Newcomer, Owner};
+use super::settings::CameraAccount;
 use crate::proto::Lane;
 use crate::proto::gwell::certify::{CertifyAck, CertifyReply, CertifyRequest};
 use crate::proto::gwell::devices::{DeviceList, InitInfo, Listed};
@@ -31,10 +32,10 @@ const OFFLINE: u16 = 0;
 impl ServerSession {
     /// A datagram at the list server.
     pub(super) fn on_list(&mut self, from: SocketAddr, datagram: &[u8]) {
-        let sealed = Frame::open(datagram, None).and_then(|frame| ListRequest::decode(&frame));
-        let plain = || Frame::of_plain(datagram).and_then(|frame| ListRequest::decode(&frame));
+        let sealed = Frame::open_in(Mode::Header, datagram, None);
         let encrypted = sealed.is_ok();
-        let Ok(request) = sealed.or_else(|_| plain()) else {
+        let frame = sealed.or_else(|_| Frame::of_plain(datagram));
+        let Ok(request) = frame.and_then(|frame| ListRequest::decode(&frame)) else {
             self.unread += 1;
             return;
         };
@@ -217,7 +218,7 @@ impl ServerSession {
         if self.has(Quirk::SilentInitInfo) || (has_twin && self.has(Quirk::NoListForSecondSession)) {
             return;
         }
-        let listed = |camera: &super::CameraAccount| Listed {
+        let listed = |camera: &CameraAccount| Listed {
             tid: camera.tid(),
             status: if self.sessions.of_camera(camera.tid()).is_some() { ONLINE } else { OFFLINE },
             attribute: 0,
@@ -256,17 +257,18 @@ impl ServerSession {
         self.tokens.iter().any(is_own).then_some("token")
     }
 
-    /// Sends a terminal a frame; where servers confuse the sessions of one account, also or only to others (§11).
+    /// Sends a terminal a frame. Where servers confuse the sessions of one account, another one gets it instead, or all
+    /// of them do (§11).
     pub(super) fn post_to_account(&mut self, number: u64, make: impl Fn(Identity, u32) -> Frame) {
         let Some(began) = self.sessions.get(number).map(|session| session.began) else { return };
         let close = self.settings.limits.min_stagger;
-        let apart = |other: std::time::Instant| began.max(other).saturating_duration_since(began.min(other));
-        let mixed_up = self.sessions.twins(number).find(|twin| apart(twin.began) < close).map(|twin| twin.number);
-        let copies: Vec<u64> = match self.has(Quirk::CrossSession) {
-            true => self.sessions.twins(number).map(|twin| twin.number).collect(),
-            false => Vec::new(),
-        };
-        for to in copies.into_iter().chain([mixed_up.unwrap_or(number)]) {
+        let apart = |other: Instant| began.max(other).saturating_duration_since(began.min(other));
+        let mixed_up = self.sessions.twins(number).find(|twin| apart(twin.began) < close);
+        let mut receivers = vec![mixed_up.map_or(number, |twin| twin.number)];
+        if self.has(Quirk::CrossSession) {
+            receivers.extend(self.sessions.twins(number).map(|twin| twin.number));
+        }
+        for to in receivers {
             self.post(to, &make);
         }
     }

@@ -64,7 +64,7 @@ pub(crate) struct Tally {
     /// Packets that came out of their place: sent again, or overtaken.
     pub(crate) late: u64,
     /// When the last one came, and how long the longest wait between two was.
-    last: Option<Duration>,
+    pub(crate) last: Option<Duration>,
     pub(crate) longest_pause: Duration,
 }
 

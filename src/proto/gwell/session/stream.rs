@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::unix_time::UnixTime;
 use super::{AvFrame, Dropped, Event, Media, SessionError};
 use crate::proto::gwell::av::{self, Demuxer};
-use crate::proto::gwell::kcp::{self, Arq, Kcp, Windows};
+use crate::proto::gwell::kcp::{self, Arq, Kcp, KcpError, Windows};
 use crate::proto::gwell::message::{Message, viewer_av_init};
 use crate::proto::gwell::rc5::Rc5;
 use crate::proto::gwell::stream_control::{Action, Definition, StreamControl};
@@ -132,13 +132,19 @@ impl Stream {
         dropped: &mut Dropped,
     ) -> Result<bool, SessionError> {
         let mut is_heard = false;
+        let data = self.data.id;
         for (id, run) in kcp::by_conversation(segments) {
             let own = [&mut self.data, &mut self.ctrl].into_iter().find(|own| own.id == id);
             let Some(own) = own else {
                 dropped.kcp += 1;
                 continue;
             };
-            let taken = own.engine.input(run).is_ok();
+            let input = own.engine.input(run);
+            if id == data && matches!(input, Err(KcpError::Fragment { .. })) {
+                // A message was given up: bytes are missing from the stream.
+                self.demuxer.lost();
+            }
+            let taken = input.is_ok();
             // Beside segments that are refused, others may have been taken.
             own.wake(now, self.time);
             is_heard |= taken;

@@ -41,6 +41,8 @@ pub struct Lanes {
     arrived: mpsc::Receiver<Datagram>,
     arriving: mpsc::Sender<Datagram>,
     connections: TaskTracker,
+    /// [`Lanes::IDLE`], but in a test.
+    idle: Duration,
 }
 
 struct Peer {
@@ -63,6 +65,9 @@ impl Lanes {
     pub const FLUSH: Duration = Duration::from_secs(2);
     /// How long a peer may take nothing before its stream is taken for dead.
     const STUCK: Duration = Duration::from_secs(10);
+    /// How long the next message may take to come, whole: those who speak over streams do so every few seconds, and who
+    /// holds one open without a word holds a place.
+    pub const IDLE: Duration = Duration::from_secs(60);
     /// Streams that we open, at a time: a session needs one to its camera and one to each of a few relays.
     pub const MAX_OPENED: usize = 8;
     /// Streams that others open, at a time.
@@ -95,7 +100,7 @@ impl Lanes {
     fn of(udp: UdpLink, listener: Option<TcpListener>, streams: Streams) -> Self {
         let (arriving, arrived) = mpsc::channel(Self::ARRIVED);
         let connections = TaskTracker::new();
-        Self { udp, listener, streams, peers: HashMap::new(), arrived, arriving, connections }
+        Self { udp, listener, streams, peers: HashMap::new(), arrived, arriving, connections, idle: Self::IDLE }
     }
 
     /// Of the UDP socket.
@@ -165,7 +170,7 @@ impl Lanes {
         let closing = CancellationToken::new();
         let line = Some(Line { outgoing, _closes: closing.clone().drop_guard() });
         self.peers.insert(peer, Peer { line, opened_by_us });
-        let incoming = Incoming { peer, streams: self.streams, arriving: self.arriving.clone() };
+        let incoming = Incoming { peer, streams: self.streams, idle: self.idle, arriving: self.arriving.clone() };
         self.connections.spawn(async move {
             let life = async { serve(stream.await?, &incoming, queue).await };
             tokio::select! {
@@ -256,15 +261,17 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -
 struct Incoming {
     peer: SocketAddr,
     streams: Streams,
+    idle: Duration,
     arriving: mpsc::Sender<Datagram>,
 }
 
 impl Incoming {
-    /// Until the peer closes the stream, or what comes is no message.
+    /// Until the peer closes the stream, or what comes is no message, or none does.
     async fn read(&self, reader: OwnedReadHalf) -> io::Result<()> {
         let mut reader = BufReader::with_capacity(Lanes::MAX_MESSAGE, reader);
         loop {
-            self.tell(read_message(&mut reader, self.streams.frame_len).await?).await;
+            let message = timeout(self.idle, read_message(&mut reader, self.streams.frame_len)).await??;
+            self.tell(message).await;
         }
     }
 
@@ -426,6 +433,18 @@ mod tests {
             let mut stream = by_hand(&listener).await;
             stream.write_all(&nonsense).await.unwrap();
             assert_eq!(next(&mut near).await, ending(address));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_holds_a_stream_open_without_a_whole_message_loses_it() {
+        let (mut near, address) = listening().await;
+        near.idle = Duration::from_millis(100);
+        for begun in [&[][..], &[0xC0, 9, 0, 0, 0]] {
+            let mut stranger = TcpStream::connect(address).await.unwrap();
+            stranger.write_all(begun).await.unwrap();
+            let from = stranger.local_addr().unwrap();
+            assert_eq!(next(&mut near).await, ending(from));
         }
     }
 

@@ -35,7 +35,7 @@ impl Timeline {
         let newest = &mut self.newest[usize::from(is_video)];
         let went_back = newest.is_some_and(|newest| pts < newest);
         *newest = Some(pts);
-        let mut at = micros(pts) + self.offset;
+        let mut at = micros(pts).saturating_add(self.offset);
         if self.last.is_none() || went_back || at.abs_diff(expected) > TOLERANCE_US {
             self.offset = expected - micros(pts);
             self.newest[usize::from(!is_video)] = None;
@@ -97,6 +97,15 @@ mod tests {
         let mut timeline = Timeline::default();
         let before = timeline.place(true, ms(0), ms(0));
         assert_eq!(timeline.place(true, ms(86_400_000), ms(40)), before + 40_000);
+    }
+
+    #[test]
+    fn a_clock_as_far_as_numbers_go_is_a_leap_like_any_other() {
+        let mut timeline = Timeline::default();
+        let before = timeline.place(true, ms(0), ms(0));
+        let end_of_time = Duration::from_micros(i64::MAX.unsigned_abs());
+        assert_eq!(timeline.place(true, end_of_time, ms(40)), before + 40_000);
+        assert_eq!(timeline.place(true, ms(0), ms(80)), before + 80_000);
     }
 
     #[test]

@@ -114,6 +114,8 @@ impl Place {
 enum Act {
     /// Fails before there is a picture.
     Fail(SessionError),
+    /// Hears that the token is taken, and nothing more, and fails.
+    CertifyAndFail(SessionError),
     /// Shows a picture and fails.
     ShowAndFail(SessionError),
     /// Shows a picture and goes on.
@@ -164,6 +166,7 @@ impl Sessions for Script {
             match act {
                 Act::Fail(error) => return Err(DriveError::Session(error)),
                 Act::Call => {}
+                Act::CertifyAndFail(_) => tell(Event::Certified { server: SERVER.into() }),
                 Act::Show | Act::ShowAndFail(_) | Act::ShowAndRefuseRenewal => {
                     tell(Event::Certified { server: SERVER.into() });
                     tell(Event::Listed(vec![KnownDevice { name: device, tid: 7 }]));
@@ -176,7 +179,7 @@ impl Sessions for Script {
                     tell(Event::Frame(frame(Media::Audio, &[0xff; 320])));
                 }
             }
-            if let Act::ShowAndFail(error) = act {
+            if let Act::ShowAndFail(error) | Act::CertifyAndFail(error) = act {
                 // What was told is looked after first.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 return Err(DriveError::Session(error));
@@ -356,20 +359,47 @@ async fn a_token_that_ends_soon_is_not_begun_with() {
 
 #[tokio::test]
 async fn a_session_gets_a_newer_token_before_its_own_ends() {
-    let place = Place::with("GW_GC1", [3_602, 3_603]).await;
+    let place = Place::with("GW_GC1", [3_602]).await;
     let mut life = place.start(vec![Act::Show]);
     let _watching = life.media.hold();
     life.streams().await;
-    let seen = life.sessions("renewed twice", |seen| seen[0].renewed.len() == 2).await;
-    assert_eq!((seen[0].access_id, seen[0].renewed.as_slice()), (1, &[2, 3][..]));
+    let seen = life.sessions("renewed", |seen| seen[0].renewed.len() == 1).await;
+    assert_eq!((seen[0].access_id, seen[0].renewed.as_slice()), (1, &[2][..]));
     assert_eq!(seen.len(), 1, "the session was begun anew");
     life.stops().await;
     // The newest is what the next start has.
     let mut life = place.start(vec![Act::Show]);
     let _watching = life.media.hold();
     life.streams().await;
-    assert_eq!(life.seen()[0].access_id, 3);
+    assert_eq!(life.seen()[0].access_id, 2);
     life.stops().await;
+}
+
+#[tokio::test]
+async fn a_cloud_whose_tokens_are_about_to_end_is_not_asked_again_and_again() {
+    let place = Place::with("GW_GC1", [3_601; 20]).await;
+    let mut life = place.start(vec![Act::Show]);
+    let watching = life.media.hold();
+    life.streams().await;
+    life.sessions("renewed", |seen| !seen[0].renewed.is_empty()).await;
+    // As long as two more such tokens would last.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(life.seen()[0].renewed, [2]);
+    drop(watching);
+    life.until("ready again", |state| state.link == Link::Ready).await;
+    life.stops().await;
+}
+
+#[tokio::test]
+async fn a_server_that_only_says_that_it_took_the_token_is_not_remembered() {
+    let place = Place::open().await;
+    for _ in 0..2 {
+        let life = place.start(vec![Act::CertifyAndFail(SessionError::NotCalled)]);
+        let _watching = life.media.hold();
+        let seen = life.seen.clone();
+        life.ends().await.unwrap_err();
+        assert!(seen.lock().unwrap()[0].list_servers, "it is gone to again");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use doorstep::proto::gwell::calling::Calling;
 use doorstep::proto::gwell::certify::CertifyReply;
 use doorstep::proto::gwell::control::{Control, Meter};
 use doorstep::proto::gwell::devices::{DeviceList, Listed};
-use doorstep::proto::gwell::gutes::{Frame, Identity, Kind, Mode};
+use doorstep::proto::gwell::gutes::{Flags, Frame, Identity, Kind, Mode};
 use doorstep::proto::gwell::kcp;
 use doorstep::proto::gwell::message::Message;
 use doorstep::proto::gwell::mtp::{Carrier, Mtp};
@@ -257,6 +257,24 @@ fn a_camera_that_is_called_and_reached_by_no_path_ends_the_session() {
 }
 
 #[test]
+fn a_server_that_names_new_ways_for_ever_does_not_keep_the_call_open() {
+    let mut world = World::new(setup(), |hand| {
+        hand.alive.clear();
+        hand.tells_ports = false;
+    });
+    world.run(SECOND, |world| !world.hand.callings.is_empty());
+    let link_id = world.ids().link_id;
+    for port in 1..40 {
+        let mut reply = world.hand.reply(link_id);
+        reply.session_port = port;
+        world.hand.send_from_server(&reply.encode(Identity::Session(ROUTING), 1));
+        world.run(5 * SECOND, |world| world.ended.is_some());
+    }
+    assert_eq!(world.ended, Some(SessionError::NoPath));
+    assert!(world.passed() < 90 * SECOND, "{:?}", world.passed());
+}
+
+#[test]
 fn the_owners_address_is_tried_when_the_server_says_nothing() {
     let camera = Some(CAMERA.ip().to_owned().into());
     let mut world = World::new(Setup { camera, ..setup() }, |hand| {
@@ -405,6 +423,19 @@ fn when_a_path_dies_in_mid_stream_the_next_one_takes_over_without_a_lost_picture
 }
 
 #[test]
+fn long_after_the_call_a_path_that_tells_its_ports_first_takes_over_too() {
+    let mut world = World::streaming(&[Path::LanTcp, Path::LanUdp]);
+    assert_eq!(world.found(), [Path::LanTcp]);
+    // Longer than a camera is called.
+    world.run_for(100 * SECOND);
+    world.hand.alive.remove(&Path::LanTcp);
+    world.deliver(CAMERA, TCP, &[]);
+    let pictures = world.frames.len();
+    assert!(world.run(8 * SECOND, |world| world.frames.len() > pictures + 5), "{:?}", world.ended);
+    assert_eq!(world.found(), [Path::LanTcp, Path::LanUdp]);
+}
+
+#[test]
 fn a_stream_that_is_closed_moves_at_once() {
     let mut world = World::streaming(&[Path::LanTcp, Path::LanUdp]);
     assert_eq!(world.found(), [Path::LanTcp]);
@@ -535,6 +566,25 @@ fn what_is_not_under_the_session_key_decides_nothing() {
     assert_eq!(world.ended, None, "a list that anybody can make was believed");
     let dropped = world.client.dropped();
     assert_eq!((dropped.foreign, dropped.broken), (2, 1));
+}
+
+#[test]
+fn a_response_that_answers_nothing_of_ours_decides_nothing() {
+    let mut world = World::new(setup(), |hand| {
+        hand.devices = None;
+        hand.answers_calls = false;
+    });
+    world.run(SECOND, |world| world.hand.key.is_some());
+    world.run_for(Duration::from_millis(10));
+    // A response has no checksum, and what counts as its signature no cipher: an empty list that needs no key.
+    let mut list = DeviceList { devices: vec![], offline: 0 }.encode(Identity::Session(ROUTING), 1);
+    list.flags = list.flags.with(Flags::SIGNED);
+    for answered in 0..8 {
+        let forged = list.clone().answering(answered).seal(Some(&Rc5::new(&[1; 32])));
+        world.deliver(SERVER, Lane::MAIN, &forged);
+    }
+    assert_eq!(world.ended, None, "a list that anybody can make was believed");
+    assert_eq!(world.client.dropped().foreign, 8);
 }
 
 #[test]

@@ -10,8 +10,13 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use doorstep::model::DeviceId;
 use doorstep::proto::tutk::keys::{AuthKey, Psk};
 use doorstep::proto::wyze::password_hash;
+use doorstep::secret::Token;
+use doorstep::sim::gwell_camera::{self, RunningCamera};
+use doorstep::sim::gwell_server::{self, RunningServer};
 use doorstep::sim::kvs_camera;
-use doorstep::sim::wyze_cloud::{self, CloudCommand, Device, Fault, IceServer, RunningCloud, SecondFactor, Stream};
+use doorstep::sim::wyze_cloud::{
+    self, CloudCommand, Device, Fault, GwellUser, IceServer, RunningCloud, SecondFactor, Stream,
+};
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::net::UdpSocket;
@@ -364,6 +369,115 @@ async fn no_secret_of_an_account_a_lock_or_a_call_is_in_any_log_answer_or_messag
     let outside = Outside(outside);
     for (name, secret) in secrets {
         outside.assert_without(name, &secret);
+    }
+}
+
+/// A GWell doorbell, its P2P server, and the cloud that gives the token. Its secrets as the program could spell them.
+struct GwellAccount {
+    cloud: RunningCloud,
+    doorbell: Device,
+    server: RunningServer,
+    secrets: Vec<(&'static str, String)>,
+    _camera: RunningCamera,
+    _stop: DropGuard,
+}
+
+impl GwellAccount {
+    async fn open() -> Self {
+        let stop = CancellationToken::new();
+        let doorbell = Device::generate("GW_GC1", "Gate", 15);
+        let mut settings = gwell_server::Settings::generate(15);
+        settings.cameras[0].name.clone_from(&doorbell.mac);
+        let camera = settings.cameras[0].clone();
+        let terminal = settings.terminals[0].clone();
+        let server = gwell_server::start(settings, stop.clone()).await.unwrap();
+        let settings = gwell_camera::Settings::new(server.address, camera.name.clone(), camera.token.clone());
+        let camera_runs = gwell_camera::start(settings, stop.clone()).await.unwrap();
+        let (access_id, access_token) = terminal.to_text();
+        let mut secrets = vec![
+            ("access id", access_id.clone()),
+            ("access id", access_id.parse::<u64>().unwrap().cast_signed().to_string()),
+            ("camera's TID", camera.tid().to_string()),
+            ("access token", access_token.clone()),
+            ("camera's name", doorbell.mac.rsplit('_').next().unwrap().to_owned()),
+        ];
+        // Its halves: what it shows to the server, and the key R at its end.
+        let bytes: Vec<u8> =
+            (0..64).map(|at| u8::from_str_radix(&access_token[2 * at..2 * at + 2], 16).unwrap()).collect();
+        for part in [&bytes[..16], &bytes[16..32], &bytes[32..48], &bytes[48..]] {
+            secrets.push(("part of the token", part.iter().map(|byte| format!("{byte:02x}")).collect()));
+            secrets.push(("part of the token", format!("{part:?}").trim_matches(['[', ']']).to_owned()));
+            secrets.push(("part of the token", STANDARD.encode(part)));
+        }
+        let user = move |_: &str| {
+            let access_token = Token::new(access_token.clone());
+            Some(GwellUser { access_id: access_id.clone(), access_token, expire: None })
+        };
+        let settings = wyze_cloud::Settings {
+            devices: vec![doorbell.clone()],
+            gwell: Arc::new(user),
+            ..wyze_cloud::Settings::generate(15)
+        };
+        let cloud = wyze_cloud::start(settings, stop.clone()).await.unwrap();
+        Self { cloud, doorbell, server, secrets, _camera: camera_runs, _stop: stop.drop_guard() }
+    }
+
+    fn configuration(&self, broker: u16) -> String {
+        let wyze_cloud::Settings { email, password, key_id, api_key, .. } = &self.cloud.settings;
+        let (email, password, key_id, api_key) = (email.expose(), password.expose(), key_id.expose(), api_key.expose());
+        let (port, url, server) = (free_port(), self.cloud.url(), self.server.address);
+        format!(
+            "mqtt: {{url: \"mqtt://{USER}:{PASSWORD}@127.0.0.1:{broker}\"}}\n\
+             http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\nmedia: {{port: {port}}}\n\
+             wyze:\n  - {{email: {email}, password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
+             gwell: {{servers: [\"{server}\"], stagger_s: 0}}, \
+             endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
+             mars: \"{url}\", device_management: \"{url}\"}}}}\n\
+             doorbells:\n  - {{id: {}, transport: gwell}}\n",
+            id(&self.doorbell)
+        )
+    }
+}
+
+#[tokio::test]
+async fn no_secret_of_a_gwell_account_is_in_any_log_answer_or_message() {
+    let broker = Mosquitto::start().await;
+    let mut messages = broker.listen("#").await;
+    let account = GwellAccount::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
+    std::fs::write(&file, account.configuration(broker.port)).unwrap();
+    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let mut program = Program::start_with(arguments, |command| {
+        command.env("DOORSTEP_LOG", "trace");
+    });
+    let page = Page::locked(program.page().await, TOKEN);
+    let mut answers = String::new();
+    let mut note = |what: &dyn std::fmt::Debug| writeln!(answers, "{what:?}").unwrap();
+
+    let doorbell = id(&account.doorbell);
+    until("the doorbell is there", async || page.get(&format!("/api/doorbells/{doorbell}")).await.status == 200).await;
+    let viewer = page.watch(&doorbell, Manners { speaks: true, ..Manners::default() }).await;
+    note(&page.is(&doorbell, "streaming").await);
+    broker.publish(&format!("doorstep/{doorbell}/talk/set"), "ON", &[]);
+    for path in ["/api/doorbells", "/api/accounts", "/metrics", "/health"] {
+        note(&page.get(path).await);
+    }
+    viewer.leave();
+    program.terminate();
+    let ended = program.ends().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("TRACE") && ended.log.contains("the camera accepts the stream"), "{}", ended.log);
+    let mut outside = vec![("the log", ended.log), ("standard output", ended.said), ("HTTP", answers)];
+    for command in [&["devices"][..], &["devices", "--json"], &["check"]] {
+        outside.push(("a command", output(command, &file, &data).await));
+    }
+    outside.push(("MQTT", messages.until_fence().await.iter().map(|heard| format!("{heard}\n")).collect()));
+    // By design an id holds what the cloud calls the device.
+    outside.iter_mut().for_each(|(_, text)| *text = text.replace(&doorbell, "wyze_*"));
+    let outside = Outside(outside);
+    for (name, secret) in &account.secrets {
+        outside.assert_without(name, secret);
     }
 }
 

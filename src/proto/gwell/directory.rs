@@ -51,20 +51,30 @@ pub struct Server {
     pub second_port: u16,
 }
 
-/// Which servers a list may name.
+/// Which addresses a server may name: of P2P servers, and of relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reachable {
     /// Those on the Internet. A list of private addresses alone is no list but other bytes (§3.2).
     Public,
-    /// Those of a LAN and of this machine as well: the owner named the list server.
+    /// Those of a LAN and of this machine as well: the owner named a server that is there.
     Everywhere,
 }
 
 impl Reachable {
-    fn allows(self, address: Ipv4Addr) -> bool {
-        let local = address.is_private() || address.is_loopback() || address.is_link_local();
+    /// What may be named by whoever is at `address`.
+    pub fn from(address: IpAddr) -> Self {
+        let is_near = matches!(address, IpAddr::V4(ip) if Self::is_local(ip));
+        if is_near { Self::Everywhere } else { Self::Public }
+    }
+
+    /// Addresses of a LAN, and of this machine.
+    pub fn is_local(address: Ipv4Addr) -> bool {
+        address.is_private() || address.is_loopback() || address.is_link_local()
+    }
+
+    pub fn allows(self, address: Ipv4Addr) -> bool {
         let nobody = address.octets()[0] == 0 || address.is_multicast() || address.is_broadcast();
-        !nobody && (self == Self::Everywhere || !local)
+        !nobody && (self == Self::Everywhere || !Self::is_local(address))
     }
 }
 

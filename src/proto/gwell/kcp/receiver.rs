@@ -101,7 +101,7 @@ impl Receiver {
     /// Fragments count down to zero. One that does not continue its message begins another, and the old one is dropped:
     /// no message has more than 256 fragments, and none waits for a fragment that never comes.
     fn append(&mut self, piece: Piece) -> bool {
-        let continues = self.begun.segments == 0 || self.begun.missing == piece.fragment + 1;
+        let continues = self.begun.segments == 0 || self.begun.missing.checked_sub(1) == Some(piece.fragment);
         if !continues {
             self.kept -= self.begun.segments;
             self.begun = Message::default();

@@ -271,3 +271,12 @@ fn a_payload_is_split_by_conversation() {
         assert!(payload.starts_with(&runs) && len - runs.len() < 4, "{len} bytes");
     }
 }
+
+#[test]
+fn the_highest_fragment_number_behind_a_message_that_waits_for_others_breaks_it_off() {
+    let mut engine = Kcp::new(CONVERSATION, Windows::DATA);
+    engine.input(&push(0, 1, b"begun")).unwrap();
+    assert_eq!(engine.input(&push(1, 255, b"another")), Err(KcpError::Fragment { sn: 1 }));
+    assert_eq!(engine.input(&push(2, 0, b"whole")), Err(KcpError::Fragment { sn: 2 }));
+    assert_eq!(received(&mut engine), [b"whole"]);
+}

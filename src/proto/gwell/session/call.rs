@@ -151,10 +151,15 @@ impl Call {
         self.paths.is_proven()
     }
 
+    /// Nobody has to be called any more. A stream that moves to a path which is not proven yet has its own watch.
+    fn is_taken(&self) -> bool {
+        self.paths.is_proven() || self.stream.is_accepted()
+    }
+
     // CALLING and what the server answers.
 
     fn call_again(&mut self, turn: &mut Turn<'_>) -> Result<(), SessionError> {
-        if self.paths.is_proven() || turn.now < self.calling.next.min(self.calling.until) {
+        if self.is_taken() || turn.now < self.calling.next.min(self.calling.until) {
             return Ok(());
         }
         if turn.now >= self.calling.until {
@@ -216,7 +221,9 @@ impl Call {
             return;
         }
         self.calling.is_answered = true;
-        self.calling.until = self.calling.until.max(turn.now + OPENING_LIMIT);
+        // A server that names other ways again and again does not keep a call open for ever.
+        let latest = self.calling.began + CALLING_LIMIT + OPENING_LIMIT;
+        self.calling.until = self.calling.until.max(turn.now + OPENING_LIMIT).min(latest);
         let control::Route { link_id, sender: caller, receiver: callee } = self.ids;
         turn.signalling.send(|from, _| MtpRequest { link_id, caller, callee }.encode(from));
         self.paths.add(turn.now, self.candidates.routes());
@@ -492,7 +499,7 @@ impl Call {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let calling = (!self.paths.is_proven()).then(|| self.calling.next.min(self.calling.until));
+        let calling = (!self.is_taken()).then(|| self.calling.next.min(self.calling.until));
         let keepalives = self.keepalives.as_ref().map(Keepalives::deadline);
         let times = [calling, self.paths.deadline(), keepalives, self.stream.deadline()];
         times.into_iter().flatten().min()

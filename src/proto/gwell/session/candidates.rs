@@ -1,11 +1,11 @@
 //! Where a camera may be, from what its owner and the P2P server say (gwell reference §6).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::Path;
 use super::paths::Route;
-use super::signalling::is_private;
 use crate::proto::gwell::calling::MtpReply;
+use crate::proto::gwell::directory::Reachable;
 
 /// On which cameras have been seen to wait, whatever the server says.
 const WELL_KNOWN_PORTS: [u16; 3] = [6_789, 32_761, 32_100];
@@ -58,7 +58,7 @@ impl Candidates {
     /// An address that has proven to be the camera's, if it can be: on the LAN or on this machine.
     pub(super) fn learn(&mut self, address: SocketAddr) -> Option<Route> {
         let IpAddr::V4(ip) = address.ip() else { return None };
-        if !is_private(ip) || address == self.server || self.learnt.len() >= MAX_LEARNT {
+        if !Reachable::is_local(ip) || address == self.server || self.learnt.len() >= MAX_LEARNT {
             return None;
         }
         self.learnt.push(address);
@@ -87,7 +87,12 @@ impl Candidates {
 
     /// What the server says of the LAN is fresher than what the owner once said.
     fn addresses(&self) -> Vec<IpAddr> {
-        let on_lan = |address: SocketAddrV4| Some(*address.ip()).filter(|ip| is_private(*ip)).map(IpAddr::V4);
+        // A server of the Internet knows no camera on this machine.
+        let is_far = Reachable::from(self.server.ip()) == Reachable::Public;
+        let on_lan = |address: SocketAddrV4| {
+            let ip = Some(*address.ip()).filter(|ip| Reachable::is_local(*ip) && !(is_far && ip.is_loopback()));
+            ip.map(IpAddr::V4)
+        };
         let reply = self.reply.as_ref();
         let named = [
             reply.and_then(|reply| on_lan(reply.lan)),
@@ -112,7 +117,9 @@ impl Candidates {
     fn relays(&self, is_wanted: impl Fn(bool) -> bool) -> Vec<SocketAddr> {
         let relays = self.reply.iter().flat_map(|reply| &reply.relays).filter(|relay| is_wanted(relay.tcp));
         let addresses = relays.map(|relay| relay.address);
-        let addresses = addresses.filter(|address| address.port() != 0 && *address.ip() != Ipv4Addr::UNSPECIFIED);
+        // No server of the Internet has us knock at doors of the LAN by calling them relays.
+        let reachable = Reachable::from(self.server.ip());
+        let addresses = addresses.filter(|address| address.port() != 0 && reachable.allows(*address.ip()));
         unique(addresses.map(SocketAddr::V4))
     }
 }
@@ -128,6 +135,8 @@ fn unique<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::proto::gwell::calling::Relay;
 
@@ -187,5 +196,21 @@ mod tests {
         assert_eq!(candidates.learn("93.184.216.34:1".parse().unwrap()), None);
         let learnt = (0..20).filter_map(|n| candidates.learn(SocketAddr::from(([10, 0, 0, n], 1)))).count();
         assert_eq!(learnt, MAX_LEARNT);
+    }
+
+    #[test]
+    fn a_server_of_the_internet_names_no_relay_on_the_lan_and_no_camera_on_this_machine() {
+        let relays = [[127, 0, 0, 1], [192, 168, 1, 1], [169, 254, 169, 254], [224, 0, 0, 1], [255, 255, 255, 255]];
+        let relays = relays.map(|ip| Relay { session: 1, tcp: true, address: v4(ip, 22) }).to_vec();
+        let loopback = v4([127, 0, 0, 1], 8_123);
+        let hostile = MtpReply { lan: loopback, outer: loopback, relays, ..reply() };
+        let mut candidates = Candidates::new(SERVER.into(), None);
+        candidates.on_ack(loopback);
+        candidates.on_reply(hostile.clone());
+        assert_eq!(candidates.routes(), [Route { path: Path::Passthrough, at: SERVER.into() }]);
+        let mut near = Candidates::new(SocketAddr::from(([127, 0, 0, 1], 1)), None);
+        near.on_reply(hostile);
+        assert_eq!(all(&near, Path::RelayTcp), ["127.0.0.1:22", "192.168.1.1:22", "169.254.169.254:22"]);
+        assert!(all(&near, Path::LanUdp).contains(&"127.0.0.1:8123".to_owned()));
     }
 }

@@ -53,7 +53,7 @@ pub enum Command {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The P2P server took the token. Worth remembering.
+    /// The P2P server took the token. Nothing proves yet that it is one.
     Certified {
         server: SocketAddr,
     },

@@ -1,10 +1,9 @@
 //! Looking for a P2P server: asking those who know, then who of those named answers (gwell reference §3.2, §11 step 0).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::random::Random;
-use super::signalling::is_private;
 use crate::proto::gwell::directory::{DetectRequest, ListReply, ListRequest, Reachable};
 use crate::proto::gwell::gutes::Frame;
 
@@ -135,9 +134,7 @@ impl Search {
 
 fn servers_in(from: SocketAddr, datagram: &[u8]) -> Option<Vec<SocketAddr>> {
     let frame = Frame::open(datagram, None).or_else(|_| Frame::of_plain(datagram)).ok()?;
-    let is_near = matches!(from.ip(), IpAddr::V4(ip) if is_private(ip));
-    let reachable = if is_near { Reachable::Everywhere } else { Reachable::Public };
-    let reply = ListReply::decode(&frame, reachable).ok()?;
+    let reply = ListReply::decode(&frame, Reachable::from(from.ip())).ok()?;
     Some(reply.servers.iter().map(|server| server.socket_address()).take(MAX_SERVERS).collect())
 }
 

@@ -1,7 +1,7 @@
 //! The session with the P2P server: looked for, certified, kept up and renewed (gwell reference §4, §11 steps 0 to 4).
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::certification::{Certification, Certified, Outcome};
@@ -29,11 +29,6 @@ const ERRAND_ROUNDS: u32 = 4;
 const LIST_LIMIT: Duration = Duration::from_secs(10);
 /// The SDK's own pace is 35 to 50 s; a server ends sessions that beat every 5 s (seed, rule 5).
 const HEARTBEAT: Duration = Duration::from_secs(40);
-
-/// Addresses of a LAN, and of this machine.
-pub(super) fn is_private(ip: Ipv4Addr) -> bool {
-    ip.is_private() || ip.is_loopback() || ip.is_link_local()
-}
 
 pub(super) struct Signalling {
     phase: Phase,
@@ -224,6 +219,11 @@ impl Signalling {
         }
         let secret = Frame::open_in(Mode::Session, datagram, self.key()).ok();
         if let Some(frame) = secret.filter(|frame| frame.flags.mode() == Some(Mode::Session)) {
+            // A response has no checksum: anybody can make one. The number it answers stands under the session key.
+            if frame.acked.is_some_and(|sqnum| !(1..=self.sqnum).contains(&sqnum)) {
+                dropped.foreign += 1;
+                return Ok(None);
+            }
             return Ok(self.on_frame(&frame, dropped));
         }
         match Frame::open(datagram, None) {

@@ -219,7 +219,7 @@ impl Stream {
                 av::Media::Video => Media::Video,
                 av::Media::Audio => Media::Audio,
             };
-            watchdog.on_media(now, media);
+            watchdog.on_media(now, media, &unit.data);
             let pts = Duration::from_micros(unit.pts_us);
             let gap = unit.gap || unit.damaged;
             self.events.push_back(Event::Frame(AvFrame { media, pts, data: unit.data, gap }));
@@ -288,7 +288,7 @@ impl Stream {
 /// The reference client waits for ever; this does not.
 struct Watchdog {
     started: Instant,
-    /// Since the first picture, when pictures or sound came last.
+    /// Since the first picture that shows something by itself, when pictures or sound came last.
     media: Option<Instant>,
 }
 
@@ -297,8 +297,8 @@ impl Watchdog {
         Self { started: now, media: None }
     }
 
-    fn on_media(&mut self, now: Instant, media: Media) {
-        if self.media.is_some() || media == Media::Video {
+    fn on_media(&mut self, now: Instant, media: Media, data: &[u8]) {
+        if self.media.is_some() || (media == Media::Video && is_keyframe(data)) {
             self.media = Some(now);
         }
     }
@@ -316,18 +316,39 @@ impl Watchdog {
     }
 }
 
+/// Whether an access unit of H.264 in Annex B has an IDR slice, or the parameters that stand before one.
+fn is_keyframe(picture: &[u8]) -> bool {
+    picture.windows(4).any(|four| matches!(four, [0, 0, 1, nal] if matches!(nal & 0x1F, 5 | 7)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::proto::gwell::session::tests::start_of_time;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const KEYFRAME: &[u8] = &[0, 0, 0, 1, 0x65, 0x88];
+
+    #[test]
+    fn pictures_that_nobody_can_begin_with_do_not_keep_a_stream_alive() {
+        let start = start_of_time();
+        for nothing in [&[0xAB; 3_000][..], &[0, 0, 0, 1, 0x41, 5], &[0, 0, 0, 1], &[]] {
+            let mut watchdog = Watchdog::new(start);
+            watchdog.on_media(start + SECOND * 59, Media::Video, nothing);
+            assert_eq!(watchdog.check(start + SECOND * 60), Err(SessionError::NoPicture));
+        }
+        for keyframe in [KEYFRAME, &[9, 0, 0, 1, 0x67, 0x42]] {
+            let mut watchdog = Watchdog::new(start);
+            watchdog.on_media(start + SECOND * 59, Media::Video, keyframe);
+            assert_eq!(watchdog.check(start + SECOND * 60), Ok(()));
+        }
+    }
 
     #[test]
     fn sound_does_not_stand_in_for_a_first_picture() {
         let start = start_of_time();
         let mut watchdog = Watchdog::new(start);
-        watchdog.on_media(start + SECOND * 59, Media::Audio);
+        watchdog.on_media(start + SECOND * 59, Media::Audio, KEYFRAME);
         assert_eq!(watchdog.check(start + SECOND * 59), Ok(()));
         assert_eq!(watchdog.check(start + SECOND * 60), Err(SessionError::NoPicture));
     }
@@ -336,8 +357,8 @@ mod tests {
     fn after_the_first_picture_either_medium_keeps_a_stream_alive() {
         let start = start_of_time();
         let mut watchdog = Watchdog::new(start);
-        watchdog.on_media(start + SECOND, Media::Video);
-        watchdog.on_media(start + SECOND * 14, Media::Audio);
+        watchdog.on_media(start + SECOND, Media::Video, KEYFRAME);
+        watchdog.on_media(start + SECOND * 14, Media::Audio, &[]);
         assert_eq!(watchdog.check(start + SECOND * 28), Ok(()));
         assert_eq!(watchdog.check(watchdog.deadline()), Err(SessionError::Silent));
         assert_eq!(watchdog.deadline(), start + SECOND * 29);

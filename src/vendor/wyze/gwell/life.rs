@@ -25,7 +25,8 @@ const LINGER: Duration = Duration::from_secs(5);
 const QUEUE: usize = 64;
 /// Between two calls to a camera that sleeps (gwell reference §4.6).
 const WAKE_EVERY: Duration = Duration::from_secs(20);
-/// After a newer token could not be had, with most of an hour left of the old one.
+/// Between two requests for a newer token, with most of an hour left of the old one: one could not be had, or is as good
+/// as over itself.
 const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(300);
 
 /// A camera as its account knows it.
@@ -245,12 +246,12 @@ impl Conductor<'_> {
         let mut unwatched = pin!(media.unwatched_for(LINGER));
         let mut waking = pin!(wake_again_and_again(self.gwell, self.camera));
         let mut renewing = pin!(renew_in_time(self.gwell, self.camera, token.good_for(), &self.commands));
-        let mut answers = false;
+        let (mut answers, mut server) = (false, None);
         loop {
             tokio::select! {
                 Some(event) = self.events.recv() => {
                     answers |= matches!(event, Event::Found { .. } | Event::Accepted);
-                    self.gwell.learn(self.camera, event);
+                    self.gwell.learn(self.camera, event, &mut server);
                 }
                 request = self.port.requests.recv() => match request {
                     Some(request) => refuse(request),
@@ -265,10 +266,15 @@ impl Conductor<'_> {
 }
 
 impl Gwell {
-    fn learn(&self, camera: &Camera, event: Event) {
+    /// `server` says that it took the token, which anybody could say.
+    fn learn(&self, camera: &Camera, event: Event, server: &mut Option<SocketAddr>) {
+        // It is worth remembering when it has listed devices, which takes the session's key, or led to the camera.
+        if matches!(event, Event::Listed(_) | Event::Accepted) {
+            server.take().into_iter().for_each(|server| self.memory.keep_server(server));
+        }
         match event {
             // The owner's servers stand in the configuration, and go with it.
-            Event::Certified { server } if self.config.servers.is_empty() => self.memory.keep_server(server),
+            Event::Certified { server: said } if self.config.servers.is_empty() => *server = Some(said),
             Event::Listed(devices) => self.memory.keep_devices(devices),
             Event::NotRenewed { .. } => self.memory.forget_token(&camera.name),
             _ => {}
@@ -299,7 +305,7 @@ async fn renew_in_time(
         good_for = match gwell.new_token(camera).await {
             Ok(token) => {
                 let _session_over = commands.send(Command::Renew(token.access.clone())).await;
-                token.good_for()
+                token.good_for().map(|left| left.max(RENEW_AGAIN_AFTER))
             }
             Err(error) => {
                 tracing::debug!(%error, "no newer token for the P2P server is to be had");

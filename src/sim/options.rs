@@ -11,6 +11,7 @@ use super::gwell_server::GwellServerOptions;
 use super::tutk_camera::{ChallengeStatus, Fault, Protocol, Settings};
 use super::{gwell_camera, kvs_doorbell, vivint, wyze_cloud};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
+use crate::proto::gwell::token::AccessToken;
 use crate::proto::tutk::keys::Uid;
 use crate::secret::{Email, Enr, Password, Token};
 
@@ -148,6 +149,10 @@ pub struct WyzeCloudOptions {
     /// Where every device's pictures are signalled; without it, no device has a stream over WebRTC
     #[arg(long, value_name = "URL")]
     signaling_url: Option<String>,
+    /// A camera of GWell's on the account, as `sim gwell-server` names it, and what the account logs in with there. May
+    /// be given again
+    #[arg(long, value_name = "NAME:ACCESS_ID:TOKEN", value_parser = parse_gwell)]
+    gwell: Vec<GwellCamera>,
     /// Misbehave from the start (`fault NAME` on standard input does so later)
     #[arg(long, value_name = "NAME")]
     fault: Option<wyze_cloud::Trouble>,
@@ -162,12 +167,33 @@ enum CodeBy {
     Sms,
 }
 
+/// A camera at a P2P server, and its owner there.
+#[derive(Debug, Clone)]
+struct GwellCamera {
+    name: String,
+    owner: AccessToken,
+}
+
+impl GwellCamera {
+    fn device(&self) -> wyze_cloud::Device {
+        let model = self.name.rsplit_once('_').map_or(&*self.name, |(model, _)| model);
+        wyze_cloud::Device { mac: self.name.clone(), ..wyze_cloud::Device::generate(model, &self.name, 0) }
+    }
+
+    fn user(&self) -> wyze_cloud::GwellUser {
+        let (access_id, access_token) = self.owner.to_text();
+        wyze_cloud::GwellUser { access_id, access_token: Token::new(access_token), expire: None }
+    }
+}
+
 impl WyzeCloudOptions {
     /// The cloud these options describe; what they leave open follows from the seed.
     pub fn settings(self, seed: u64) -> wyze_cloud::Settings {
         let generated = wyze_cloud::Settings::generate(seed);
         let listed = |(seed, model): (u64, &String)| wyze_cloud::Device::generate(model, &format!("Door {seed}"), seed);
-        let (devices, signaling_url) = ((seed..).zip(&self.devices).map(listed).collect(), self.signaling_url);
+        let listed = (seed..).zip(&self.devices).map(listed);
+        let devices: Vec<_> = listed.chain(self.gwell.iter().map(GwellCamera::device)).collect();
+        let (signaling_url, gwell) = (self.signaling_url, self.gwell);
         wyze_cloud::Settings {
             listen: self.listen,
             email: self.email.unwrap_or(generated.email),
@@ -180,11 +206,12 @@ impl WyzeCloudOptions {
                 CodeBy::Sms => wyze_cloud::SecondFactor::Sms,
             },
             token_life: Duration::from_secs(self.token_life),
-            devices: if self.devices.is_empty() { generated.devices } else { devices },
+            devices: if devices.is_empty() { generated.devices } else { devices },
             streams: Arc::new(move |_| {
                 let signaling_url = signaling_url.clone()?;
                 Some(wyze_cloud::Stream { signaling_url, ice_servers: Vec::new() })
             }),
+            gwell: Arc::new(move |id| gwell.iter().find(|camera| camera.name == id).map(GwellCamera::user)),
             trouble: self.fault,
             ..generated
         }
@@ -255,6 +282,13 @@ impl Audio {
             Self::None => None,
         }
     }
+}
+
+fn parse_gwell(text: &str) -> Result<GwellCamera, String> {
+    let (name, owner) = text.split_once(':').ok_or("no NAME:ACCESS_ID:TOKEN")?;
+    let (access_id, token) = owner.split_once(':').ok_or("no NAME:ACCESS_ID:TOKEN")?;
+    let owner = AccessToken::parse(access_id, token).map_err(|error| error.to_string())?;
+    Ok(GwellCamera { name: name.to_owned(), owner })
 }
 
 fn parse_enr(text: &str) -> Result<Enr, &'static str> {
@@ -336,6 +370,24 @@ mod tests {
         assert_ne!(settings.devices[0].mac, settings.devices[1].mac);
         assert_eq!((settings.streams)("any").unwrap().signaling_url, "ws://x/");
         assert_eq!(settings.trouble.unwrap().fault, wyze_cloud::Fault::ServerError);
+    }
+
+    #[test]
+    fn the_cloud_has_each_gwell_camera_that_a_p2p_server_names_with_its_owners_token() {
+        let token = "5a".repeat(64);
+        let cloud = |rest: &str| Cli::try_parse_from(format!("sim wyze-cloud {rest}").split_whitespace());
+        let line = format!("--gwell GW_DBD_0A1B2C3D4E5F:12:{token} --gwell GW_GC1_1:7:{token}");
+        let Kind::WyzeCloud(options) = cloud(&line).unwrap().kind else { panic!("{line} is another device") };
+        let settings = options.settings(1);
+        let devices: Vec<_> = settings.devices.iter().map(|one| (one.model.as_str(), one.mac.as_str())).collect();
+        assert_eq!(devices, [("GW_DBD", "GW_DBD_0A1B2C3D4E5F"), ("GW_GC1", "GW_GC1_1")]);
+        let user = (settings.gwell)("GW_DBD_0A1B2C3D4E5F").unwrap();
+        assert_eq!((&*user.access_id, user.access_token.expose()), ("12", &*token));
+        assert!((settings.gwell)("GW_DBD_1").is_none());
+        for (mistake, reason) in [("GW_DBD_1", "NAME:ACCESS_ID:TOKEN"), ("GW_DBD_1:7:5a", "token")] {
+            let error = cloud(&format!("--gwell {mistake}")).unwrap_err().to_string();
+            assert!(error.contains(reason), "{mistake}: {error}");
+        }
     }
 
     #[test]

@@ -385,7 +385,7 @@ mod tests {
         assert_eq!((&*user.access_id, user.access_token.expose()), ("12", &*token));
         assert!((settings.gwell)("GW_DBD_1").is_none());
         for (mistake, reason) in [("GW_DBD_1", "NAME:ACCESS_ID:TOKEN"), ("GW_DBD_1:7:5a", "token")] {
-            let error = cloud(&format!("--gwell {mistake}")).unwrap_err().to_string();
+            let error = cloud(&format!("--gwell {mistake}")).err().unwrap().to_string();
             assert!(error.contains(reason), "{mistake}: {error}");
         }
     }

@@ -429,8 +429,10 @@ async fn run_gwell_camera(
 ) -> io::Result<()> {
     let stop = stop.child_token();
     let settings = options.settings().map_err(io::Error::other)?;
-    let camera = gwell_camera::start(settings, stop.clone()).await?;
-    let events = camera.events();
+    let teller = broadcast::Sender::new(256);
+    // It logs in sooner than the next line is reached.
+    let events = teller.subscribe();
+    let camera = gwell_camera::start_telling(settings, stop.clone(), teller).await?;
     write_line(output, &gwell_camera::command::Announcement::of(&camera))?;
     let outcome = attend_account(events, |line| obey_gwell_camera(&camera, line), lines, output, &stop).await;
     stop.cancel();

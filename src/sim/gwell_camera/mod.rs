@@ -152,7 +152,19 @@ impl RunningCamera {
 ///
 /// # Errors
 /// When the address cannot be bound, or the operating system has no randomness.
-pub async fn start(mut settings: Settings, stop: CancellationToken) -> io::Result<RunningCamera> {
+pub async fn start(settings: Settings, stop: CancellationToken) -> io::Result<RunningCamera> {
+    start_telling(settings, stop, broadcast::Sender::new(256)).await
+}
+
+/// The same for whoever must miss nothing: it has subscribed to `events` before.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_telling(
+    mut settings: Settings,
+    stop: CancellationToken,
+    events: broadcast::Sender<CameraEvent>,
+) -> io::Result<RunningCamera> {
     let listen = settings.paths.contains(&Path::LanTcp).then_some(settings.listen);
     let mut lanes = Lanes::bind(settings.listen, listen, Streams { lane: TCP, frame_len: Mtp::frame_len }).await?;
     let address = on_the_lan(lanes.local_addr()?, settings.server)?;
@@ -162,7 +174,6 @@ pub async fn start(mut settings: Settings, stop: CancellationToken) -> io::Resul
         .map_err(io::Error::other)?;
     // Commands wait for the camera; sixteen are more than anyone types ahead.
     let (commands, mut inbox) = mpsc::channel(16);
-    let events = broadcast::Sender::new(256);
     let happened = events.clone();
     let task = tokio::spawn(async move {
         run("virtual camera", session, &mut lanes, &mut inbox, &stop, &happened).await;

@@ -18,7 +18,9 @@ pub mod rtc;
 // floor 3
 pub mod aws;
 pub mod doorbell;
+pub mod supervisor;
 // floor 4
+pub mod go2rtc;
 pub mod http;
 pub mod mqtt;
 pub mod sim;

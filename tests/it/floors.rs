@@ -9,8 +9,8 @@ const FLOORS: &[&[&str]] = &[
     &["clock", "model", "proto", "secret"],
     &["config", "media", "net", "store"],
     &["rtc"],
-    &["aws", "doorbell"],
-    &["http", "mqtt", "sim", "vendor"],
+    &["aws", "doorbell", "supervisor"],
+    &["go2rtc", "http", "mqtt", "sim", "vendor"],
     &["app"],
     &["cli", "main"],
 ];
@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
 const VENDORS: &[&str] = &["kvs", "vivint", "wyze"];
 
 /// What the faces may see, so that a further vendor or protocol adds no line to them.
-const FACES: &[&str] = &["http", "mqtt"];
+const FACES: &[&str] = &["go2rtc", "http", "mqtt"];
 const SEEN_BY_FACES: &[&str] = &["clock", "config", "doorbell", "media", "model", "net", "rtc", "secret"];
 
 /// Words that a protocol without input and output has no use for.

@@ -378,7 +378,7 @@ fn line(found: &Found) -> String {
     let mut line = format!(
         "{}  {}  {} {}  {address}  {transport}  {}",
         info.id,
-        info.name,
+        info.shown_name(),
         info.vendor,
         info.model,
         can.join(" ")

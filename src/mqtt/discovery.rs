@@ -135,7 +135,7 @@ impl Discovery {
     fn device(&self, info: &DeviceInfo) -> Value {
         let mut device = json!({
             "identifiers": [doorbell_device(&info.id)],
-            "name": shown_name(info),
+            "name": info.name,
             "manufacturer": capitalised(info.vendor),
             "model": info.model,
             "via_device": self.topics.bridge_device(),
@@ -368,12 +368,6 @@ fn entity(info: &DeviceInfo, platform: &str, key: &str, name: &str, mut componen
     component["default_entity_id"] = json!(format!("{platform}.{}_{key}", slug(info)));
     component["name"] = json!(name);
     component
-}
-
-/// The owner's name without control characters, 100 characters at most; the id where nothing is left.
-fn shown_name(info: &DeviceInfo) -> String {
-    let name: String = info.name.chars().filter(|c| !c.is_control()).take(100).collect();
-    if name.trim().is_empty() { info.id.to_string() } else { name.trim().to_owned() }
 }
 
 /// The owner's name as entity ids are spelt (`Front Door!` → `front_door`); the id where nothing is left.

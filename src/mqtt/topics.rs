@@ -246,4 +246,24 @@ mod tests {
             assert_eq!(topics.parse_command(topic), None, "{topic}");
         }
     }
+
+    #[test]
+    fn the_node_red_flow_speaks_of_topics_that_there_are() {
+        let flow: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../docs/node-red/doorstep-flow.json")).unwrap();
+        let (topics, id) = (topics("doorstep"), DeviceId::parse("wyze_1").unwrap());
+        let (mut heard, mut sent) = (Vec::new(), Vec::new());
+        for node in flow {
+            if node["type"] == "mqtt in" {
+                heard.push(node["topic"].as_str().unwrap().replace('+', id.as_str()));
+            }
+            let rules = node["rules"].as_array().into_iter().flatten().filter(|rule| rule["p"] == "topic");
+            // JSONata: `"doorstep/" & $env("DOORBELL") & "/talk/set"`.
+            let join = |rule: &serde_json::Value| rule["to"].as_str().unwrap().replace("$env(\"DOORBELL\")", "wyze_1");
+            sent.extend(rules.map(|rule| join(rule).replace([' ', '&', '"'], "")));
+        }
+        let told = [topics.ring(&id), topics.motion(&id), topics.result(&id)];
+        assert!(!heard.is_empty() && heard.iter().all(|topic| told.contains(topic)), "{heard:?}");
+        assert!(sent.len() >= 5 && sent.iter().all(|topic| topics.parse_command(topic).is_some()), "{sent:?}");
+    }
 }

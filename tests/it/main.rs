@@ -20,6 +20,7 @@ mod corpus;
 mod demo;
 mod demo_browser;
 mod diagnostics;
+mod docs;
 mod door;
 mod doorbell;
 mod floors;

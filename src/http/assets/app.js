@@ -27,6 +27,9 @@ const motions = new Motions();
 const events = new Events();
 let lostTimer = 0;
 
+// As a panel of Home Assistant.
+document.documentElement.classList.toggle('framed', window.parent !== window);
+
 function showOnly(id) {
   for (const section of ['house', 'empty', 'sign-in', 'loading']) part(section).hidden = section !== id;
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod api;
 mod auth;
+mod card;
 mod diagnostics;
 mod door;
 mod error;

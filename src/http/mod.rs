@@ -22,13 +22,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, get, post, put};
 use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
 use crate::doorbell::{Accounts, Registry};
 use crate::secret::Token;
 
+pub use accounts::{About, Setup, SetupError};
 pub use api::Switch;
 pub use error::ApiError;
 pub use serve::serve;
@@ -42,6 +43,7 @@ const LISTENERS: usize = 64;
 pub struct Face {
     pub doorbells: Registry,
     pub accounts: Accounts,
+    pub setup: Arc<dyn Setup>,
     /// `None` when no broker is configured.
     pub mqtt_connected: watch::Receiver<Option<bool>>,
     /// The WHEP routes; they get the same guards as every other route.
@@ -70,6 +72,7 @@ pub struct Exposed(pub SocketAddr);
 struct House {
     doorbells: Registry,
     accounts: Accounts,
+    setup: Arc<dyn Setup>,
     mqtt_connected: watch::Receiver<Option<bool>>,
     counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
@@ -112,7 +115,8 @@ fn routes() -> Vec<Route> {
         guarded("/api/doorbells/{id}/garage", any(door::garage)),
         guarded("/api/doorbells/{id}/snapshot.jpg", get(snapshot::take)),
         guarded("/api/doorbells/{id}/diagnostics", get(diagnostics::ask)),
-        guarded("/api/accounts", get(accounts::list)),
+        guarded("/api/accounts", get(accounts::list).post(accounts::add)),
+        guarded("/api/accounts/{n}", put(accounts::correct).delete(accounts::remove)),
         guarded("/api/accounts/rediscover", post(accounts::rediscover)),
         guarded("/api/accounts/{n}/code", post(accounts::code)),
         lenient("/api/wyze/{id}/kvs", get(kvs::call)),
@@ -140,6 +144,7 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
     let house = Arc::new(House {
         doorbells: face.doorbells,
         accounts: face.accounts,
+        setup: face.setup,
         mqtt_connected: face.mqtt_connected,
         counters: face.counters,
         version: face.version,
@@ -179,8 +184,31 @@ mod tests {
 
     use super::*;
     use crate::doorbell::accounts::Wishes;
+    use crate::doorbell::vendor::BoxFuture;
+    use serde_json::Value;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_util::sync::CancellationToken;
+
+    /// Nobody adds an account here.
+    struct Unchangeable;
+
+    impl Setup for Unchangeable {
+        fn about(&self, _: usize) -> About {
+            About::default()
+        }
+
+        fn add(&self, _: Value) -> BoxFuture<'static, Result<usize, SetupError>> {
+            Box::pin(async { Err(SetupError::Full(0)) })
+        }
+
+        fn correct(&self, _: usize, _: Value) -> BoxFuture<'static, Result<(), SetupError>> {
+            Box::pin(async { Err(SetupError::Configured) })
+        }
+
+        fn remove(&self, _: usize) -> BoxFuture<'static, Result<(), SetupError>> {
+            Box::pin(async { Err(SetupError::Configured) })
+        }
+    }
 
     fn face(token: Option<Token>) -> Face {
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
@@ -188,6 +216,7 @@ mod tests {
         Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
+            setup: Arc::new(Unchangeable),
             mqtt_connected: watch::channel(None).1,
             whep: Router::new().route("/whep/{id}", post(async || "an answer")),
             counters: Arc::new(Vec::new),

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use axum::Router;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
-use doorstep::http::{Face, router, serve};
+use doorstep::http::{About, Face, Setup, SetupError, router, serve};
 use doorstep::model::{Capability, DoorKind, OpenerEntity};
 use doorstep::secret::Token;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,6 +29,27 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the house is served as well, as behind a proxy that takes the prefix away.
 pub(crate) const PREFIX: &str = "/behind/a/prefix/";
+
+/// Accounts as they are: nobody adds one.
+struct NoSetup;
+
+impl Setup for NoSetup {
+    fn about(&self, _: usize) -> About {
+        About { label: "y…@example.com".to_owned(), added_here: false }
+    }
+
+    fn add(&self, _: Value) -> BoxFuture<'static, Result<usize, SetupError>> {
+        Box::pin(async { Err(SetupError::Full(0)) })
+    }
+
+    fn correct(&self, _: usize, _: Value) -> BoxFuture<'static, Result<(), SetupError>> {
+        Box::pin(async { Err(SetupError::Configured) })
+    }
+
+    fn remove(&self, _: usize) -> BoxFuture<'static, Result<(), SetupError>> {
+        Box::pin(async { Err(SetupError::Configured) })
+    }
+}
 
 /// One doorbell, `fake_1`, and an account behind the HTTP face.
 pub(crate) struct House {
@@ -107,6 +130,7 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
+            setup: Arc::new(NoSetup),
             mqtt_connected,
             whep,
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),

@@ -2,6 +2,7 @@
 
 mod check;
 pub mod demo;
+mod setup;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -28,6 +29,7 @@ use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
+use setup::Setup;
 
 pub use check::check;
 
@@ -87,6 +89,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
+    let setup = Setup::open(&config, &store, &accounts, &devices);
     let mqtt = match &config.mqtt {
         Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, &broker)?),
         None => None,
@@ -96,6 +99,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
+        setup: Arc::new(setup),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
         whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
@@ -363,7 +367,8 @@ fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
 /// `doorstep devices`: what the accounts hold.
 pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
     let (mut found, mut failed) = (Vec::new(), Vec::new());
-    for vendor in vendor::all(config, &Store::visit(data)) {
+    let store = Store::visit(data);
+    for vendor in vendor::all(config, &store).into_iter().chain(setup::kept(config, &store)) {
         match vendor.discover().await {
             Ok(devices) => found.extend(devices),
             Err(error) => failed.push(format!("{} account: {error}", vendor.name())),

@@ -31,6 +31,7 @@ use crate::doorbell::{Accounts, Doorbell, Registry};
 use crate::model::DeviceId;
 use crate::net::supervise::jitter;
 use announce::Announcer;
+use bridge::Bridge;
 use client::{Client, Message, Plan};
 use commands::{Commands, Inbox, Worker};
 use discovery::Discovery;
@@ -96,11 +97,15 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
     publisher.set(&topics.status(), ONLINE);
     let subscriptions = Subscriptions::default();
     let announcer = Announcer::new(topics.clone(), publisher.clone(), subscriptions.clone());
-    let vendors: Vec<_> = accounts.all().into_iter().map(|(vendor, _)| vendor).collect();
-    announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors));
+    let bridge = Bridge {
+        accounts: accounts.clone(),
+        discovery: discovery.clone(),
+        announcer: announcer.clone(),
+        publisher: publisher.clone(),
+    };
+    let bridge = bridge.follow();
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());
     publisher.set(instance.topic(), instance.mark().to_owned());
-    let following = bridge::follow(&accounts, &topics, &publisher);
 
     let mut filters = topics.command_filters();
     filters.push(topics.birth());
@@ -133,7 +138,7 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
         doorbells,
         present: BTreeMap::new(),
         resending: None,
-        _accounts: following,
+        _bridge: bridge,
     };
     let task = tokio::spawn(face.run(incoming, client, finish, stop));
     Mqtt { task, connected, publisher }
@@ -198,7 +203,7 @@ struct Face {
     doorbells: Registry,
     present: BTreeMap<DeviceId, Present>,
     resending: Option<AbortOnDropHandle<()>>,
-    _accounts: Vec<AbortOnDropHandle<()>>,
+    _bridge: AbortOnDropHandle<()>,
 }
 
 impl Face {

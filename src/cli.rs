@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::app::{self, demo};
 use crate::config::{self, Config};
-use crate::sim;
+use crate::{privileges, sim};
 
 /// Asked to stop and stopped cleanly is `SUCCESS`; the other two as INTERFACES §1 has them.
 const FATAL: u8 = 1;
@@ -69,6 +69,17 @@ enum Command {
     Sim(sim::options::Kind),
 }
 
+impl Command {
+    /// The folder it keeps things in.
+    fn data(&self) -> Option<PathBuf> {
+        match self {
+            Self::Run(configured) | Self::Forget(configured) => Some(configured.data()),
+            Self::Check { configured, .. } | Self::Devices { configured, .. } => Some(configured.data()),
+            Self::Demo(_) | Self::Sim(_) => None,
+        }
+    }
+}
+
 /// Where a configured installation keeps its things.
 #[derive(Debug, clap::Args)]
 struct Configured {
@@ -107,6 +118,11 @@ fn in_add_on() -> bool {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_format);
+    if in_add_on()
+        && let Err(error) = privileges::give_up_root(cli.command.data().as_deref())
+    {
+        return fatal(&error.into());
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fatal(&anyhow::Error::from(error).context("starting the runtime")),

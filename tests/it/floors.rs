@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["rtc"],
     &["aws", "doorbell", "supervisor"],
     &["go2rtc", "http", "mqtt", "sim", "vendor"],
-    &["app"],
+    &["app", "privileges"],
     &["cli", "main"],
 ];
 

@@ -171,6 +171,24 @@ fn every_configuration_that_is_shown_can_be_read() {
 }
 
 #[test]
+fn every_option_of_the_app_is_explained_to_its_owner() {
+    let (english, guide) = (read(Path::new("translations/en.yaml")), read(Path::new("DOCS.md")));
+    let (_, options) = guide.split_once("\n## Options\n").expect("a chapter for them");
+    let (options, _) = options.split_once("\n## ").expect("and its end");
+    let (configuration, _) = english.split_once("\nnetwork:").expect("the options, then the ports");
+    // `configuration:`, groups, `fields:`, keys: each is set in by two more.
+    let keys = |depth: usize| {
+        let set_in = " ".repeat(depth);
+        let lines = configuration.lines().filter_map(move |line| line.strip_prefix(set_in.as_str())?.strip_suffix(':'));
+        lines.filter(|key| !key.starts_with(' '))
+    };
+    let fields: BTreeSet<&str> = keys(6).collect();
+    assert!(fields.len() > 20, "{fields:?}");
+    let missing: Vec<_> = fields.iter().filter(|key| !options.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "DOCS.md does not explain {missing:?}");
+}
+
+#[test]
 fn every_input_of_the_blueprint_is_used_and_every_one_that_is_used_exists() {
     let text = read(Path::new("blueprints/automation/doorstep/ring_notification.yaml"));
     let (blueprint, automation) = text.split_once("\nmode: ").expect("the automation begins with its mode");

@@ -73,6 +73,7 @@ export class Card {
     const before = this.#doorbell.link;
     this.#doorbell = doorbell;
     this.#part('h2').textContent = doorbell.name;
+    this.#video.setAttribute('aria-label', `Live picture: ${doorbell.name}`);
     this.#part('.talk').hidden = !this.#can('talk');
     const { door, garage } = doorbell;
     this.#lock.update(door && { ...door, state: door.lock }, doorbell.name);

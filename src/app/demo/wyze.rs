@@ -84,9 +84,20 @@ impl Wyze {
         match line {
             "ring" => self.ring(doorbell),
             "motion" => self.happen(Scripted::motion(&[101]), doorbell),
-            _ => return doorbell.obey(line).await,
+            _ => match line.strip_prefix("cloud ") {
+                Some(line) => return self.obey_cloud(line),
+                None => return doorbell.obey(line).await,
+            },
         }
         Ok(())
+    }
+
+    /// Carries out what was typed for the cloud itself.
+    fn obey_cloud(&self, line: &str) -> Result<(), String> {
+        match wyze_cloud::parse(line)? {
+            Some(command) => self.cloud.obey(command).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// The cloud hears of every press, a while later; a wired button says so at once, as a relay beside a real

@@ -1,0 +1,23 @@
+"""The house that the tests of one file share."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from core import Core
+from house import Broker, Demo
+
+
+@pytest.fixture(scope="module")
+async def house(request, tmp_path_factory):
+    """Core, broker and Doorstep with the doorbells that the file names in `DOORBELLS`; MQTT is connected."""
+    folder = tmp_path_factory.mktemp("house")
+    broker = await Broker().start(folder)
+    demo = await Demo().start(*request.module.DOORBELLS, mqtt=broker.port)
+    core = Core(folder / "core")
+    await core.start()
+    await core.connect_mqtt(broker.port)
+    yield SimpleNamespace(core=core, broker=broker, demo=demo, folder=folder)
+    await core.stop()
+    await demo.end()
+    await broker.end()

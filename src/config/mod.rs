@@ -35,6 +35,15 @@ pub struct Config {
     pub vivint: Vec<Vivint>,
     pub kvs: Vec<Kvs>,
     pub doorbells: Vec<DoorbellOverride>,
+    pub log_level: Option<LogLevel>,
+}
+
+/// Where Doorstep runs, which decides what a configuration may leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Standalone,
+    /// In Home Assistant, whose Supervisor knows the MQTT broker.
+    App,
 }
 
 #[derive(Debug, Clone)]
@@ -152,6 +161,16 @@ pub enum TutkProtocol {
     New,
 }
 
+/// How much Doorstep logs of what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
 /// Which of its pictures a camera is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Quality {
@@ -177,7 +196,7 @@ impl Default for Media {
 ///
 /// # Errors
 /// With every mistake in it, or the one reason why it could not be read.
-pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+pub fn load(path: &Path, place: Place) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
     let unreadable = |at, what| ConfigErrors::new(&file, vec![Mistake { at, path: String::new(), what }]);
     let bytes = fs::read(path).map_err(|error| unreadable(None, format!("cannot be read: {error}")))?;
@@ -185,29 +204,41 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
         unreadable(Some(Position::behind(&good)), "this is not text in UTF-8".to_owned())
     })?;
-    parse(text, &file)
+    parse_at(text, &file, place)
 }
 
-/// Reads a configuration out of `text`; `file` is what errors call it.
+/// Reads the configuration of a Doorstep that stands alone out of `text`; `file` is what errors call it.
 ///
 /// # Errors
 /// With every mistake in it. Where the text stops being YAML, only the mistakes up to there.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
+    parse_at(text, file, Place::Standalone)
+}
+
+/// [`parse`], for one that runs in `place`.
+///
+/// # Errors
+/// As [`parse`]; in the app without places in the text, which its owner never saw.
+pub fn parse_at(text: &str, file: &str, place: Place) -> Result<Config, ConfigErrors> {
     let mut mistakes = Vec::new();
     let config = match tree::parse(text, &mut mistakes) {
-        Ok(root) => section::read_section(&root, String::new(), &mut mistakes, read_config),
+        Ok(root) => {
+            let root = if place == Place::App { root.of_form() } else { root };
+            section::read_section(&root, String::new(), &mut mistakes, |file| read_config(file, place))
+        }
         Err(mistake) => {
             mistakes.push(mistake);
             None
         }
     };
-    match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
-        _ => Err(ConfigErrors::new(file, mistakes)),
+    match (config, place) {
+        (Some(config), _) if mistakes.is_empty() => Ok(config),
+        (_, Place::Standalone) => Err(ConfigErrors::new(file, mistakes)),
+        (_, Place::App) => Err(ConfigErrors::new(file, mistakes).of_form()),
     }
 }
 
-fn read_config(file: &mut Section<'_>) -> Option<Config> {
+fn read_config(file: &mut Section<'_>, _place: Place) -> Option<Config> {
     let mut macs = HashSet::new();
     let mut usernames = HashSet::new();
     let mut channels = HashSet::new();
@@ -221,6 +252,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let is_ambiguous = kvs.len() > 1 && kvs.iter().any(|account| account.channels.is_empty());
     let mut named = Named { openers_are_ambiguous: is_ambiguous, ..Named::default() };
     Some(Config {
+        log_level: file.optional("log_level", &values::LOG_LEVEL),
         mqtt,
         http,
         media,

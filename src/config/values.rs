@@ -8,7 +8,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
-use super::{DoorCommand, HostPort, IotEndpoint, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock};
+use super::{
+    DoorCommand, HostPort, IotEndpoint, LogLevel, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock,
+};
 use crate::model::{DeviceId, OpenerEntity};
 use crate::proto::totp::totp;
 use crate::secret::{Email, Enr, Password, Pem, Token};
@@ -75,6 +77,9 @@ pub(super) const TALK_LIMIT_S: Kind<u64> =
 
 pub(super) const PAYLOAD: Kind<String> =
     Kind { expected: "the message that means a press, 1 to 256 characters", parse: payload };
+
+pub(super) const LOG_LEVEL: Kind<LogLevel> =
+    Kind { expected: "`error`, `warn`, `info`, `debug` or `trace`", parse: log_level };
 
 pub(super) const EMAIL: Kind<Email> = Kind { expected: "the account's e-mail address", parse: email };
 
@@ -390,6 +395,17 @@ fn quality(text: &str) -> Result<Quality, Reason> {
         "hd" => Ok(Quality::Hd),
         "sd" => Ok(Quality::Sd),
         _ => Err("not a quality"),
+    }
+}
+
+fn log_level(text: &str) -> Result<LogLevel, Reason> {
+    match text {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        _ => Err("not a level"),
     }
 }
 

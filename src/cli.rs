@@ -13,8 +13,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::app::{self, demo};
-use crate::config::{self, Config};
+use crate::app::{self, Home, demo};
+use crate::config::{self, Config, Place};
 use crate::sim;
 
 /// Asked to stop and stopped cleanly is `SUCCESS`; the other two as INTERFACES §1 has them.
@@ -92,7 +92,8 @@ impl Configured {
     }
 
     fn load(&self) -> Result<Config, ExitCode> {
-        config::load(&self.config()).map_err(|errors| {
+        let place = if in_add_on() { Place::App } else { Place::Standalone };
+        config::load(&self.config(), place).map_err(|errors| {
             complain(&errors);
             ExitCode::from(WRONG_CONFIGURATION)
         })
@@ -100,7 +101,7 @@ impl Configured {
 }
 
 fn in_add_on() -> bool {
-    std::env::var_os("SUPERVISOR_TOKEN").is_some()
+    std::env::var_os("SUPERVISOR_TOKEN").is_some_and(|token| !token.is_empty())
 }
 
 /// Runs the command line to its end.
@@ -120,7 +121,7 @@ pub fn main() -> ExitCode {
 async fn execute(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Run(configured) => match configured.load() {
-            Ok(config) => app::run(config, configured.data()).await,
+            Ok(config) => run(config, configured.data()).await,
             Err(code) => return code,
         },
         Command::Demo(options) => demo::run(options).await,
@@ -138,12 +139,20 @@ async fn execute(command: Command) -> ExitCode {
             Err(code) => return code,
         },
         Command::Forget(configured) => match configured.load() {
-            Ok(config) => app::forget(&config, configured.data()).await,
+            Ok(config) => forget(&config, configured.data()).await,
             Err(code) => return code,
         },
         Command::Sim(kind) => simulate(kind).await,
     };
     outcome.map_or_else(|error| fatal(&error), |()| ExitCode::SUCCESS)
+}
+
+async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    app::run(config, data, Home::from_env()?).await
+}
+
+async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
+    app::forget(config, data, Home::from_env()?.as_ref()).await
 }
 
 /// `doorstep sim`: one virtual device on standard input and output.

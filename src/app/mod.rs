@@ -1,7 +1,9 @@
 //! Wiring: configuration → vendors → doorbells → faces; what starts first, and what stops first.
 
+mod broker;
 mod check;
 pub mod demo;
+mod home;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -18,18 +20,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{self, Config, DoorbellOverride, Unlock};
+use crate::config::{Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{Capability, DeviceId, Found, Mechanism, Role};
-use crate::mqtt::{self, Mqtt};
+use crate::model::{Capability, DeviceId, Found, Mechanism, MqttLink, Role};
+use crate::mqtt::Mqtt;
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
 
+pub use broker::forget;
 pub use check::check;
+pub use home::Home;
 
 /// How long ending talks and camera sessions may take; then whoever has not ended is left.
 const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
@@ -43,8 +47,6 @@ const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// Where in the store things are.
 mod key {
     pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
-    pub(super) const CLIENT_ID: &str = "mqtt_client_id";
-    pub(super) const RETAINED: &str = "mqtt_retained_topics";
 }
 
 /// What the service is started with.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Whether the doorbells are virtual; the page says so.
     pub demo: bool,
+    /// `None` but in an app of Home Assistant.
+    pub home: Option<Home>,
 }
 
 /// The service, running.
@@ -73,7 +77,7 @@ pub struct Running {
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
-    let Settings { config, data, demo } = settings;
+    let Settings { config, data, demo, home } = settings;
     let store = Store::open(&data).context("opening the data folder")?;
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
@@ -86,15 +90,13 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
-    let mqtt = match &config.mqtt {
-        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, &broker)?),
-        None => None,
-    };
+    let (_, page_url) = watch::channel(None);
+    let mqtt = start_mqtt(&config, home.as_ref(), page_url, &store, (&doorbells, &accounts), &broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
-        mqtt_connected: mqtt_health(mqtt.as_ref()),
+        mqtt: mqtt.as_ref().map_or_else(|| watch::channel(MqttLink::Off).1, Mqtt::link),
         whep: whep::router(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
@@ -148,8 +150,8 @@ impl Running {
     /// Resolves when the broker has confirmed the subscriptions; at once without a broker.
     async fn listens_to_broker(&self) {
         let Some(mqtt) = &self.mqtt else { return };
-        let mut connected = mqtt.connected();
-        let _face_gone = connected.wait_for(|connected| *connected).await;
+        let mut link = mqtt.link();
+        let _face_gone = link.wait_for(|link| *link == MqttLink::Connected).await;
     }
 
     /// Resolves when the service cannot go on by itself.
@@ -165,8 +167,8 @@ impl Running {
 }
 
 /// `doorstep run`: until a signal asks to stop.
-pub async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
-    let running = start(Settings { config, data, demo: false }).await?;
+pub async fn run(config: Config, data: PathBuf, home: Option<Home>) -> anyhow::Result<()> {
+    let running = start(Settings { config, data, demo: false, home }).await?;
     until_stopped(running, std::future::pending()).await
 }
 
@@ -283,67 +285,17 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
     accounts.stopped().await;
 }
 
+/// The face, where there is a broker, or somebody who will know one.
 fn start_mqtt(
-    broker: &config::Mqtt,
     config: &Config,
+    home: Option<&Home>,
+    page_url: watch::Receiver<Option<String>>,
     store: &Store,
-    doorbells: &Registry,
-    accounts: &Accounts,
+    house: (&Registry, &Accounts),
     stop: &CancellationToken,
-) -> anyhow::Result<Mqtt> {
-    let buttons = config.doorbells.iter().filter_map(|doorbell| {
-        let topic = doorbell.ring_topic.clone()?;
-        Some(mqtt::Button { topic, payload: doorbell.ring_payload.clone(), doorbell: doorbell.id.clone() })
-    });
-    let settings = mqtt::Settings {
-        broker: broker.clone(),
-        client_id: client_id(store)?,
-        version: env!("CARGO_PKG_VERSION"),
-        buttons: buttons.collect(),
-        page_url: None,
-    };
-    let mqtt = mqtt::start(settings, doorbells.clone(), accounts.clone(), stop.clone());
-    tokio::spawn(remember_retained(mqtt.retained_topics(), store.clone()));
-    Ok(mqtt)
-}
-
-/// The same in every run of this installation.
-fn client_id(store: &Store) -> anyhow::Result<String> {
-    if let Some(id) = store.get(key::CLIENT_ID) {
-        return Ok(id);
-    }
-    let id = format!("doorstep-{:016x}", getrandom::u64().context("reading randomness")?);
-    store.put(key::CLIENT_ID, &id).context("keeping the MQTT client id")?;
-    Ok(id)
-}
-
-/// Keeps the list that `doorstep forget` clears.
-async fn remember_retained(mut topics: watch::Receiver<BTreeSet<String>>, store: Store) {
-    let mut all: BTreeSet<String> = store.get(key::RETAINED).unwrap_or_default();
-    loop {
-        all.extend(topics.borrow_and_update().iter().cloned());
-        if let Err(error) = store.put(key::RETAINED, &all) {
-            warn!(%error, "the list of retained topics was not kept");
-        }
-        if topics.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
-    let Some(mqtt) = mqtt else { return watch::channel(None).1 };
-    let (health, shown) = watch::channel(Some(false));
-    let mut connected = mqtt.connected();
-    tokio::spawn(async move {
-        loop {
-            health.send_replace(Some(*connected.borrow_and_update()));
-            if connected.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    shown
+) -> anyhow::Result<Option<Mqtt>> {
+    let found = config.mqtt.as_ref().and_then(|mqtt| Some((broker::of(mqtt, home)?, mqtt)));
+    found.map(|found| broker::start(found, config, page_url, store, house, stop)).transpose()
 }
 
 /// `doorstep devices`: what the accounts hold.
@@ -397,19 +349,6 @@ fn word(role: Role, capability: Capability) -> &'static str {
     }
 }
 
-/// `doorstep forget`: clears what was retained at the broker, then what was stored.
-pub async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
-    let store = Store::open(&data).context("opening the data folder")?;
-    let topics: Vec<String> = store.get(key::RETAINED).unwrap_or_default();
-    if let Some(broker) = &config.mqtt {
-        let cleared = mqtt::forget(broker, &topics).await.context("clearing retained topics")?;
-        report(&format!("{cleared} retained topics cleared"));
-    }
-    store.clear().context("deleting what is stored")?;
-    report("stored data deleted");
-    Ok(())
-}
-
 /// A line of results, for standard output. Whoever read it may have had enough and closed it (`| head -1`),
 /// which ends nothing.
 pub fn report(line: &str) {
@@ -428,6 +367,7 @@ fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::model::{DeviceInfo, OpenerEntity};
 
     #[test]
@@ -469,7 +409,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let mut config = config::parse("http: {listen: \"127.0.0.1:0\"}", "test").unwrap();
         config.media.port = 0;
-        let mut running = start(Settings { config, data: data.path().to_owned(), demo: false }).await.unwrap();
+        let mut running =
+            start(Settings { config, data: data.path().to_owned(), demo: false, home: None }).await.unwrap();
         running.media.cancel();
         let failed = tokio::time::timeout(Duration::from_secs(20), running.failed()).await;
         assert!(failed.expect("it goes on without them").to_string().contains("viewers"));

@@ -27,6 +27,7 @@ use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
 use crate::doorbell::{Accounts, Registry};
+use crate::model::MqttLink;
 use crate::secret::Token;
 
 pub use api::Switch;
@@ -42,8 +43,7 @@ const LISTENERS: usize = 64;
 pub struct Face {
     pub doorbells: Registry,
     pub accounts: Accounts,
-    /// `None` when no broker is configured.
-    pub mqtt_connected: watch::Receiver<Option<bool>>,
+    pub mqtt: watch::Receiver<MqttLink>,
     /// The WHEP routes; they get the same guards as every other route.
     pub whep: Router,
     /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
@@ -70,7 +70,7 @@ pub struct Exposed(pub SocketAddr);
 struct House {
     doorbells: Registry,
     accounts: Accounts,
-    mqtt_connected: watch::Receiver<Option<bool>>,
+    mqtt: watch::Receiver<MqttLink>,
     counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
     demo: bool,
@@ -140,7 +140,7 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
     let house = Arc::new(House {
         doorbells: face.doorbells,
         accounts: face.accounts,
-        mqtt_connected: face.mqtt_connected,
+        mqtt: face.mqtt,
         counters: face.counters,
         version: face.version,
         demo: face.demo,
@@ -188,7 +188,7 @@ mod tests {
         Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
-            mqtt_connected: watch::channel(None).1,
+            mqtt: watch::channel(MqttLink::Off).1,
             whep: Router::new().route("/whep/{id}", post(async || "an answer")),
             counters: Arc::new(Vec::new),
             version: "0",

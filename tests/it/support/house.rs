@@ -9,7 +9,7 @@ use axum::Router;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{Face, router, serve};
-use doorstep::model::{Capability, DoorKind, OpenerEntity};
+use doorstep::model::{Capability, DoorKind, MqttLink, OpenerEntity};
 use doorstep::secret::Token;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -35,7 +35,7 @@ pub(crate) struct House {
     pub(crate) account: Arc<FakeAccount>,
     pub(crate) doorbell: Doorbell,
     pub(crate) doorbells: Registry,
-    pub(crate) mqtt: watch::Sender<Option<bool>>,
+    pub(crate) mqtt: watch::Sender<MqttLink>,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
     /// Where a door's records are.
@@ -103,11 +103,11 @@ impl House {
         let account = FakeAccount::new();
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
         let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
-        let (mqtt, mqtt_connected) = watch::channel(Some(true));
+        let (mqtt, link) = watch::channel(MqttLink::Connected);
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
-            mqtt_connected,
+            mqtt: link,
             whep,
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",

@@ -4,6 +4,7 @@ mod broker;
 mod check;
 pub mod demo;
 mod home;
+mod listeners;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +30,8 @@ use crate::mqtt::Mqtt;
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
+use home::Attendant;
+use listeners::Listeners;
 
 pub use broker::forget;
 pub use check::check;
@@ -47,6 +49,7 @@ const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// Where in the store things are.
 mod key {
     pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
+    pub(super) const HTTP_TOKEN: &str = "http_token";
 }
 
 /// What the service is started with.
@@ -62,7 +65,10 @@ pub struct Settings {
 
 /// The service, running.
 pub struct Running {
+    /// In an app this is ingress.
     pub page: SocketAddr,
+    /// The listener that a token opens: the page's but in an app.
+    pub direct: SocketAddr,
     pub media_port: u16,
     pub doorbells: Registry,
     pub accounts: Accounts,
@@ -82,29 +88,35 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
 
-    let listener = TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("listening on {} for the page (`http.listen`)", config.http.listen))?;
-    let page = listener.local_addr().context("reading the page's address")?;
-    let viewers = start_viewers(&config, &store, page, media.clone()).await?;
+    let tokens = tokens(&config, &store);
+    let listeners = Listeners::open(&config, home.as_ref(), tokens.clone()).await?;
+    let (page, direct) = (listeners.page(), listeners.direct());
+    let viewers = start_viewers(&config, &store, is_private(page, home.as_ref()), media.clone()).await?;
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
-    let (_, page_url) = watch::channel(None);
+    let (tell_page_url, page_url) = watch::channel(None);
     let mqtt = start_mqtt(&config, home.as_ref(), page_url, &store, (&doorbells, &accounts), &broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
         mqtt: mqtt.as_ref().map_or_else(|| watch::channel(MqttLink::Off).1, Mqtt::link),
-        whep: whep::router(doorbells.clone(), viewers.clone()),
+        whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
-        token: config.http.token.clone(),
+        direct: Some(http::Direct { listen: direct, tokens: tokens.clone() }),
+        tickets: http::Tickets::default(),
+        keys: http::MediaKeys::default(),
         names: config.http.names.clone(),
         demo,
     };
-    let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
+    if let Some(home) = home {
+        let direct = (direct, listeners::companion_token(&tokens)?);
+        let attendant = Attendant { home, viewers: viewers.clone(), page_url: tell_page_url, direct };
+        attendant.begin(config.media.addresses.clone(), faces.clone());
+    }
+    let http = listeners.serve(&face, &faces)?;
     if tokio::time::timeout(ACCOUNTS_SETTLE_WITHIN, accounts.settled()).await.is_err() {
         info!("the accounts have not answered yet");
     }
@@ -112,6 +124,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
     Ok(Running {
         page,
+        direct,
         media_port: viewers.port(),
         doorbells,
         accounts,
@@ -196,14 +209,27 @@ pub async fn asked_to_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tokens that open the direct entrance: the configured one, and the one that was made in the page.
+fn tokens(config: &Config, store: &Store) -> http::Tokens {
+    let tokens = http::Tokens::of_config(config.http.token.as_ref());
+    let kept = store.clone();
+    tokens.keeping(store.get(key::HTTP_TOKEN), move |made| kept.put_synced(key::HTTP_TOKEN, made).is_ok());
+    tokens
+}
+
+/// Whether viewers are on this machine only, but for those that `media.addresses` brings. In an app they never are: the
+/// page's listener is the container's.
+fn is_private(page: SocketAddr, home: Option<&Home>) -> bool {
+    home.is_none() && page.ip().is_loopback()
+}
+
 async fn start_viewers(
     config: &Config,
     store: &Store,
-    page: SocketAddr,
+    loopback: bool,
     stop: CancellationToken,
 ) -> anyhow::Result<Viewers> {
     let certificate = certificate(store)?;
-    let loopback = page.ip().is_loopback();
     let bind = if loopback && config.media.addresses.is_empty() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     let settings = rtc::Settings {
         bind: bind.into(),

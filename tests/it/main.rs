@@ -75,6 +75,7 @@ mod service_talk;
 mod service_trouble;
 mod snapshot;
 mod store;
+mod supervisor;
 mod support;
 mod talk_obstacle;
 mod tutk_camera;

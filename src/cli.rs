@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::app::{self, demo};
+use crate::app::{self, Home, demo};
 use crate::config::{self, Config, LogLevel, Place};
 use crate::{privileges, sim};
 
@@ -113,7 +113,8 @@ impl Configured {
     }
 
     fn load(&self, log: &Log) -> Result<Config, ExitCode> {
-        let config = config::load(&self.config(), place()).map_err(|errors| {
+        let place = if in_add_on() { Place::App } else { Place::Standalone };
+        let config = config::load(&self.config(), place).map_err(|errors| {
             complain(&errors);
             ExitCode::from(WRONG_CONFIGURATION)
         })?;
@@ -124,12 +125,8 @@ impl Configured {
     }
 }
 
-fn place() -> Place {
-    if in_add_on() { Place::App } else { Place::Standalone }
-}
-
 fn in_add_on() -> bool {
-    std::env::var_os("SUPERVISOR_TOKEN").is_some()
+    std::env::var_os("SUPERVISOR_TOKEN").is_some_and(|token| !token.is_empty())
 }
 
 /// Runs the command line to its end.
@@ -154,7 +151,7 @@ pub fn main() -> ExitCode {
 async fn execute(command: Command, log: &Log) -> ExitCode {
     let outcome = match command {
         Command::Run(configured) => match configured.load(log) {
-            Ok(config) => app::run(config, configured.data()).await,
+            Ok(config) => run(config, configured.data()).await,
             Err(code) => return code,
         },
         Command::Demo(options) => demo::run(options).await,
@@ -172,12 +169,20 @@ async fn execute(command: Command, log: &Log) -> ExitCode {
             Err(code) => return code,
         },
         Command::Forget(configured) => match configured.load(log) {
-            Ok(config) => app::forget(&config, configured.data()).await,
+            Ok(config) => forget(&config, configured.data()).await,
             Err(code) => return code,
         },
         Command::Sim(kind) => simulate(kind).await,
     };
     outcome.map_or_else(|error| fatal(&error), |()| ExitCode::SUCCESS)
+}
+
+async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    app::run(config, data, Home::from_env()?).await
+}
+
+async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
+    app::forget(config, data, Home::from_env()?.as_ref()).await
 }
 
 /// `doorstep sim`: one virtual device on standard input and output.

@@ -48,8 +48,9 @@ pub enum Place {
 
 #[derive(Debug, Clone)]
 pub struct Mqtt {
-    /// `mqtt://` or `mqtts://`, with user and password where the broker wants them.
-    pub url: MqttUrl,
+    /// `mqtt://` or `mqtts://`, with user and password where the broker wants them. `None` in the app only: the
+    /// Supervisor's broker.
+    pub url: Option<MqttUrl>,
     /// A topic without wildcards and without a slash at its ends.
     pub discovery_prefix: String,
     /// A topic without wildcards and without a slash at its ends.
@@ -59,6 +60,11 @@ pub struct Mqtt {
 impl Mqtt {
     const DISCOVERY_PREFIX: &str = "homeassistant";
     const BASE_TOPIC: &str = "doorstep";
+
+    /// The Supervisor's broker, with the usual topics.
+    fn of_supervisor() -> Self {
+        Self { url: None, discovery_prefix: Self::DISCOVERY_PREFIX.to_owned(), base_topic: Self::BASE_TOPIC.to_owned() }
+    }
 }
 
 /// A broker's address, taken apart so that its password is a secret from here on.
@@ -238,11 +244,14 @@ pub fn parse_at(text: &str, file: &str, place: Place) -> Result<Config, ConfigEr
     }
 }
 
-fn read_config(file: &mut Section<'_>, _place: Place) -> Option<Config> {
+fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
     let mut macs = HashSet::new();
     let mut usernames = HashSet::new();
     let mut channels = HashSet::new();
-    let mqtt = file.section("mqtt", read_mqtt);
+    let mut mqtt = file.section("mqtt", |mqtt| read_mqtt(mqtt, place));
+    if place == Place::App && mqtt.is_none() {
+        mqtt = Some(Mqtt::of_supervisor());
+    }
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     let http = file.section("http", read_http).unwrap_or_default();
     let media = file.section("media", read_media).unwrap_or_default();
@@ -263,8 +272,11 @@ fn read_config(file: &mut Section<'_>, _place: Place) -> Option<Config> {
     })
 }
 
-fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
-    let url = mqtt.required("url", &values::BROKER);
+fn read_mqtt(mqtt: &mut Section<'_>, place: Place) -> Option<Mqtt> {
+    let url = match place {
+        Place::Standalone => mqtt.required("url", &values::BROKER),
+        Place::App => mqtt.optional("url", &values::BROKER),
+    };
     let discovery_prefix = mqtt.optional("discovery_prefix", &values::TOPIC);
     let base_topic = mqtt.optional("base_topic", &values::TOPIC);
     let discovery_prefix = discovery_prefix.unwrap_or_else(|| Mqtt::DISCOVERY_PREFIX.to_owned());
@@ -274,7 +286,8 @@ fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
         let written = if mqtt.has("base_topic") { "base_topic" } else { "discovery_prefix" };
         mqtt.report_value(written, "`base_topic` and `discovery_prefix` are the same; expected two topics");
     }
-    Some(Mqtt { url: url?, discovery_prefix, base_topic })
+    let has_broker = url.is_some() || place == Place::App;
+    has_broker.then_some(Mqtt { url, discovery_prefix, base_topic })
 }
 
 fn read_http(http: &mut Section<'_>) -> Option<Http> {

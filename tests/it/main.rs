@@ -5,7 +5,7 @@
 
 mod accounts;
 mod addon;
-//mod addon_options;
+mod addon_options;
 mod addon_root;
 mod aws_account;
 mod aws_client;
@@ -79,6 +79,7 @@ mod service_talk;
 mod service_trouble;
 mod snapshot;
 mod store;
+mod supervisor;
 mod support;
 mod talk_obstacle;
 mod tutk_camera;

@@ -369,6 +369,30 @@ pub enum Role {
     Other,
 }
 
+/// How the MQTT broker is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttLink {
+    /// No broker is configured.
+    Off,
+    /// Whoever knows the broker has not named one yet.
+    Waiting,
+    Disconnected,
+    /// The broker has confirmed our subscriptions.
+    Connected,
+}
+
+impl MqttLink {
+    /// The word for it in the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Waiting => "waiting",
+            Self::Disconnected => "disconnected",
+            Self::Connected => "connected",
+        }
+    }
+}
+
 /// How an account does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {

@@ -58,6 +58,24 @@ impl Value {
     }
 }
 
+impl Node {
+    /// What a form means by it: a field that was cleared holds an empty text, and a cleared line of a list is none.
+    pub(super) fn of_form(self) -> Self {
+        let value = match self.value {
+            Value::Text(text) if text.is_empty() => Value::Nothing,
+            Value::List(items) => {
+                let items = items.into_iter().map(Self::of_form);
+                Value::List(items.filter(|item| !matches!(item.value, Value::Nothing)).collect())
+            }
+            Value::Section(entries) => {
+                Value::Section(entries.into_iter().map(|entry| Entry { node: entry.node.of_form(), ..entry }).collect())
+            }
+            other => other,
+        };
+        Self { at: self.at, value }
+    }
+}
+
 /// Reads the whole text. Keys that stand twice are put into `mistakes`; the first of them counts.
 ///
 /// # Errors

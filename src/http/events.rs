@@ -167,7 +167,7 @@ fn snapshot(house: &House) -> News {
 /// The news of every doorbell that there is now, of the accounts and of the broker.
 fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
     let mut all: SelectAll<_> = house.doorbells.all().into_iter().map(|d| Source::new(d).stream()).collect();
-    let mqtt = (house.clone(), house.mqtt_connected.clone());
+    let mqtt = (house.clone(), house.mqtt.clone());
     all.push(
         stream::unfold(mqtt, async |(house, mut mqtt)| {
             mqtt.changed().await.ok()?;

@@ -29,6 +29,7 @@ use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
 use crate::doorbell::{Accounts, Registry};
+use crate::model::MqttLink;
 
 pub use accounts::{About, Setup, SetupError};
 pub use api::Switch;
@@ -47,8 +48,7 @@ pub struct Face {
     pub doorbells: Registry,
     pub accounts: Accounts,
     pub setup: Arc<dyn Setup>,
-    /// `None` when no broker is configured.
-    pub mqtt_connected: watch::Receiver<Option<bool>>,
+    pub mqtt: watch::Receiver<MqttLink>,
     /// The WHEP routes; they get the same guards as every other route.
     pub whep: whep::Routes,
     /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
@@ -87,7 +87,7 @@ struct House {
     doorbells: Registry,
     accounts: Accounts,
     setup: Arc<dyn Setup>,
-    mqtt_connected: watch::Receiver<Option<bool>>,
+    mqtt: watch::Receiver<MqttLink>,
     counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
     demo: bool,
@@ -182,7 +182,7 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
         doorbells: face.doorbells,
         accounts: face.accounts,
         setup: face.setup,
-        mqtt_connected: face.mqtt_connected,
+        mqtt: face.mqtt,
         counters: face.counters,
         version: face.version,
         demo: face.demo,
@@ -253,7 +253,7 @@ mod tests {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
             setup: Arc::new(Unchangeable),
-            mqtt_connected: watch::channel(None).1,
+            mqtt: watch::channel(MqttLink::Off).1,
             whep: whep::Routes { offers: post(async || "an answer"), sessions: MethodRouter::new() },
             counters: Arc::new(Vec::new),
             version: "0",

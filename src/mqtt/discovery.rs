@@ -2,6 +2,7 @@
 //! (its MQTT discovery as of 2026.11; docs/entities.md lists the entities).
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::topics::{Switch, Topics, doorbell_device};
 use crate::doorbell::{Door, Doors};
@@ -12,8 +13,8 @@ use crate::model::{Capability, DeviceInfo, DoorKind, MotionKind, OpenerEntity};
 pub(super) struct Discovery {
     pub(super) topics: Topics,
     pub(super) version: &'static str,
-    /// The page, as a browser reaches it.
-    pub(super) page_url: Option<String>,
+    /// The page, as a browser or Home Assistant reaches it.
+    pub(super) page_url: watch::Receiver<Option<String>>,
 }
 
 impl Discovery {
@@ -148,7 +149,7 @@ impl Discovery {
     }
 
     fn link_page(&self, device: &mut Value) {
-        if let Some(url) = &self.page_url {
+        if let Some(url) = &*self.page_url.borrow() {
             device["configuration_url"] = json!(url);
         }
     }

@@ -1,6 +1,5 @@
 //! Every topic there is, made of the configured prefixes and of ids, never of names (docs/entities.md).
 
-use crate::config;
 use crate::model::{DeviceId, DoorKind};
 
 /// A switch of a doorbell that MQTT can flip.
@@ -40,8 +39,8 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    pub(super) fn new(broker: &config::Mqtt) -> Self {
-        Self { base: broker.base_topic.clone(), discovery_prefix: broker.discovery_prefix.clone() }
+    pub(super) fn new(base: String, discovery_prefix: String) -> Self {
+        Self { base, discovery_prefix }
     }
 
     /// Whether `topic` is below the base topic, and can be published to.

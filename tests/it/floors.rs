@@ -37,6 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rtc", &["rtc"]),
     ("rumqttc", &["aws", "mqtt", "sim"]),
     ("rumqttd", &["sim"]),
+    ("rustix", &["privileges"]),
     ("saphyr_parser", &["config"]),
     ("webrtc", &["rtc"]),
 ];

@@ -4,6 +4,9 @@
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
 mod accounts;
+mod addon;
+mod addon_options;
+mod addon_root;
 mod aws_account;
 mod aws_client;
 mod aws_login;
@@ -11,6 +14,7 @@ mod aws_signing;
 mod aws_sim;
 mod aws_sim_iot;
 mod aws_sim_signaling;
+#[cfg(feature = "demo-broker")]
 mod broker;
 mod browser_whep;
 mod camera_peer;
@@ -78,6 +82,7 @@ mod service_talk;
 mod service_trouble;
 mod snapshot;
 mod store;
+mod supervisor;
 mod support;
 mod talk_obstacle;
 mod tutk_camera;

@@ -8,6 +8,7 @@ import { setSentence, setTone } from './text.js';
 
 const BROKER = {
   connected: ['good', 'Broker connected'],
+  waiting: ['bad', 'Waiting for a broker'],
   disconnected: ['bad', 'Broker disconnected'],
   off: ['quiet', 'No broker'],
 };

@@ -13,7 +13,7 @@ use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{
     About, Direct, Entrance, Face, MediaKeys, Setup, SetupError, Tickets, Tokens, router, serve, whep,
 };
-use doorstep::model::{Capability, DoorKind, OpenerEntity};
+use doorstep::model::{Capability, DoorKind, MqttLink, OpenerEntity};
 use doorstep::secret::Token;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ pub(crate) struct House {
     pub(crate) account: Arc<FakeAccount>,
     pub(crate) doorbell: Doorbell,
     pub(crate) doorbells: Registry,
-    pub(crate) mqtt: watch::Sender<Option<bool>>,
+    pub(crate) mqtt: watch::Sender<MqttLink>,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
     /// Where a door's records are.
@@ -129,7 +129,7 @@ impl House {
         let account = FakeAccount::new();
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
         let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
-        let (mqtt, mqtt_connected) = watch::channel(Some(true));
+        let (mqtt, link) = watch::channel(MqttLink::Connected);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tokens = Tokens::of_config(token.as_ref());
@@ -137,7 +137,7 @@ impl House {
             doorbells: doorbells.clone(),
             accounts,
             setup: Arc::new(NoSetup),
-            mqtt_connected,
+            mqtt: link,
             whep: whep::Routes { offers: any_service(whep.clone()), sessions: any_service(whep) },
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",

@@ -137,7 +137,7 @@ impl Service {
         let mut config = config::parse(text, "doorstep.yaml").unwrap();
         config.media.port = 0;
         let data = tempfile::tempdir().unwrap();
-        let settings = Settings { config, data: data.path().join("data"), demo: false };
+        let settings = Settings { config, data: data.path().join("data"), demo: false, home: None };
         let running = app::start(settings).await.unwrap();
         Self { page: Page::at(running.page), running, _data: data }
     }

@@ -383,6 +383,8 @@ pub struct Account {
     pub link: AccountLink,
     /// Devices of the last listing.
     pub devices: usize,
+    /// How many of them are shown as doorbells.
+    pub doorbells: usize,
     /// How many more requests the cloud grants, and when it counts anew.
     pub rate_limit: Option<RateLimit>,
     /// Whether it is still being found out if its events are heard; `link` tells of its listing alone until then.

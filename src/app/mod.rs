@@ -5,6 +5,7 @@ mod check;
 pub mod demo;
 mod home;
 mod listeners;
+mod setup;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -32,6 +33,7 @@ use crate::store::Store;
 use crate::vendor;
 use home::Attendant;
 use listeners::Listeners;
+use setup::Setup;
 
 pub use broker::forget;
 pub use check::check;
@@ -95,12 +97,14 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
+    let setup = Setup::open(&config, &store, &accounts, &devices);
     let (tell_page_url, page_url) = watch::channel(None);
     let mqtt = start_mqtt(&config, home.as_ref(), page_url, &store, (&doorbells, &accounts), &broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
+        setup: Arc::new(setup),
         mqtt: mqtt.as_ref().map_or_else(|| watch::channel(MqttLink::Off).1, Mqtt::link),
         whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
@@ -327,7 +331,8 @@ fn start_mqtt(
 /// `doorstep devices`: what the accounts hold.
 pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
     let (mut found, mut failed) = (Vec::new(), Vec::new());
-    for vendor in vendor::all(config, &Store::visit(data)) {
+    let store = Store::visit(data);
+    for vendor in vendor::all(config, &store).into_iter().chain(setup::kept(config, &store)) {
         match vendor.discover().await {
             Ok(devices) => found.extend(devices),
             Err(error) => failed.push(format!("{} account: {error}", vendor.name())),

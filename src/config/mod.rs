@@ -3,6 +3,7 @@
 //! YAML and the add-on's options in JSON go through the same reader. It goes on after a mistake, so
 //! that an owner sees all of them at once, each with its place.
 
+mod account;
 mod kvs;
 mod mistake;
 mod section;
@@ -17,6 +18,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use account::Taken;
+pub use account::{Account, VENDORS, account};
 pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
@@ -230,9 +233,7 @@ pub fn parse_at(text: &str, file: &str, place: Place) -> Result<Config, ConfigEr
 }
 
 fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
-    let mut macs = HashSet::new();
-    let mut usernames = HashSet::new();
-    let mut channels = HashSet::new();
+    let mut taken = Taken::default();
     let mut mqtt = file.section("mqtt", |mqtt| read_mqtt(mqtt, place));
     if place == Place::App && mqtt.is_none() {
         mqtt = Some(Mqtt::of_supervisor());
@@ -240,9 +241,9 @@ fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     let http = file.section("http", read_http).unwrap_or_default();
     let media = file.section("media", read_media).unwrap_or_default();
-    let wyze = file.sections("wyze", |account| wyze::read(account, &mut macs));
-    let vivint = file.sections("vivint", |account| vivint::read(account, &mut usernames));
-    let kvs = file.sections("kvs", |account| kvs::read(account, &mut channels));
+    let wyze = file.sections("wyze", |account| wyze::read(account, &mut taken));
+    let vivint = file.sections("vivint", |account| vivint::read(account, &mut taken));
+    let kvs = file.sections("kvs", |account| kvs::read(account, &mut taken));
     let is_ambiguous = kvs.len() > 1 && kvs.iter().any(|account| account.channels.is_empty());
     let mut named = Named { openers_are_ambiguous: is_ambiguous, ..Named::default() };
     Some(Config {

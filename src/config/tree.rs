@@ -4,6 +4,7 @@
 //! none of them, and each would be a second way to say the same thing.
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
+use serde_json::Value as Json;
 
 use super::mistake::{Mistake, Position};
 
@@ -64,6 +65,22 @@ impl Value {
 pub(super) fn parse(text: &str, mistakes: &mut Vec<Mistake>) -> Result<Node, Mistake> {
     let mut builder = Builder { parser: Parser::new_from_str(text), text, mistakes };
     builder.document()
+}
+
+/// What is in JSON already. All of it stands at the beginning of a text that nobody sees.
+pub(super) fn of_json(json: &Json) -> Node {
+    let value = match json {
+        Json::Null => Value::Nothing,
+        Json::Bool(_) | Json::Number(_) => Value::Text(json.to_string()),
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(items.iter().map(of_json).collect()),
+        Json::Object(entries) => {
+            let entry =
+                |(key, json): (&String, &Json)| Entry { key: key.clone(), at: Position::START, node: of_json(json) };
+            Value::Section(entries.iter().map(entry).collect())
+        }
+    };
+    Node { at: Position::START, value }
 }
 
 struct Builder<'a> {

@@ -60,7 +60,7 @@ fn page(house: &House) -> String {
 /// By vendor and number: an account's name is its owner's.
 fn accounts(page: &mut Page, accounts: &Accounts) {
     let accounts: Vec<_> =
-        accounts.all().into_iter().enumerate().map(|(n, account)| (n.to_string(), account)).collect();
+        accounts.all().into_iter().map(|(n, vendor, status)| (n.to_string(), (vendor, status))).collect();
     page.family("account_link", "1 for the link state the account is in, 0 for the others.");
     for (n, (vendor, status)) in &accounts {
         let now = status.borrow().link.word();

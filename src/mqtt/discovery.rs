@@ -19,8 +19,8 @@ pub(super) struct Discovery {
 
 impl Discovery {
     /// The device that stands for Doorstep itself; doorbells point to it, so it is published first. `accounts`
-    /// are the vendors of the configured accounts, in their order.
-    pub(super) fn bridge(&self, accounts: &[&str]) -> Value {
+    /// are numbers and vendors.
+    pub(super) fn bridge(&self, accounts: &[(usize, &str)]) -> Value {
         let mut components = serde_json::Map::new();
         let mut add = |key: String, mut component: Value| {
             component["unique_id"] = json!(format!("{}_{key}", self.topics.bridge_device()));
@@ -28,9 +28,9 @@ impl Discovery {
         };
         add("connection".to_owned(), self.bridge_connection());
         add("rediscover".to_owned(), self.rediscover());
-        for (n, vendor) in accounts.iter().enumerate() {
-            let of_vendor = accounts.iter().take(n + 1).filter(|other| *other == vendor).count();
-            add(format!("account_{n}"), self.account(n, vendor, of_vendor));
+        for (at, (n, vendor)) in accounts.iter().enumerate() {
+            let of_vendor = accounts.iter().take(at + 1).filter(|(_, other)| other == vendor).count();
+            add(format!("account_{n}"), self.account(*n, vendor, of_vendor));
         }
         let mut about = json!({
             "identifiers": [self.topics.bridge_device()],

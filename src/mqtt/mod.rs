@@ -31,6 +31,7 @@ use crate::doorbell::{Accounts, Doorbell, Registry};
 use crate::model::{DeviceId, MqttLink};
 use crate::net::supervise::jitter;
 use announce::Announcer;
+use bridge::Bridge;
 use client::{Client, Message, Plan};
 use commands::{Commands, Inbox, Worker};
 use discovery::Discovery;
@@ -102,11 +103,15 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
     publisher.set(&topics.status(), ONLINE);
     let subscriptions = Subscriptions::default();
     let announcer = Announcer::new(topics.clone(), publisher.clone(), subscriptions.clone());
-    let vendors: Vec<_> = accounts.all().into_iter().map(|(vendor, _)| vendor).collect();
-    announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors));
+    let bridge = Bridge {
+        accounts: accounts.clone(),
+        discovery: discovery.clone(),
+        announcer: announcer.clone(),
+        publisher: publisher.clone(),
+    };
+    let bridge = bridge.follow();
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());
     publisher.set(instance.topic(), instance.mark().to_owned());
-    let following = bridge::follow(&accounts, &topics, &publisher);
 
     let mut filters = topics.command_filters();
     filters.push(topics.birth());
@@ -132,7 +137,6 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
     let face = Face {
         discovery,
         announcer,
-        vendors,
         subscriptions,
         publisher: publisher.clone(),
         commands,
@@ -140,7 +144,7 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
         doorbells,
         present: BTreeMap::new(),
         resending: None,
-        _accounts: following,
+        _bridge: bridge,
     };
     let task = tokio::spawn(face.run(incoming, client, finish, stop));
     Mqtt { task, link, publisher }
@@ -198,8 +202,6 @@ impl Present {
 struct Face {
     discovery: Discovery,
     announcer: Announcer,
-    /// Of the accounts, in their order.
-    vendors: Vec<&'static str>,
     subscriptions: Subscriptions,
     publisher: Publisher,
     commands: Commands,
@@ -207,7 +209,7 @@ struct Face {
     doorbells: Registry,
     present: BTreeMap<DeviceId, Present>,
     resending: Option<AbortOnDropHandle<()>>,
-    _accounts: Vec<AbortOnDropHandle<()>>,
+    _bridge: AbortOnDropHandle<()>,
 }
 
 impl Face {
@@ -223,7 +225,6 @@ impl Face {
     ) {
         let mut changes = self.doorbells.changes();
         changes.mark_changed();
-        let mut page = self.discovery.page_url.clone();
         loop {
             tokio::select! {
                 biased;
@@ -232,17 +233,12 @@ impl Face {
                     let doorbells = changes.borrow_and_update().clone();
                     self.follow(doorbells).await;
                 }
-                Ok(()) = page.changed() => self.announce_bridge(),
                 Some(message) = incoming.recv() => self.on_message(&message),
             }
         }
         self.say_offline().await;
         finish.cancel();
         client.finished().await;
-    }
-
-    fn announce_bridge(&self) {
-        self.announcer.announce(&self.discovery.topics.bridge_discovery(), self.discovery.bridge(&self.vendors));
     }
 
     /// Publishes doorbells that have come and withdraws those that have gone.

@@ -59,7 +59,7 @@ impl Topics {
         format!("{}/bridge/instance", self.base)
     }
 
-    /// How an account does, by its place in the configuration.
+    /// How an account does, by its number.
     pub(super) fn account(&self, n: usize) -> String {
         format!("{}/bridge/account/{n}", self.base)
     }

@@ -143,7 +143,7 @@ impl House {
 
     /// Waits until `link` is so for the account `n`.
     async fn account(&self, n: usize, is_so: impl FnMut(&doorstep::model::Account) -> bool) {
-        let (_, mut status) = self.accounts.all().remove(n);
+        let (.., mut status) = self.accounts.all().remove(n);
         status.wait_for(is_so).await.unwrap();
     }
 

@@ -8,10 +8,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::any_service;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
-use doorstep::http::{Direct, Entrance, Face, MediaKeys, Tickets, Tokens, router, serve, whep};
+use doorstep::http::{
+    About, Direct, Entrance, Face, MediaKeys, Setup, SetupError, Tickets, Tokens, router, serve, whep,
+};
 use doorstep::model::{Capability, DoorKind, MqttLink, OpenerEntity};
 use doorstep::secret::Token;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,6 +32,27 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where the house is served as well, as behind a proxy that takes the prefix away.
 pub(crate) const PREFIX: &str = "/behind/a/prefix/";
+
+/// Accounts as they are: nobody adds one.
+struct NoSetup;
+
+impl Setup for NoSetup {
+    fn about(&self, _: usize) -> About {
+        About { label: "y…@example.com".to_owned(), added_here: false }
+    }
+
+    fn add(&self, _: Value) -> BoxFuture<'static, Result<usize, SetupError>> {
+        Box::pin(async { Err(SetupError::Full(0)) })
+    }
+
+    fn correct(&self, _: usize, _: Value) -> BoxFuture<'static, Result<(), SetupError>> {
+        Box::pin(async { Err(SetupError::Configured) })
+    }
+
+    fn remove(&self, _: usize) -> BoxFuture<'static, Result<(), SetupError>> {
+        Box::pin(async { Err(SetupError::Configured) })
+    }
+}
 
 /// One doorbell, `fake_1`, and an account behind the HTTP face.
 pub(crate) struct House {
@@ -111,6 +136,7 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
+            setup: Arc::new(NoSetup),
             mqtt: link,
             whep: whep::Routes { offers: any_service(whep.clone()), sessions: any_service(whep) },
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),

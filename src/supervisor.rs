@@ -165,8 +165,8 @@ impl Supervisor {
         let answer = self.http.send(request).await.map_err(unanswered)?;
         refusal(question, &answer).map_or(Ok(()), Err)?;
         let mut envelope = answer.json().map_err(unanswered)?;
-        match (envelope["result"] == "ok", envelope["data"].take()) {
-            (true, data @ Value::Object(_)) => Ok(data),
+        match (envelope["result"] == "ok", envelope.get_mut("data").map(Value::take)) {
+            (true, Some(data @ Value::Object(_))) => Ok(data),
             (true, _) => Err(SupervisorError::Unusable { what, why: "it holds no data" }),
             (false, _) => Err(SupervisorError::Unusable { what, why: "it does not say that all is well" }),
         }

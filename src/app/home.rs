@@ -22,6 +22,8 @@ use crate::supervisor::{Own, Supervisor, SupervisorError};
 
 /// Between two questions for the host's addresses.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(300);
+/// While it has none: its network comes up after us, or is away for a moment.
+const ADDRESSES_WHILE_NONE: Duration = Duration::from_secs(10);
 
 /// Home Assistant around an app: whom to ask, and where it is listened.
 #[derive(Clone)]
@@ -128,12 +130,16 @@ impl Attendant {
         let mut before = None;
         loop {
             let Some(lan) = answer(|| self.home.supervisor.addresses()).await else { return };
+            let wait = if lan.is_empty() { ADDRESSES_WHILE_NONE } else { ADDRESSES_EVERY };
             if before.as_ref() != Some(&lan) {
-                self.advertise(&lan, owners, published.unwrap_or(container));
                 tell_of(&lan);
+                // Those of before are the best that is known while there are none.
+                if !lan.is_empty() {
+                    self.advertise(&lan, owners, published.unwrap_or(container));
+                }
                 before = Some(lan);
             }
-            tokio::time::sleep(ADDRESSES_EVERY).await;
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -170,7 +176,7 @@ async fn answer<T, F: Future<Output = Result<T, SupervisorError>>>(question: imp
             Err(why) => why.to_string(),
         };
         if told.insert(why.clone()) {
-            warn!(why, "the Supervisor is asked again");
+            warn!(%why, "the Supervisor is asked again");
         }
         tokio::time::sleep(backoff.next(Duration::ZERO, jitter())).await;
     }

@@ -8,8 +8,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::auth::NotMade;
 use super::SetupError;
+use super::auth::NotMade;
 use crate::config::Mistake;
 use crate::doorbell::ActionError;
 

@@ -23,24 +23,20 @@ pub(super) struct Bridge {
 type Told = BTreeMap<usize, (&'static str, String)>;
 
 impl Bridge {
-    /// Publishes the bridge with its accounts and how each stands, now and whenever that or the page's address changes,
-    /// until dropped.
+    /// Publishes the bridge with its accounts and how each stands, now and whenever that changes, until dropped.
     pub(super) fn follow(self) -> AbortOnDropHandle<()> {
         let mut changes = self.accounts.changes();
-        let mut page = self.discovery.page_url.clone();
+        let mut page_url = self.discovery.page_url.clone();
         let mut told = self.tell(None);
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = changes.changed() => told = self.tell(Some(told)),
-                    Ok(()) = page.changed() => self.announce(&told),
+                    // It is linked, wherever it is.
+                    Ok(()) = page_url.changed() => told = self.tell(None),
                 }
             }
         }))
-    }
-
-    fn announce(&self, told: &Told) {
-        self.announcer.announce(&self.discovery.topics.bridge_discovery(), self.discovery.bridge(&vendors(told)));
     }
 
     /// Publishes what is news, and returns what is known from now on.
@@ -48,8 +44,9 @@ impl Bridge {
         let accounts = self.accounts.all().into_iter();
         let now: Told = accounts.map(|(n, vendor, status)| (n, (vendor, word(vendor, &status.borrow())))).collect();
         let topics = &self.discovery.topics;
+        let vendors = |told: &Told| told.iter().map(|(n, (vendor, _))| (*n, *vendor)).collect::<Vec<_>>();
         if told.as_ref().is_none_or(|told| vendors(told) != vendors(&now)) {
-            self.announce(&now);
+            self.announcer.announce(&topics.bridge_discovery(), self.discovery.bridge(&vendors(&now)));
         }
         let told = told.unwrap_or_default();
         told.keys().filter(|n| !now.contains_key(n)).for_each(|n| self.publisher.clear(&topics.account(*n)));
@@ -58,10 +55,6 @@ impl Bridge {
         }
         now
     }
-}
-
-fn vendors(told: &Told) -> Vec<(usize, &'static str)> {
-    told.iter().map(|(n, (vendor, _))| (*n, *vendor)).collect()
 }
 
 fn word(vendor: &str, account: &Account) -> String {

@@ -45,7 +45,8 @@ impl App {
         let config = config::parse_at(options, "/data/options.json", Place::App).unwrap();
         let data = tempfile::tempdir().unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut home = Home { ingress_peer: any.ip(), ingress_listen: any, direct_listen: any, ..Home::new(stub.client()) };
+        let mut home =
+            Home { ingress_peer: any.ip(), ingress_listen: any, direct_listen: any, ..Home::new(stub.client()) };
         change(&mut home);
         let settings = Settings { config, data: data.path().join("data"), demo: false, home: Some(home) };
         let running = app::start(settings).await.unwrap();
@@ -67,6 +68,12 @@ impl App {
 /// Options without doorbells, on a free port.
 fn options() -> String {
     format!(r#"{{"media": {{"port": {}}}}}"#, free_port())
+}
+
+/// With a camera, and an address of the owner's own for viewers.
+fn with_camera(camera: &Camera, port: u16, address: &str) -> String {
+    let options = configuration(None, "127.0.0.1:0", port, &[camera]);
+    options.replace(&format!("port: {port}"), &format!("port: {port}, addresses: [{address}]"))
 }
 
 /// Everything that this test's thread logs; the service runs on it.
@@ -151,9 +158,7 @@ async fn a_supervisor_that_is_down_at_boot_keeps_nothing_else_from_working() {
     let camera = Camera::start(71, |_| {}).await;
     let mut stub = Stub::down().await;
     stub.names_broker(json!(broker.port), None);
-    let options = configuration(None, "127.0.0.1:0", free_port(), &[&camera]) + "media: {addresses: [127.0.0.1]}\n";
-    let options = options.replacen("media: {port: ", "# ", 1);
-    let app = App::start(&stub, &options).await;
+    let app = App::start(&stub, &with_camera(&camera, free_port(), "127.0.0.1")).await;
     assert_eq!(app.page.get("/").await.status, 200);
     app.page.is(&camera.id(), "ready").await;
     let mut watching = app.page.watch(&camera.id(), Manners::default()).await;
@@ -177,6 +182,7 @@ async fn a_broker_whose_password_has_changed_is_asked_for_again() {
     app.mqtt_is("connected").await;
     stub.names_broker(json!(broker.port), Some(("addons", "new-canary")));
     broker.kill();
+    app.mqtt_is("disconnected").await;
     broker.change_user("addons", "new-canary");
     broker.start_again().await;
     app.mqtt_is("connected").await;
@@ -272,7 +278,10 @@ async fn the_integration_is_announced_with_a_token_that_opens_the_direct_listene
     let token = config["token"].as_str().unwrap();
     assert!(token.len() >= 32 && token != TOKEN);
     assert_eq!(Page::at(direct).get("/api/doorbells").await.status, 401);
-    assert_eq!(Page::locked(direct, "a-token-that-somebody-made-up-0123456789").get("/api/doorbells").await.status, 401);
+    assert_eq!(
+        Page::locked(direct, "a-token-that-somebody-made-up-0123456789").get("/api/doorbells").await.status,
+        401
+    );
     assert_eq!(Page::locked(direct, token).get("/api/doorbells").await.status, 200);
     assert_eq!(app.page.get("/api/doorbells").await.status, 200, "ingress asks for none");
     app.running.stop().await;
@@ -287,13 +296,12 @@ async fn viewers_are_sent_to_the_host_and_never_to_the_container() {
     published["network"] = json!({format!("{port}/udp"): 18_555, format!("{port}/tcp"): 18_555});
     stub.says(OWN, Says::Data(published));
     stub.says(NETWORK, Says::Data(network(&["192.168.77.10/24", "10.7.0.2/16"])));
-    let options = configuration(None, "127.0.0.1:0", port, &[&camera]);
-    let options = options.replace(&format!("port: {port}"), &format!("port: {port}, addresses: [203.0.113.9]"));
-    let app = App::start(&stub, &options).await;
+    let app = App::start(&stub, &with_camera(&camera, port, "203.0.113.9")).await;
     app.page.is(&camera.id(), "ready").await;
+    stub.asked(NETWORK, 1).await;
     let mut told = BTreeSet::new();
-    // The Supervisor's answer may come a moment after the first viewer.
-    for _ in 0..100 {
+    // Its answer is on its way.
+    for _ in 0..50 {
         told = candidates(&app.page.offer(&camera.id(), &Viewer::new(Manners::default()).await.offer).await.body);
         if told.len() > 1 {
             break;

@@ -46,6 +46,7 @@ const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 mod key {
     pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
     pub(super) const CLIENT_ID: &str = "mqtt_client_id";
+    pub(super) const HTTP_TOKEN: &str = "http_token";
     pub(super) const RETAINED: &str = "mqtt_retained_topics";
 }
 
@@ -94,19 +95,24 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         None => None,
     };
 
+    let tokens = tokens(&config, &store);
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
         setup: Arc::new(setup),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
-        whep: whep::router(doorbells.clone(), viewers.clone()),
+        whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
-        token: config.http.token.clone(),
+        direct: Some(http::Direct { listen: page, tokens: tokens.clone() }),
+        tickets: http::Tickets::default(),
+        keys: http::MediaKeys::default(),
         names: config.http.names.clone(),
         demo,
     };
-    let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
+    let entrance = http::Entrance::Direct { tokens };
+    let router = http::router(face, &entrance, page)?;
+    let http = tokio::spawn(http::serve(listener, &entrance, router, faces.clone()));
     if tokio::time::timeout(ACCOUNTS_SETTLE_WITHIN, accounts.settled()).await.is_err() {
         info!("the accounts have not answered yet");
     }
@@ -196,6 +202,14 @@ pub async fn asked_to_stop() -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// The tokens that open the direct entrance: the configured one, and the one that was made in the page.
+fn tokens(config: &Config, store: &Store) -> http::Tokens {
+    let tokens = http::Tokens::of_config(config.http.token.as_ref());
+    let kept = store.clone();
+    tokens.keeping(store.get(key::HTTP_TOKEN), move |made| kept.put_synced(key::HTTP_TOKEN, made).is_ok());
+    tokens
 }
 
 async fn start_viewers(

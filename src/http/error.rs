@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::SetupError;
+use super::auth::NotMade;
 use crate::config::Mistake;
 use crate::doorbell::ActionError;
 
@@ -42,6 +43,18 @@ pub enum ApiError {
     Body(#[from] JsonRejection),
     #[error("Requests that change something must be sent as `application/json`, or as `application/sdp` for WHEP.")]
     ContentType,
+    #[error("This entrance is Home Assistant's own.")]
+    ForeignPeer,
+    #[error("The ticket is used, too old, or for another doorbell. Ask for a new one where this one came from.")]
+    TicketWrong,
+    #[error("A token is made in Doorstep's page: in Home Assistant, or on the machine itself where nobody needs one.")]
+    TokenElsewhere,
+    #[error("There is no entrance for other machines that a token could open.")]
+    NoDirect,
+    #[error("No new token: {0}. The old one is as good as before.")]
+    TokenNotMade(#[from] NotMade),
+    #[error("The machine gives no randomness. Try again.")]
+    NoRandomness,
     #[error("This request came from another site's page and was refused.")]
     ForeignOrigin,
     #[error(
@@ -79,7 +92,7 @@ fn sentences(why: &ActionError) -> String {
 impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount => StatusCode::NOT_FOUND,
+            Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount | Self::NoDirect => StatusCode::NOT_FOUND,
             Self::NoCodeWanted => StatusCode::CONFLICT,
             Self::Setup(why) => match why {
                 SetupError::Mistakes(_) => StatusCode::BAD_REQUEST,
@@ -98,12 +111,12 @@ impl ApiError {
             },
             Self::Body(rejection) => rejection.status(),
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::ForeignOrigin | Self::ForeignHost => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::ForeignHost | Self::ForeignPeer | Self::TokenElsewhere => StatusCode::FORBIDDEN,
             Self::NoHost => StatusCode::BAD_REQUEST,
-            Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
+            Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyListeners => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyListeners | Self::TokenNotMade(_) | Self::NoRandomness => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -117,7 +130,7 @@ impl IntoResponse for ApiError {
         }
         let mut response = (self.status(), Json(body)).into_response();
         match &self {
-            Self::TokenMissing | Self::TokenWrong => {
+            Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::TooManyAttempts { wait } => {

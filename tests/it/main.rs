@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
+mod accessibility;
 mod accounts;
 mod addon;
 mod addon_options;
@@ -19,6 +20,10 @@ mod broker;
 mod browser_whep;
 mod camera_peer;
 mod camera_show;
+mod card;
+mod card_door;
+mod card_settings;
+mod card_ways;
 mod config;
 mod corpus;
 mod demo;

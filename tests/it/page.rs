@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, post};
 use base64::Engine;
@@ -25,7 +24,7 @@ use crate::support::house::{House, PATIENCE, PREFIX};
 const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
 
 /// WHEP whose camera is another tab of the same browser. Resources that were deleted come out of the channel.
-async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<String>) {
     let tab = browser.open("about:blank").await;
     tab.value(include_str!("support/camera.js")).await;
     let (told, deleted) = mpsc::unbounded_channel();
@@ -35,7 +34,7 @@ async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<Str
         let headers = [(header::CONTENT_TYPE, "application/sdp"), (header::LOCATION, "fake_1/0123456700000001")];
         (StatusCode::CREATED, headers, sdp.as_str().unwrap().to_owned()).into_response()
     };
-    let forget = async move |Path((_, viewer)): Path<(String, String)>| told.send(viewer).unwrap();
+    let forget = async move |asked: Uri| told.send(asked.path().rsplit('/').next().unwrap().to_owned()).unwrap();
     let whep = Router::new().route("/whep/{id}", post(answer)).route("/whep/{id}/{viewer}", delete(forget));
     (whep, tab, deleted)
 }
@@ -168,7 +167,7 @@ async fn one_button_for_two_doors_is_announced_at_both() {
 }
 
 impl Page {
-    async fn until_more_than(&self, count: &str, least: i64) {
+    pub(crate) async fn until_more_than(&self, count: &str, least: i64) {
         let waiting = format!(
             "(async () => {{ while ((await {count}) <= {least}) await new Promise((r) => setTimeout(r, 20)); }})()"
         );
@@ -177,7 +176,7 @@ impl Page {
 }
 
 /// Somebody speaks through the doorbell until aborted.
-fn speak(doorbell: &Doorbell, viewer: u64) -> JoinHandle<()> {
+pub(crate) fn speak(doorbell: &Doorbell, viewer: u64) -> JoinHandle<()> {
     let doorbell = doorbell.clone();
     tokio::spawn(async move {
         let grant = doorbell.start_talk(viewer).await.unwrap();

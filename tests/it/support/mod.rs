@@ -4,6 +4,7 @@ pub(crate) mod aws_hand;
 pub(crate) mod browser;
 pub(crate) mod chromium;
 pub(crate) mod crooked_line;
+pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod fake_account;
 pub(crate) mod fake_aws;

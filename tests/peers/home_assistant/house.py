@@ -56,7 +56,16 @@ class Demo:
     async def start(self, *kinds, mqtt=None):
         media = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [DOORSTEP, "demo", "--http", f"127.0.0.1:{self.port}", "--media-port", media, "--only", ",".join(kinds)]
+        command = [
+            DOORSTEP,
+            "demo",
+            "--http",
+            f"127.0.0.1:{self.port}",
+            "--media-port",
+            media,
+            "--only",
+            ",".join(kinds),
+        ]
         if mqtt is None:
             mqtt = free_port()
         self.process = await Process.run("doorstep", *command, "--mqtt", f"mqtt://127.0.0.1:{mqtt}")

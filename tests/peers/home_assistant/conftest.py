@@ -19,7 +19,8 @@ async def house(request, tmp_path_factory):
     demo = await Demo().start(*request.module.DOORBELLS, mqtt=broker.port)
     core = Core(folder / "core", more=getattr(request.module, "CONFIGURATION", ""))
     await core.start()
-    await core.connect_mqtt(broker.port)
+    if getattr(request.module, "MQTT_FIRST", True):
+        await core.connect_mqtt(broker.port)
     yield SimpleNamespace(core=core, broker=broker, demo=demo, folder=folder)
     await core.stop()
     await demo.end()

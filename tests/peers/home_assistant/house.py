@@ -93,8 +93,12 @@ class Demo:
         return json.loads(await self.process.says(is_it, since))
 
     async def get(self, path):
+        _, body = await self.fetch(path)
+        return json.loads(body)
+
+    async def fetch(self, path):
         async with aiohttp.ClientSession() as http, http.get(f"{self.url}/{path}") as answer:
-            return await answer.json()
+            return answer.status, await answer.read()
 
     async def end(self):
         self.tell("quit")

@@ -21,6 +21,11 @@ from .coordinator import DoorstepCoordinator
 _LOGGER = logging.getLogger(__name__)
 
 URL: Final = "/doorstep/card.js"
+LOADER_URL: Final = "/doorstep/load.js"
+
+# While Home Assistant's page starts it puts another registry of elements in place of the browser's, and what was defined
+# before does not exist any more. Whatever a page lists is fetched beside that start, so the card has to wait.
+_LOADER: Final = "customElements.whenDefined('home-assistant').then(() => import('%s?v=%s'));\n"
 
 
 @dataclass
@@ -40,8 +45,9 @@ _CARD: HassKey[Card] = HassKey(f"{DOMAIN}_card")
 @callback
 def async_register(hass: HomeAssistant) -> None:
     """Serve the card, as soon as there is one."""
-    hass.data[_CARD] = Card()
-    hass.http.register_view(CardView(hass.data[_CARD]))
+    card = hass.data[_CARD] = Card()
+    hass.http.register_view(CardView(card))
+    hass.http.register_view(LoaderView(card))
 
 
 @callback
@@ -81,7 +87,7 @@ def _list(hass: HomeAssistant, card: Card) -> None:
     """Have every dashboard load it, once."""
     if frontend.DOMAIN not in hass.config.components:
         return
-    url = f"{URL}?v={card.etag}"
+    url = f"{LOADER_URL}?v={card.etag}"
     if url == card.listed:
         return
     if card.listed is not None:
@@ -110,3 +116,21 @@ class CardView(HomeAssistantView):
         if any(tag.value == self._card.etag for tag in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(body=self._card.code, content_type="text/javascript", charset="utf-8", headers=headers)
+
+
+class LoaderView(HomeAssistantView):
+    """`/doorstep/load.js`, which every dashboard runs at its start."""
+
+    url = LOADER_URL
+    name = "doorstep:card:loader"
+    requires_auth = False
+
+    def __init__(self, card: Card) -> None:
+        """`card` is filled later."""
+        self._card = card
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Serve it, for the card as it is now."""
+        code = _LOADER % (URL, self._card.etag)
+        headers = {hdrs.CACHE_CONTROL: "no-cache"}
+        return web.Response(text=code, content_type="text/javascript", headers=headers)

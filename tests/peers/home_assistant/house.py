@@ -56,7 +56,16 @@ class Demo:
     async def start(self, *kinds, mqtt=None):
         media = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [DOORSTEP, "demo", "--http", f"127.0.0.1:{self.port}", "--media-port", media, "--only", ",".join(kinds)]
+        command = [
+            DOORSTEP,
+            "demo",
+            "--http",
+            f"127.0.0.1:{self.port}",
+            "--media-port",
+            media,
+            "--only",
+            ",".join(kinds),
+        ]
         if mqtt is None:
             mqtt = free_port()
         self.process = await Process.run("doorstep", *command, "--mqtt", f"mqtt://127.0.0.1:{mqtt}")
@@ -84,8 +93,12 @@ class Demo:
         return json.loads(await self.process.says(is_it, since))
 
     async def get(self, path):
+        _, body = await self.fetch(path)
+        return json.loads(body)
+
+    async def fetch(self, path):
         async with aiohttp.ClientSession() as http, http.get(f"{self.url}/{path}") as answer:
-            return await answer.json()
+            return answer.status, await answer.read()
 
     async def end(self):
         self.tell("quit")

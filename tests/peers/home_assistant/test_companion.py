@@ -1,6 +1,5 @@
 """The integration in `custom_components/doorstep`, in a real Core, against a real Doorstep."""
 
-import asyncio
 import json
 
 import pytest
@@ -180,6 +179,10 @@ async def test_what_is_sent_along_with_a_report_names_nobody(house, entry):
     assert b"Front Door" not in body and b"d03f27a1b2c3" not in body
 
 
+async def test_home_assistant_has_found_nothing_wrong(house, entry):
+    assert house.core.complaints() == []
+
+
 async def test_a_doorbell_that_vanishes_is_taken_away(house, entry):
     house.demo.tell(f"remove 27 {VIVINT}")
 
@@ -191,11 +194,6 @@ async def test_a_doorbell_that_vanishes_is_taken_away(house, entry):
 
     await until("the device is still there", gone)
     assert await house.core.state("camera.driveway") is None
-
-
-async def test_home_assistant_has_found_nothing_wrong(house, entry):
-    await asyncio.sleep(0)
-    assert house.core.complaints() == []
 
 
 async def test_a_service_that_was_away_is_found_again(house, entry):

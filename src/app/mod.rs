@@ -23,7 +23,8 @@ use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{Capability, DeviceId, Found, Mechanism, Role};
+use crate::go2rtc::{self, Go2rtc};
+use crate::model::{Capability, Companion, DeviceId, Found, Mechanism, Role};
 use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
@@ -69,6 +70,7 @@ pub struct Running {
     viewers: Viewers,
     mqtt: Option<Mqtt>,
     http: JoinHandle<()>,
+    _go2rtc: Go2rtc,
 }
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
@@ -86,8 +88,9 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
+    let go2rtc = start_go2rtc(&config, page, &doorbells, &accounts, &faces);
     let mqtt = match &config.mqtt {
-        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, &broker)?),
+        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, go2rtc.state(), &broker)?),
         None => None,
     };
 
@@ -120,6 +123,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         viewers,
         mqtt,
         http,
+        _go2rtc: go2rtc,
     })
 }
 
@@ -283,12 +287,32 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
     accounts.stopped().await;
 }
 
+/// Registers every stream in go2rtc, where the owner wants that.
+fn start_go2rtc(
+    config: &Config,
+    page: SocketAddr,
+    doorbells: &Registry,
+    accounts: &Accounts,
+    stop: &CancellationToken,
+) -> Go2rtc {
+    let settings = go2rtc::Settings {
+        companion: config.go2rtc.clone(),
+        usual_url: go2rtc::usual_url(),
+        listener: page,
+        pace: go2rtc::Pace::default(),
+    };
+    let accounts = accounts.clone();
+    let listed = async move { accounts.listed().await };
+    go2rtc::start(settings, doorbells.clone(), |_| None, listed, stop.clone())
+}
+
 fn start_mqtt(
     broker: &config::Mqtt,
     config: &Config,
     store: &Store,
     doorbells: &Registry,
     accounts: &Accounts,
+    companion: watch::Receiver<Companion>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Mqtt> {
     let buttons = config.doorbells.iter().filter_map(|doorbell| {
@@ -300,6 +324,7 @@ fn start_mqtt(
         client_id: client_id(store)?,
         version: env!("CARGO_PKG_VERSION"),
         buttons: buttons.collect(),
+        companion,
         page_url: None,
     };
     let mqtt = mqtt::start(settings, doorbells.clone(), accounts.clone(), stop.clone());

@@ -3,6 +3,7 @@
 //! YAML and the add-on's options in JSON go through the same reader. It goes on after a mistake, so
 //! that an owner sees all of them at once, each with its place.
 
+mod go2rtc;
 mod kvs;
 mod mistake;
 mod section;
@@ -17,6 +18,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+pub use go2rtc::{Enabled, Go2rtc, Go2rtcMode, is_loopback};
 pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
@@ -31,6 +33,7 @@ pub struct Config {
     pub mqtt: Option<Mqtt>,
     pub http: Http,
     pub media: Media,
+    pub go2rtc: Go2rtc,
     pub wyze: Vec<Wyze>,
     pub vivint: Vec<Vivint>,
     pub kvs: Vec<Kvs>,
@@ -215,6 +218,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     let http = file.section("http", read_http).unwrap_or_default();
     let media = file.section("media", read_media).unwrap_or_default();
+    let go2rtc = file.section("go2rtc", go2rtc::read).unwrap_or_default();
     let wyze = file.sections("wyze", |account| wyze::read(account, &mut macs));
     let vivint = file.sections("vivint", |account| vivint::read(account, &mut usernames));
     let kvs = file.sections("kvs", |account| kvs::read(account, &mut channels));
@@ -224,6 +228,7 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
         mqtt,
         http,
         media,
+        go2rtc,
         wyze,
         vivint,
         kvs,

@@ -38,6 +38,8 @@ pub(super) const PORT: Kind<NonZeroU16> =
 pub(super) const ADDRESS: Kind<IpAddr> =
     Kind { expected: "the IP address of one machine, `192.168.1.10`", parse: address };
 
+pub(super) const SWITCH: Kind<bool> = Kind { expected: "`true` or `false`", parse: switch };
+
 pub(super) const NAME: Kind<String> = Kind { expected: "a name of 1 to 64 characters", parse: name };
 
 pub(super) const MODEL: Kind<String> =
@@ -301,6 +303,10 @@ fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, Reaso
 
 fn port(number: u64) -> Result<NonZeroU16, Reason> {
     u16::try_from(number).ok().and_then(NonZeroU16::new).ok_or("out of range")
+}
+
+fn switch(text: &str) -> Result<bool, Reason> {
+    text.parse().map_err(|_| "neither of the two")
 }
 
 fn address(text: &str) -> Result<IpAddr, Reason> {

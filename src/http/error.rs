@@ -57,6 +57,8 @@ pub enum ApiError {
     NotWebSocket,
     #[error("Too many pages are listening already. Close one and try again.")]
     TooManyListeners,
+    #[error("Too many viewers are being connected at once. Try again in a moment.")]
+    TooManyCalls,
 }
 
 /// Why an action failed, and what the owner can do about it.
@@ -92,7 +94,7 @@ impl ApiError {
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyListeners => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyListeners | Self::TooManyCalls => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

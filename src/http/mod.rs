@@ -10,6 +10,7 @@ mod diagnostics;
 mod door;
 mod error;
 mod events;
+pub mod go2rtc;
 mod guard;
 mod kvs;
 mod metrics;

@@ -1,4 +1,4 @@
-//! What MQTT is told of Doorstep itself: how each account does.
+//! What MQTT is told of Doorstep itself: how each account does, and whether go2rtc has its streams.
 
 use serde_json::json;
 use tokio::sync::watch;
@@ -8,7 +8,7 @@ use super::publisher::Publisher;
 use super::topics::Topics;
 use crate::clock;
 use crate::doorbell::Accounts;
-use crate::model::Account;
+use crate::model::{Account, Companion};
 
 /// Publishes how every account stands, now and whenever that changes, until dropped.
 pub(super) fn follow(accounts: &Accounts, topics: &Topics, publisher: &Publisher) -> Vec<AbortOnDropHandle<()>> {
@@ -37,5 +37,30 @@ fn tell(topic: &str, vendor: &str, status: &mut watch::Receiver<Account>, publis
         "why": account.link.why(),
         "rate_limit": rate_limit,
     });
+    publisher.set(topic, payload.to_string());
+}
+
+/// Publishes how it goes with go2rtc, now and whenever that changes, until dropped; nothing where its owner wants none.
+pub(super) fn follow_companion(
+    mut companion: watch::Receiver<Companion>,
+    topics: &Topics,
+    publisher: &Publisher,
+) -> Option<AbortOnDropHandle<()>> {
+    let now = companion.borrow_and_update().clone();
+    if now == Companion::Off {
+        return None;
+    }
+    let (topic, publisher) = (topics.companion(), publisher.clone());
+    tell_companion(&topic, &now, &publisher);
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        while companion.changed().await.is_ok() {
+            let now = companion.borrow_and_update().clone();
+            tell_companion(&topic, &now, &publisher);
+        }
+    })))
+}
+
+fn tell_companion(topic: &str, now: &Companion, publisher: &Publisher) {
+    let payload = json!({"state": now.word(), "streams": now.streams(), "why": now.why()});
     publisher.set(topic, payload.to_string());
 }

@@ -18,8 +18,8 @@ pub(super) struct Discovery {
 
 impl Discovery {
     /// The device that stands for Doorstep itself; doorbells point to it, so it is published first. `accounts`
-    /// are the vendors of the configured accounts, in their order.
-    pub(super) fn bridge(&self, accounts: &[&str]) -> Value {
+    /// are the vendors of the configured accounts, in their order; `companion` says whether go2rtc is wanted.
+    pub(super) fn bridge(&self, accounts: &[&str], companion: bool) -> Value {
         let mut components = serde_json::Map::new();
         let mut add = |key: String, mut component: Value| {
             component["unique_id"] = json!(format!("{}_{key}", self.topics.bridge_device()));
@@ -27,6 +27,9 @@ impl Discovery {
         };
         add("connection".to_owned(), self.bridge_connection());
         add("rediscover".to_owned(), self.rediscover());
+        if companion {
+            add("go2rtc".to_owned(), self.companion());
+        }
         for (n, vendor) in accounts.iter().enumerate() {
             let of_vendor = accounts.iter().take(n + 1).filter(|other| *other == vendor).count();
             add(format!("account_{n}"), self.account(n, vendor, of_vendor));
@@ -68,6 +71,20 @@ impl Discovery {
             "payload_press": "PRESS",
             "retain": false,
             "qos": 1,
+            "availability": [{"topic": self.topics.status()}],
+        })
+    }
+
+    /// Whether go2rtc has our streams, with the reason and their number as attributes.
+    fn companion(&self) -> Value {
+        json!({
+            "platform": "sensor",
+            "name": "go2rtc",
+            "icon": "mdi:video-switch",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.companion(),
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": self.topics.companion(),
             "availability": [{"topic": self.topics.status()}],
         })
     }

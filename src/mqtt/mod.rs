@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock;
 use crate::config;
 use crate::doorbell::{Accounts, Doorbell, Registry};
-use crate::model::DeviceId;
+use crate::model::{Companion, DeviceId};
 use crate::net::supervise::jitter;
 use announce::Announcer;
 use client::{Client, Message, Plan};
@@ -55,6 +55,8 @@ pub struct Settings {
     pub client_id: String,
     pub version: &'static str,
     pub buttons: Vec<Button>,
+    /// How it goes with go2rtc; where it begins as `Off`, nothing is told of it.
+    pub companion: watch::Receiver<Companion>,
     /// The page, as a browser of the household reaches it: `http://` or `https://`.
     pub page_url: Option<String>,
 }
@@ -97,10 +99,12 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
     let subscriptions = Subscriptions::default();
     let announcer = Announcer::new(topics.clone(), publisher.clone(), subscriptions.clone());
     let vendors: Vec<_> = accounts.all().into_iter().map(|(vendor, _)| vendor).collect();
-    announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors));
+    let has_companion = *settings.companion.borrow() != Companion::Off;
+    announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors, has_companion));
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());
     publisher.set(instance.topic(), instance.mark().to_owned());
-    let following = bridge::follow(&accounts, &topics, &publisher);
+    let mut following = bridge::follow(&accounts, &topics, &publisher);
+    following.extend(bridge::follow_companion(settings.companion, &topics, &publisher));
 
     let mut filters = topics.command_filters();
     filters.push(topics.birth());
@@ -133,7 +137,7 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
         doorbells,
         present: BTreeMap::new(),
         resending: None,
-        _accounts: following,
+        _bridge: following,
     };
     let task = tokio::spawn(face.run(incoming, client, finish, stop));
     Mqtt { task, connected, publisher }
@@ -198,7 +202,7 @@ struct Face {
     doorbells: Registry,
     present: BTreeMap<DeviceId, Present>,
     resending: Option<AbortOnDropHandle<()>>,
-    _accounts: Vec<AbortOnDropHandle<()>>,
+    _bridge: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Face {

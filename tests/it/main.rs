@@ -23,6 +23,7 @@ mod diagnostics;
 mod door;
 mod doorbell;
 mod floors;
+mod go2rtc;
 mod gwell_account;
 mod gwell_bad_input;
 mod gwell_camera;

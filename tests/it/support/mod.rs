@@ -7,6 +7,7 @@ pub(crate) mod crooked_line;
 pub(crate) mod demo;
 pub(crate) mod fake_account;
 pub(crate) mod fake_aws;
+pub(crate) mod fake_go2rtc;
 pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
 pub(crate) mod firebase;

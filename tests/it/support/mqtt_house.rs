@@ -6,8 +6,9 @@ use std::sync::Arc;
 use doorstep::config;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry, Vendor};
-use doorstep::model::Link;
+use doorstep::model::{Companion, Link};
 use doorstep::mqtt::{self, Mqtt, Settings};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fake_vendor::FakeVendor;
@@ -68,6 +69,7 @@ pub(crate) fn settings(broker: config::Mqtt) -> Settings {
         client_id: "doorstep-test".to_owned(),
         version: "1.2.3",
         buttons: Vec::new(),
+        companion: watch::channel(Companion::Off).1,
         page_url: Some("http://doorstep.local:8480/".to_owned()),
     }
 }

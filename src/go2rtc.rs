@@ -228,8 +228,7 @@ impl Keeper {
         }
         self.issued.retain(|doorbell, _| streams.contains_key(doorbell));
         self.seen.extend(streams.keys().cloned());
-        let leavers =
-            if *self.is_listed.borrow() { Leavers::Everybody } else { Leavers::Seen(self.seen.clone()) };
+        let leavers = if *self.is_listed.borrow() { Leavers::Everybody } else { Leavers::Seen(self.seen.clone()) };
         let config::Go2rtc { prefix, persist, .. } = &self.companion;
         Ok(Wish { base, prefix: prefix.clone(), streams, leavers, persist: *persist })
     }

@@ -22,8 +22,8 @@ use crate::config::{self, Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
-use crate::http::{self, whep};
 use crate::go2rtc::{self, Go2rtc};
+use crate::http::{self, whep};
 use crate::model::{Capability, Companion, DeviceId, Found, Mechanism, Role};
 use crate::mqtt::{self, Mqtt};
 use crate::rtc::{self, Viewers};
@@ -45,6 +45,7 @@ const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 mod key {
     pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
     pub(super) const CLIENT_ID: &str = "mqtt_client_id";
+    pub(super) const HTTP_TOKEN: &str = "http_token";
     pub(super) const RETAINED: &str = "mqtt_retained_topics";
 }
 
@@ -88,7 +89,9 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
-    let go2rtc = start_go2rtc(&config, page, &doorbells, &accounts, &faces);
+    let direct = http::Direct { listen: page, tokens: tokens(&config, &store) };
+    let keys = http::MediaKeys::default();
+    let go2rtc = start_go2rtc(&config, &direct, &keys, &doorbells, &accounts, &faces);
     let mqtt = match &config.mqtt {
         Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, go2rtc.state(), &broker)?),
         None => None,
@@ -98,14 +101,19 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
         mqtt_connected: mqtt_health(mqtt.as_ref()),
-        whep: whep::router(doorbells.clone(), viewers.clone()),
+        whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
+        go2rtc: http::go2rtc::Routes::new(doorbells.clone(), viewers.clone(), &config.go2rtc.prefix),
         counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
-        token: config.http.token.clone(),
+        direct: Some(direct.clone()),
+        tickets: http::Tickets::default(),
+        keys,
         names: config.http.names.clone(),
         demo,
     };
-    let http = tokio::spawn(http::serve(listener, http::router(face, page)?, faces.clone()));
+    let entrance = http::Entrance::Direct { tokens: direct.tokens };
+    let router = http::router(face, &entrance, page)?;
+    let http = tokio::spawn(http::serve(listener, &entrance, router, faces.clone()));
     if tokio::time::timeout(ACCOUNTS_SETTLE_WITHIN, accounts.settled()).await.is_err() {
         info!("the accounts have not answered yet");
     }
@@ -198,6 +206,14 @@ pub async fn asked_to_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The tokens that open the direct entrance: the configured one, and the one that was made in the page.
+fn tokens(config: &Config, store: &Store) -> http::Tokens {
+    let tokens = http::Tokens::of_config(config.http.token.as_ref());
+    let kept = store.clone();
+    tokens.keeping(store.get(key::HTTP_TOKEN), move |made| kept.put_synced(key::HTTP_TOKEN, made).is_ok());
+    tokens
+}
+
 async fn start_viewers(
     config: &Config,
     store: &Store,
@@ -287,10 +303,12 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
     accounts.stopped().await;
 }
 
-/// Registers every stream in go2rtc, where the owner wants that.
+/// Registers every stream in go2rtc, where the owner wants that. It comes by the direct entrance, and where that wants
+/// a token it brings a key for the one stream.
 fn start_go2rtc(
     config: &Config,
-    page: SocketAddr,
+    direct: &http::Direct,
+    keys: &http::MediaKeys,
     doorbells: &Registry,
     accounts: &Accounts,
     stop: &CancellationToken,
@@ -298,12 +316,15 @@ fn start_go2rtc(
     let settings = go2rtc::Settings {
         companion: config.go2rtc.clone(),
         usual_url: go2rtc::usual_url(),
-        listener: page,
+        listener: direct.listen,
         pace: go2rtc::Pace::default(),
     };
     let accounts = accounts.clone();
     let listed = async move { accounts.listed().await };
-    go2rtc::start(settings, doorbells.clone(), |_| None, listed, stop.clone())
+    let (tokens, keys) = (direct.tokens.clone(), keys.clone());
+    // Without randomness go2rtc is not let in, and says so.
+    let key = move |id: &DeviceId| if tokens.is_empty() { None } else { keys.issue(id).ok() };
+    go2rtc::start(settings, doorbells.clone(), key, listed, stop.clone())
 }
 
 fn start_mqtt(

@@ -237,7 +237,7 @@ fn mqtt(payload: &str) -> Attempt {
 }
 
 fn page(action: LockAction) -> Attempt {
-    Attempt { via: Via::Http { who: "page", action }, received: clock::now() }
+    Attempt { via: Via::Http { who: "page".into(), action }, received: clock::now() }
 }
 
 fn stamped(cmd: &str, id: &str) -> String {

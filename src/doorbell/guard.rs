@@ -6,6 +6,7 @@
 //! what time it is. docs/unlock.md tells owners the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ pub enum Via {
     /// A message on the door's own command topic, as it stood.
     Mqtt { payload: Bytes, retained: bool, dup: bool },
     /// A request that has passed the HTTP face's own guards; `who` goes into the audit log.
-    Http { who: &'static str, action: LockAction },
+    Http { who: Arc<str>, action: LockAction },
 }
 
 /// The guard's word that one action may be carried out once. Nothing else makes one.

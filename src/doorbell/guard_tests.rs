@@ -53,7 +53,7 @@ fn mqtt(payload: impl Into<Vec<u8>>, received: Instant) -> Attempt {
 }
 
 fn http(action: LockAction, received: Instant) -> Attempt {
-    Attempt { via: Via::Http { who: "page", action }, received }
+    Attempt { via: Via::Http { who: "page".into(), action }, received }
 }
 
 /// All stages at one instant.

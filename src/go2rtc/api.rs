@@ -43,9 +43,7 @@ pub(super) enum Trouble {
     Stranger { host: String },
     #[error("go2rtc at `{host}` answered with HTTP {status}. It is asked again by itself.")]
     Status { host: String, status: u16 },
-    #[error(
-        "go2rtc at `{host}` takes no stream over WebRTC. Where it has `app.modules`, `webrtc` belongs among them."
-    )]
+    #[error("go2rtc at `{host}` takes no stream over WebRTC. Where it has `app.modules`, `webrtc` belongs among them.")]
     NotTaken { host: String },
     #[error(
         "go2rtc is on another machine and cannot reach Doorstep, which listens on this one alone. Set `http.listen` to \

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, RequestExt};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::{find, is_json, refused, says_nothing};
+use super::auth::Who;
 use super::{ApiError, House};
 use crate::clock;
 use crate::doorbell::guard::{Attempt, Via};
@@ -22,18 +23,18 @@ use crate::model::{DoorKind, LockAction};
 type Id = Result<Path<String>, PathRejection>;
 type Reply = Result<Response, ApiError>;
 
-pub(super) async fn unlock(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
+pub(super) async fn unlock(house: State<Arc<House>>, who: Extension<Who>, id: Id, request: Request) -> Reply {
     let says = async |request| says_nothing(request).await.map(|()| LockAction::Unlock);
-    work(&house, id, DoorKind::Lock, request, says).await
+    work(&house, who, id, DoorKind::Lock, request, says).await
 }
 
-pub(super) async fn lock(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
+pub(super) async fn lock(house: State<Arc<House>>, who: Extension<Who>, id: Id, request: Request) -> Reply {
     let says = async |request| says_nothing(request).await.map(|()| LockAction::Lock);
-    work(&house, id, DoorKind::Lock, request, says).await
+    work(&house, who, id, DoorKind::Lock, request, says).await
 }
 
-pub(super) async fn garage(State(house): State<Arc<House>>, id: Id, request: Request) -> Reply {
-    work(&house, id, DoorKind::Garage, request, open_or_close).await
+pub(super) async fn garage(house: State<Arc<House>>, who: Extension<Who>, id: Id, request: Request) -> Reply {
+    work(&house, who, id, DoorKind::Garage, request, open_or_close).await
 }
 
 /// The body for a garage door, which has one address for both ways.
@@ -58,6 +59,7 @@ async fn open_or_close(request: Request) -> Result<LockAction, ApiError> {
 /// Nothing of the request is read before it is clear that there is a door.
 async fn work(
     house: &House,
+    Extension(Who(who)): Extension<Who>,
     id: Id,
     kind: DoorKind,
     request: Request,
@@ -69,7 +71,7 @@ async fn work(
         return Ok(([(header::ALLOW, "POST")], ApiError::Method).into_response());
     }
     let action = says(request).await?;
-    let attempt = Attempt { via: Via::Http { who: house.who, action }, received };
+    let attempt = Attempt { via: Via::Http { who, action }, received };
     let outcome = match door.work(attempt).await.outcome {
         Ok(state) => json!({ "ok": true, kind.word(): kind.state_word(state) }),
         Err(why) => json!({ "ok": false, "error": sentence(&doorbell, &door, why) }),

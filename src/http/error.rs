@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::auth::NotMade;
 use crate::doorbell::ActionError;
 
 /// Answered as its status with the body `{"error": "…"}`.
@@ -38,6 +39,18 @@ pub enum ApiError {
     Body(#[from] JsonRejection),
     #[error("Requests that change something must be sent as `application/json`, or as `application/sdp` for WHEP.")]
     ContentType,
+    #[error("This entrance is Home Assistant's own.")]
+    ForeignPeer,
+    #[error("The ticket is used, too old, or for another doorbell. Ask for a new one where this one came from.")]
+    TicketWrong,
+    #[error("A token is made in Doorstep's page: in Home Assistant, or on the machine itself where nobody needs one.")]
+    TokenElsewhere,
+    #[error("There is no entrance for other machines that a token could open.")]
+    NoDirect,
+    #[error("No new token: {0}. The old one is as good as before.")]
+    TokenNotMade(#[from] NotMade),
+    #[error("The machine gives no randomness. Try again.")]
+    NoRandomness,
     #[error("This request came from another site's page and was refused.")]
     ForeignOrigin,
     #[error(
@@ -77,7 +90,7 @@ fn sentences(why: &ActionError) -> String {
 impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount => StatusCode::NOT_FOUND,
+            Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount | Self::NoDirect => StatusCode::NOT_FOUND,
             Self::NoCodeWanted => StatusCode::CONFLICT,
             Self::Code | Self::BodyUnexpected | Self::Way | Self::Question => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -89,12 +102,14 @@ impl ApiError {
             },
             Self::Body(rejection) => rejection.status(),
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::ForeignOrigin | Self::ForeignHost => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::ForeignHost | Self::ForeignPeer | Self::TokenElsewhere => StatusCode::FORBIDDEN,
             Self::NoHost => StatusCode::BAD_REQUEST,
-            Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
+            Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyListeners | Self::TooManyCalls => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyListeners | Self::TooManyCalls | Self::TokenNotMade(_) | Self::NoRandomness => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }
@@ -103,7 +118,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(json!({ "error": self.to_string() }))).into_response();
         match &self {
-            Self::TokenMissing | Self::TokenWrong => {
+            Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::TooManyAttempts { wait } => {

@@ -129,10 +129,7 @@ fn spelt(format: AudioFormat) -> &'static str {
     }
 }
 
-async fn streams(
-    State(desk): State<Desk>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Response, ApiError> {
+async fn streams(State(desk): State<Desk>, Query(query): Query<HashMap<String, String>>) -> Result<Response, ApiError> {
     match query.get("src").filter(|name| !name.is_empty()) {
         Some(name) => {
             let doorbell = desk.find(name).ok_or(ApiError::NoSuchDoorbell)?;
@@ -141,7 +138,8 @@ async fn streams(
         None => {
             let all = desk.doorbells.all();
             let streams = all.iter().filter(|doorbell| has_stream(doorbell));
-            let streams: BTreeMap<_, _> = streams.map(|doorbell| (doorbell.info().id.clone(), Stream::from(doorbell))).collect();
+            let streams: BTreeMap<_, _> =
+                streams.map(|doorbell| (doorbell.info().id.clone(), Stream::from(doorbell))).collect();
             Ok(Json(streams).into_response())
         }
     }

@@ -3,6 +3,7 @@
 //! Every request passes, from the outside in: the security headers, the `Host` and `Origin` rules
 //! ([`guard`]), the bearer token ([`auth`]), and only then a handler of the table in [`routes`].
 
+mod access;
 mod accounts;
 mod api;
 mod auth;
@@ -28,9 +29,8 @@ use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
 use crate::doorbell::{Accounts, Registry};
-use crate::secret::Token;
-
 pub use api::Switch;
+pub use auth::{Entrance, Generated, MediaKeys, NotMade, Tickets, Tokens};
 pub use error::ApiError;
 pub use serve::serve;
 
@@ -39,24 +39,38 @@ const BODY_LIMIT: usize = 256 * 1024;
 /// How many pages may listen to events at once; one more is told so with 503.
 const LISTENERS: usize = 64;
 
-/// What the HTTP face shows and lets people do.
+/// What the HTTP face shows and lets people do. Cheap to clone: one face is served at several entrances.
+#[derive(Clone)]
 pub struct Face {
     pub doorbells: Registry,
     pub accounts: Accounts,
     /// `None` when no broker is configured.
     pub mqtt_connected: watch::Receiver<Option<bool>>,
     /// The WHEP routes; they get the same guards as every other route.
-    pub whep: Router,
+    pub whep: whep::Routes,
+    /// The same for go2rtc and the cards that are made for it.
+    pub go2rtc: go2rtc::Routes,
     /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
     pub counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     pub version: &'static str,
-    /// Asked for on every route but the public ones; needed beyond loopback.
-    pub token: Option<Token>,
+    /// Where other machines come in, if they may; shown at every entrance, and its token can be made there.
+    pub direct: Option<Direct>,
+    /// For one stream each; the same at every entrance.
+    pub tickets: Tickets,
+    /// As `tickets`.
+    pub keys: MediaKeys,
     /// Host names under which the service may be addressed, besides `localhost`, IP addresses and the machine's own:
     /// those of a reverse proxy.
     pub names: Vec<String>,
     /// Whether the doorbells are the virtual ones of `doorstep demo`.
     pub demo: bool,
+}
+
+/// The entrance by token, as the page tells of it.
+#[derive(Clone)]
+pub struct Direct {
+    pub listen: SocketAddr,
+    pub tokens: Tokens,
 }
 
 /// A listener that strangers can reach, without a token that keeps them out.
@@ -76,8 +90,8 @@ struct House {
     version: &'static str,
     demo: bool,
     listeners: Arc<Semaphore>,
-    /// What the audit log says of whoever passes: that they had the token, or that there is none.
-    who: &'static str,
+    direct: Option<Direct>,
+    tickets: Tickets,
 }
 
 /// Who may use a route.
@@ -88,6 +102,18 @@ enum Access {
     Token,
     /// The token, or for programs that cannot send one: the same as the password of HTTP Basic.
     TokenOrPassword,
+    /// The token, or a ticket for the doorbell in the address; and for the session that a ticket has opened, its name.
+    Whep,
+    /// As `TokenOrPassword`, or a ticket or a key for the doorbell that `?src=` names.
+    Signalling,
+}
+
+impl Access {
+    const ALL: [Self; 5] = [Self::Public, Self::Token, Self::TokenOrPassword, Self::Whep, Self::Signalling];
+
+    fn takes_password(self) -> bool {
+        matches!(self, Self::TokenOrPassword | Self::Signalling)
+    }
 }
 
 struct Route {
@@ -96,23 +122,27 @@ struct Route {
     methods: MethodRouter<Arc<House>>,
 }
 
-/// Every route but WHEP's. There is no other way to add one, so the test that walks this table walks them all.
-fn routes() -> Vec<Route> {
+/// Every route. There is no other way to add one, so the test that walks this table walks them all.
+fn routes(whep: whep::Routes, go2rtc: go2rtc::Routes) -> Vec<Route> {
     let guarded = |path, methods| Route { path, access: Access::Token, methods };
     let public = |path, methods| Route { path, access: Access::Public, methods };
     let lenient = |path, methods| Route { path, access: Access::TokenOrPassword, methods };
+    let viewing = |path, methods: MethodRouter| Route { path, access: Access::Whep, methods: methods.with_state(()) };
     let mut routes = vec![
         guarded("/", get(page::index)),
         guarded("/api/doorbells", get(api::list)),
         guarded("/api/doorbells/{id}", get(api::one)),
         guarded("/api/doorbells/{id}/talk", post(api::talk)),
         guarded("/api/doorbells/{id}/stream", post(api::stream)),
+        guarded("/api/doorbells/{id}/ticket", post(access::ticket)),
         // Of any method, so that they alone decide whether they are there.
         guarded("/api/doorbells/{id}/unlock", any(door::unlock)),
         guarded("/api/doorbells/{id}/lock", any(door::lock)),
         guarded("/api/doorbells/{id}/garage", any(door::garage)),
         guarded("/api/doorbells/{id}/snapshot.jpg", get(snapshot::take)),
         guarded("/api/doorbells/{id}/diagnostics", get(diagnostics::ask)),
+        guarded("/api/access", get(access::show)),
+        guarded("/api/access/token", post(access::make_token)),
         guarded("/api/accounts", get(accounts::list)),
         guarded("/api/accounts/rediscover", post(accounts::rediscover)),
         guarded("/api/accounts/{n}/code", post(accounts::code)),
@@ -120,24 +150,33 @@ fn routes() -> Vec<Route> {
         guarded("/api/events", get(events::listen)),
         guarded("/metrics", get(metrics::text)),
         public("/health", get(api::health)),
+        viewing("/whep/{id}", whep.offers),
+        viewing("/whep/{id}/{session}", whep.sessions),
+        lenient("/api/streams", go2rtc.streams.with_state(())),
+        Route { path: "/api/ws", access: Access::Signalling, methods: go2rtc.signalling.with_state(()) },
     ];
     routes.extend(page::ASSETS.iter().map(|asset| public(asset.path, get(move |headers| page::asset(asset, headers)))));
     routes
 }
 
-/// Every address but WHEP's, with `{id}` for a doorbell and `{n}` for an account, so that a test can walk them all.
+/// Every address, with `{id}` for a doorbell, `{n}` for an account and `{session}` for a viewer, so that a test can
+/// walk them all.
 pub fn paths() -> impl Iterator<Item = &'static str> {
-    routes().into_iter().map(|route| route.path)
+    routes(whep::Routes::default(), go2rtc::Routes::default()).into_iter().map(|route| route.path)
 }
 
-/// The whole face, to be served on `local`.
+/// The whole face, to be served on `local` to those who come by this entrance.
 ///
 /// # Errors
-/// When `local` is not a loopback address and there is no token.
-pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
-    if face.token.is_none() && !local.ip().is_loopback() {
+/// When the entrance is the direct one, `local` is not a loopback address, and there is no token.
+pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Router, Exposed> {
+    if let Entrance::Direct { tokens } = entrance
+        && tokens.is_empty()
+        && !local.ip().is_loopback()
+    {
         return Err(Exposed(local));
     }
+    let gate = Arc::new(auth::Gate::new(entrance.clone(), local, face.tickets.clone(), face.keys));
     let house = Arc::new(House {
         doorbells: face.doorbells,
         accounts: face.accounts,
@@ -146,28 +185,26 @@ pub fn router(face: Face, local: SocketAddr) -> Result<Router, Exposed> {
         version: face.version,
         demo: face.demo,
         listeners: Arc::new(Semaphore::new(LISTENERS)),
-        who: if face.token.is_some() { "token" } else { "loopback" },
+        direct: face.direct,
+        tickets: face.tickets,
     });
-    let (mut public, mut guarded, mut lenient) = (Router::new(), Router::new(), Router::new());
-    for Route { path, access, methods } in routes() {
-        match access {
-            Access::Public => public = public.route(path, methods),
-            Access::Token => guarded = guarded.route(path, methods),
-            Access::TokenOrPassword => lenient = lenient.route(path, methods),
+    let mut all = Router::new();
+    for access in Access::ALL {
+        let mut part = Router::new();
+        for route in routes(face.whep.clone(), face.go2rtc.clone()).into_iter().filter(|route| route.access == access) {
+            part = part.route(route.path, route.methods);
         }
-    }
-    guarded = guarded.merge(face.whep.with_state(()));
-    guarded = guarded.fallback(async || ApiError::NoSuchRoute).method_not_allowed_fallback(async || ApiError::Method);
-    lenient = lenient.method_not_allowed_fallback(async || ApiError::Method);
-    if let Some(token) = &face.token {
-        let gate = Arc::new(auth::Gate::new(token));
-        guarded = guarded.layer(middleware::from_fn_with_state((gate.clone(), Access::Token), auth::check));
-        lenient = lenient.layer(middleware::from_fn_with_state((gate, Access::TokenOrPassword), auth::check));
+        if access == Access::Token {
+            part = part.fallback(async || ApiError::NoSuchRoute);
+        }
+        if access != Access::Public {
+            part = part.method_not_allowed_fallback(async || ApiError::Method);
+            part = part.layer(middleware::from_fn_with_state((gate.clone(), access), auth::check));
+        }
+        all = all.merge(part);
     }
     let names = Arc::new(guard::Names::new(face.names));
-    Ok(public
-        .merge(lenient)
-        .merge(guarded)
+    Ok(all
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(names, guard::check))
         .layer(middleware::from_fn(guard::dress))
@@ -180,23 +217,31 @@ mod tests {
 
     use super::*;
     use crate::doorbell::accounts::Wishes;
+    use crate::secret::Token;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_util::sync::CancellationToken;
 
-    fn face(token: Option<Token>) -> Face {
+    fn face() -> Face {
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
         let (doorbells, locks) = (Registry::default(), Registry::default());
         Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
             mqtt_connected: watch::channel(None).1,
-            whep: Router::new().route("/whep/{id}", post(async || "an answer")),
+            whep: whep::Routes { offers: post(async || "an answer"), sessions: MethodRouter::new() },
+            go2rtc: go2rtc::Routes::default(),
             counters: Arc::new(Vec::new),
             version: "0",
-            token,
+            direct: None,
+            tickets: Tickets::default(),
+            keys: MediaKeys::default(),
             names: Vec::new(),
             demo: false,
         }
+    }
+
+    fn direct(token: Option<&str>) -> Entrance {
+        Entrance::Direct { tokens: Tokens::of_config(token.map(Token::new).as_ref()) }
     }
 
     async fn status(address: SocketAddr, method: &str, path: &str) -> u16 {
@@ -216,17 +261,20 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let router = router(face(Some(Token::new("secret"))), address).unwrap();
-        tokio::spawn(serve(listener, router, stop.clone()));
-        let known = routes().into_iter().map(|route| (route.path, route.access));
-        let others = ["/whep/{id}", "/whep/{id}/1", "/nothing", "/api", "/api/doorbells/", "//health", "/health/"];
+        let entrance = direct(Some("secret"));
+        let router = router(face(), &entrance, address).unwrap();
+        tokio::spawn(serve(listener, &entrance, router, stop.clone()));
+        let known = routes(whep::Routes::default(), go2rtc::Routes::default())
+            .into_iter()
+            .map(|route| (route.path, route.access));
+        let others = ["/nothing", "/api", "/api/doorbells/", "//health", "/health/"];
         for (path, access) in known.chain(others.map(|path| (path, Access::Token))) {
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let status = status(address, method, &path.replace("{id}", "fake_1").replace("{n}", "0")).await;
                 match (access, method) {
-                    (Access::Token | Access::TokenOrPassword, _) => assert_eq!(status, 401, "{method} {path}"),
                     (Access::Public, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
                     (Access::Public, _) => assert_eq!(status, 405, "{method} {path}"),
+                    _ => assert_eq!(status, 401, "{method} {path}"),
                 }
             }
         }
@@ -237,10 +285,10 @@ mod tests {
     fn strangers_are_not_served_without_a_token() {
         for open in ["0.0.0.0:8480", "192.168.1.2:8480", "[::]:8480"] {
             let open: SocketAddr = open.parse().unwrap();
-            assert_eq!(router(face(None), open).err(), Some(Exposed(open)));
-            assert!(router(face(Some(Token::new("secret"))), open).is_ok());
+            assert_eq!(router(face(), &direct(None), open).err(), Some(Exposed(open)));
+            assert!(router(face(), &direct(Some("secret")), open).is_ok());
         }
-        assert!(router(face(None), "127.0.0.1:8480".parse().unwrap()).is_ok());
-        assert!(router(face(None), "[::1]:8480".parse().unwrap()).is_ok());
+        assert!(router(face(), &direct(None), "127.0.0.1:8480".parse().unwrap()).is_ok());
+        assert!(router(face(), &direct(None), "[::1]:8480".parse().unwrap()).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! Connections: how many there may be, how long one may keep us waiting, and how they end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,24 +15,75 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::auth::Entrance;
 use super::events;
+use crate::clock::{self, Instant};
 
 /// Half of the files that a process may usually have open. Further clients wait in the kernel's queue until one
 /// leaves. A listener to events does not count once it is one; those have a limit of their own.
 const CONNECTIONS: usize = 512;
 /// How long a client may take over the head of a request, the wait for its next request included.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
+/// How often somebody who was turned away is worth a warning.
+const TELL_EACH: Duration = Duration::from_secs(60);
 /// How long requests in flight have once the service stops.
 const STOP_GRACE: Duration = Duration::from_millis(700);
 
-/// Serves until `stop`, and returns within a second of it, whatever the clients do.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    serve_at_most(CONNECTIONS, listener, router, stop).await;
+/// Serves those who come by this entrance until `stop`, and returns within a second of it, whatever the clients do.
+pub fn serve(
+    listener: TcpListener,
+    entrance: &Entrance,
+    router: Router,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let door = Door::new(entrance);
+    serve_at_most(CONNECTIONS, door, listener, router, stop)
 }
 
-async fn serve_at_most(most: usize, mut listener: TcpListener, router: Router, stop: CancellationToken) {
+/// Whom a listener lets in at all.
+enum Door {
+    Open,
+    OnlyFor { peer: IpAddr, turned_away: u64, told: Option<Instant> },
+}
+
+impl Door {
+    fn new(entrance: &Entrance) -> Self {
+        match entrance {
+            Entrance::Ingress { peer } => Self::OnlyFor { peer: peer.to_canonical(), turned_away: 0, told: None },
+            Entrance::Direct { .. } => Self::Open,
+        }
+    }
+
+    /// Says at most once a minute that somebody was turned away, and how many in all.
+    fn admits(&mut self, visitor: IpAddr, now: Instant) -> bool {
+        let Self::OnlyFor { peer, turned_away, told } = self else { return true };
+        let visitor = visitor.to_canonical();
+        if visitor == *peer {
+            return true;
+        }
+        *turned_away += 1;
+        debug!(%visitor, "closed a connection to Home Assistant's entrance");
+        if told.is_none_or(|told| now - told >= TELL_EACH) {
+            *told = Some(now);
+            warn!(
+                %visitor,
+                turned_away = *turned_away,
+                "somebody else than Home Assistant's Supervisor came to its entrance and was not let in"
+            );
+        }
+        false
+    }
+}
+
+async fn serve_at_most(
+    most: usize,
+    mut door: Door,
+    mut listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) {
     let router = router.layer(Extension(events::Stop(stop.clone())));
     let mut connections = JoinSet::new();
     loop {
@@ -40,6 +91,9 @@ async fn serve_at_most(most: usize, mut listener: TcpListener, router: Router, s
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             (socket, peer) = Listener::accept(&mut listener), if connections.len() < most => {
+                if !door.admits(peer.ip(), clock::now()) {
+                    continue;
+                }
                 if let Err(error) = socket.set_nodelay(true) {
                     debug!(%error, "a connection refuses to send small packets at once");
                 }
@@ -73,7 +127,6 @@ async fn attend(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -110,7 +163,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve_at_most(2, listener, router(), stop.clone()));
+        tokio::spawn(serve_at_most(2, Door::Open, listener, router(), stop.clone()));
         let mut first = TcpStream::connect(address).await.unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
         for guest in [&mut first, &mut second] {

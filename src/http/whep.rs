@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, post};
+use axum::routing::{MethodRouter, delete, post};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -35,13 +34,24 @@ struct Whep {
     viewers: Viewers,
 }
 
-/// `POST /whep/{id}`, `PATCH` and `DELETE /whep/{id}/{session}`.
-pub fn router(doorbells: Registry, viewers: Viewers) -> Router {
-    Router::new()
-        .route("/whep/{id}", post(join).options(options))
-        .route("/whep/{id}/{session}", delete(leave).patch(trickle).options(options))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(Whep { doorbells, viewers })
+/// What WHEP consists of.
+#[derive(Clone, Default)]
+pub struct Routes {
+    /// `POST /whep/{id}`
+    pub offers: MethodRouter,
+    /// `PATCH` and `DELETE /whep/{id}/{session}`
+    pub sessions: MethodRouter,
+}
+
+impl Routes {
+    pub fn new(doorbells: Registry, viewers: Viewers) -> Self {
+        let whep = Whep { doorbells, viewers };
+        let limit = DefaultBodyLimit::max(MAX_BODY);
+        Self {
+            offers: post(join).options(options).layer(limit).with_state(whep.clone()),
+            sessions: delete(leave).patch(trickle).options(options).layer(limit).with_state(whep),
+        }
+    }
 }
 
 /// Answers an offer for this doorbell; its microphone, where it has one, is connected to the speaker.

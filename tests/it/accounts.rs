@@ -227,7 +227,8 @@ async fn a_lock_that_is_named_for_a_garage_door_is_not_connected_to_and_its_door
         let doorbell = house.doorbell("bell");
         let door = doorbell.door(kind).unwrap();
         door.state().wait_for(|door| door.blocked.as_deref() == Some(expected)).await.unwrap();
-        let attempt = Attempt { via: Via::Http { who: "page", action: LockAction::Unlock }, received: clock::now() };
+        let attempt =
+            Attempt { via: Via::Http { who: "page".into(), action: LockAction::Unlock }, received: clock::now() };
         let refused = door.work(attempt).await.outcome;
         assert_eq!(refused, Err(ActionError::Offline { why: expected.to_owned() }));
     }

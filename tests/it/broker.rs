@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::mosquitto::{self, Witness};
-use crate::support::mqtt_house::no_accounts;
+use crate::support::mqtt_house::{no_accounts, no_companion};
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -64,6 +64,7 @@ async fn a_press_in_the_demo_becomes_a_ring() {
         client_id: "doorstep-demo".to_owned(),
         version: "1.2.3",
         buttons: vec![wired],
+        companion: no_companion(),
         page_url: None,
     };
     let mqtt = mqtt::start(settings, registry, no_accounts(), stop.clone());

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::chromium;
 use crate::support::fake_vendor::FakeVendor;
-use crate::support::http::serve;
+use crate::support::http::serve_whep;
 
 #[tokio::test]
 async fn browser_plays_the_clip_and_its_microphone_is_heard() {
@@ -32,7 +32,7 @@ async fn browser_plays_the_clip_and_its_microphone_is_heard() {
     let doorbell = vendor.doorbell(&stop);
     let doorbells = Registry::default();
     doorbells.insert(doorbell.clone());
-    let http = serve(whep::router(doorbells, viewers.clone())).await;
+    let http = serve_whep(whep::Routes::new(doorbells, viewers.clone())).await;
     tokio::spawn(stop.clone().run_until_cancelled_owned(film(doorbell.media().clone())));
 
     let url = format!("http://{http}/whep/fake_1");

@@ -4,8 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 
 use doorstep::config::{
-    self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints,
-    WyzeEndpoints,
+    self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol,
+    Unlock, VivintEndpoints, WyzeEndpoints,
 };
 use doorstep::model::{DeviceId, OpenerEntity};
 use doorstep::secret::Pem;

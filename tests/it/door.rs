@@ -222,7 +222,7 @@ impl House {
     }
 
     async fn page(&self, action: LockAction) -> Answer {
-        let via = Via::Http { who: "page", action };
+        let via = Via::Http { who: "page".into(), action };
         self.doorbell().door(DoorKind::Lock).unwrap().work(Attempt { via, received: clock::now() }).await
     }
 

@@ -56,12 +56,8 @@ impl House {
         }
         let companion = config::parse(&format!("go2rtc: {{{companion}}}"), "test").unwrap().go2rtc;
         let (listed, all_listed) = oneshot::channel();
-        let settings = Settings {
-            companion,
-            usual_url: go2rtc::usual_url(),
-            listener: LISTENER.parse().unwrap(),
-            pace,
-        };
+        let settings =
+            Settings { companion, usual_url: go2rtc::usual_url(), listener: LISTENER.parse().unwrap(), pace };
         let all_listed = async move { drop(all_listed.await) };
         let go2rtc = go2rtc::start(settings, doorbells.clone(), keys, all_listed, stop.child_token());
         Self { doorbells, go2rtc, stop: stop.clone(), listed: Some(listed), _stop: stop.drop_guard() }
@@ -223,7 +219,8 @@ async fn a_go2rtc_that_comes_later_is_found_and_one_that_is_not_there_is_nothing
     let go2rtc = again_at(address).await;
     house.is_registered().await;
     // Neither is something else that listens there.
-    for stranger in [Manner::Garbage("<html>a router"), Manner::Garbage("{}"), Manner::Status(404), Manner::Status(401)] {
+    for stranger in [Manner::Garbage("<html>a router"), Manner::Garbage("{}"), Manner::Status(404), Manner::Status(401)]
+    {
         go2rtc.behaves(stranger);
         house.is("absent", |state| *state == Companion::Absent).await;
         go2rtc.behaves(Manner::Well);
@@ -252,6 +249,9 @@ async fn each_trouble_is_told_with_its_remedy() {
     ] {
         go2rtc.behaves(manner);
         house.fails(because).await;
+        // Once it has answered, it is asked as often as ever.
+        go2rtc.behaves(Manner::Well);
+        house.is_registered().await;
     }
     go2rtc.behaves(Manner::NoWebrtc);
     go2rtc.restarts();

@@ -125,7 +125,7 @@ async fn no_other_program_is_given_a_call_that_could_open_the_door_past_its_guar
 
 async fn asked_to_open(doorbell: &Doorbell) -> Answer {
     let door = doorbell.door(DoorKind::Lock).unwrap().clone();
-    let via = Via::Http { who: "test", action: LockAction::Unlock };
+    let via = Via::Http { who: "test".into(), action: LockAction::Unlock };
     timeout(PATIENCE, door.work(Attempt { via, received: clock::now() })).await.unwrap()
 }
 

@@ -9,7 +9,7 @@ use doorstep::mqtt::{self, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::mosquitto::{self, Mosquitto};
-use crate::support::mqtt_house::no_accounts;
+use crate::support::mqtt_house::{no_accounts, no_companion};
 
 /// Set for the run of this test that trusts the broker's certificate, which only its environment can say.
 const TRUSTING: &str = "DOORSTEP_TEST_TLS_PORT";
@@ -57,7 +57,8 @@ fn client(host: &str, port: u16) -> tokio::sync::watch::Receiver<bool> {
     let broker =
         config::Mqtt { url: MqttUrl::parse(&format!("mqtts://{host}:{port}")).unwrap(), ..mosquitto::settings(port) };
     let client_id = format!("doorstep-{host}");
-    let settings = Settings { broker, client_id, version: "1.2.3", buttons: Vec::new(), page_url: None };
+    let companion = no_companion();
+    let settings = Settings { broker, client_id, version: "1.2.3", buttons: Vec::new(), companion, page_url: None };
     mqtt::start(settings, Registry::default(), no_accounts(), CancellationToken::new()).connected()
 }
 

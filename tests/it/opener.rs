@@ -98,7 +98,7 @@ impl House {
 }
 
 async fn press(door: Arc<Door>) -> Result<LockState, ActionError> {
-    let via = Via::Http { who: "page", action: LockAction::Unlock };
+    let via = Via::Http { who: "page".into(), action: LockAction::Unlock };
     door.work(Attempt { via, received: clock::now() }).await.outcome
 }
 
@@ -158,7 +158,7 @@ async fn an_opener_is_never_told_to_lock() {
     assert_eq!(answer.action, Some(LockAction::Lock));
     let why = "the opener of this door can open it and cannot lock it";
     assert_eq!(refused(answer.outcome), why);
-    let via = Via::Http { who: "page", action: LockAction::Lock };
+    let via = Via::Http { who: "page".into(), action: LockAction::Lock };
     let answer = house.door.work(Attempt { via, received: clock::now() }).await;
     assert_eq!(refused(answer.outcome), why);
     assert_eq!(house.log(), [line("lock", "refused", why), line("lock", "refused", why)]);

@@ -64,7 +64,7 @@ impl House {
     }
 
     async fn work(&self, action: LockAction) -> Result<LockState, ActionError> {
-        let via = Via::Http { who: "a test", action };
+        let via = Via::Http { who: "a test".into(), action };
         self.door.work(Attempt { via, received: clock::now() }).await.outcome
     }
 
@@ -175,7 +175,7 @@ async fn nothing_reaches_the_lock_without_the_guards_word() {
         assert!(matches!(answer.outcome, Err(ActionError::Refused { .. })), "{:?}", answer.outcome);
     }
     let received = clock::now() - Duration::from_secs(6);
-    let old = Attempt { via: Via::Http { who: "a test", action: LockAction::Unlock }, received };
+    let old = Attempt { via: Via::Http { who: "a test".into(), action: LockAction::Unlock }, received };
     assert!(matches!(house.door.work(old).await.outcome, Err(ActionError::Refused { .. })), "it had grown old");
     let counts = house.account.cloud.counts();
     assert_eq!((house.commands(), counts.unlocks, counts.locks), (0, 0, 0));

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_vendor::{FakeVendor, OnTalk, Seen};
-use crate::support::http::{Reply, request, serve};
+use crate::support::http::{Reply, request, serve_whep};
 use crate::support::viewer::{Manners, Viewer, speech};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ impl House {
         let doorbells = Registry::default();
         let doorbell = vendor.doorbell(&stop);
         doorbells.insert(doorbell.clone());
-        let http = serve(whep::router(doorbells, viewers.clone())).await;
+        let http = serve_whep(whep::Routes::new(doorbells, viewers.clone())).await;
         Self { vendor, doorbell, viewers, http, _stop: stop.drop_guard() }
     }
 

@@ -108,7 +108,7 @@ impl House {
     }
 
     async fn work(&self, action: LockAction) -> Result<LockState, ActionError> {
-        let via = Via::Http { who: "a test", action };
+        let via = Via::Http { who: "a test".into(), action };
         self.door.work(Attempt { via, received: clock::now() }).await.outcome
     }
 

@@ -43,7 +43,10 @@ const SHOWN: usize = 32;
 /// What a viewer says.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
-    Offer { sdp: String, form: Form },
+    Offer {
+        sdp: String,
+        form: Form,
+    },
     /// Without a line when there are no more.
     Candidate(String),
     /// An offer or a candidate that is none.
@@ -147,10 +150,17 @@ impl End {
 
 /// The one call that a socket may have.
 enum Call {
-    None { since: Instant },
+    None {
+        since: Instant,
+    },
     /// Dropped, it ends the attempt.
-    Begun { form: Form, answer: BoxFuture<'static, Result<Answered, Refused>> },
-    Stands { viewer: u64 },
+    Begun {
+        form: Form,
+        answer: BoxFuture<'static, Result<Answered, Refused>>,
+    },
+    Stands {
+        viewer: u64,
+    },
 }
 
 impl Call {

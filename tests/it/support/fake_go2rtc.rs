@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Query, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::{Value, json};
@@ -127,21 +127,25 @@ impl Drop for FakeGo2rtc {
 
 type Desk = State<Arc<watch::Sender<Seen>>>;
 
-async fn about(State(desk): Desk, request: Request) -> Response {
+async fn about(State(desk): Desk, headers: HeaderMap) -> Response {
     let manner = desk.borrow().manner.clone();
-    match refusal(&manner, &request).await {
+    match refusal(&manner, &headers).await {
         // Whatever else is hidden, this is not.
         Some(refusal) if manner != Manner::Hidden => refusal,
         _ => json_of(&json!({"version": "1.9.14", "rtsp": {"listen": ":8554"}, "host": "127.0.0.1:1984"})),
     }
 }
 
-async fn streams(State(desk): Desk, Query(query): Query<HashMap<String, String>>, request: Request) -> Response {
+async fn streams(
+    State(desk): Desk,
+    method: Method,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
     let manner = desk.borrow().manner.clone();
-    if let Some(refusal) = refusal(&manner, &request).await {
+    if let Some(refusal) = refusal(&manner, &headers).await {
         return refusal;
     }
-    let method = request.method().clone();
     let (name, src) = (query.get("name").cloned(), query.get("src").cloned().unwrap_or_default());
     if method == Method::GET {
         desk.send_modify(|seen| seen.reads += 1);
@@ -181,10 +185,10 @@ fn told(seen: &Seen) -> Value {
     Value::Object(seen.streams.iter().map(stream).collect())
 }
 
-async fn refusal(manner: &Manner, request: &Request) -> Option<Response> {
+async fn refusal(manner: &Manner, headers: &HeaderMap) -> Option<Response> {
     match manner {
         Manner::Login(expected) => {
-            let sent = request.headers().get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok());
+            let sent = headers.get(header::AUTHORIZATION).and_then(|sent| sent.to_str().ok());
             let asked = [(header::WWW_AUTHENTICATE, "Basic realm=\"go2rtc\"")];
             (sent != Some(expected)).then(|| (StatusCode::UNAUTHORIZED, asked, "Unauthorized\n").into_response())
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::any_service;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
-use doorstep::http::{Face, router, serve};
+use doorstep::http::{Direct, Entrance, Face, MediaKeys, Tickets, Tokens, go2rtc, router, serve, whep};
 use doorstep::model::{Capability, DoorKind, OpenerEntity};
 use doorstep::secret::Token;
 use tempfile::TempDir;
@@ -104,22 +105,27 @@ impl House {
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
         let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
         let (mqtt, mqtt_connected) = watch::channel(Some(true));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tokens = Tokens::of_config(token.as_ref());
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
             mqtt_connected,
-            whep,
+            whep: whep::Routes { offers: any_service(whep.clone()), sessions: any_service(whep) },
+            go2rtc: go2rtc::Routes::default(),
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
-            token,
+            direct: Some(Direct { listen: address, tokens: tokens.clone() }),
+            tickets: Tickets::default(),
+            keys: MediaKeys::default(),
             names: vec!["door.example".to_owned()],
             demo: true,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let face = router(face, address).unwrap();
+        let entrance = Entrance::Direct { tokens };
+        let face = router(face, &entrance, address).unwrap();
         let both = Router::new().nest_service(PREFIX, face.clone()).fallback_service(face);
-        let serving = tokio::spawn(serve(listener, both, stop.clone()));
+        let serving = tokio::spawn(serve(listener, &entrance, both, stop.clone()));
         Self { address, vendor, account, doorbell, doorbells, mqtt, stop, serving, data: None }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use doorstep::http::whep::Routes;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +41,11 @@ pub(crate) async fn serve(router: Router) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+/// WHEP alone, without the guards of the HTTP face.
+pub(crate) async fn serve_whep(whep: Routes) -> SocketAddr {
+    serve(Router::new().route("/whep/{id}", whep.offers).route("/whep/{id}/{session}", whep.sessions)).await
 }
 
 pub(crate) async fn request(to: SocketAddr, method: &str, path: &str, content_type: &str, body: &str) -> Reply {

@@ -69,9 +69,13 @@ pub(crate) fn settings(broker: config::Mqtt) -> Settings {
         client_id: "doorstep-test".to_owned(),
         version: "1.2.3",
         buttons: Vec::new(),
-        companion: watch::channel(Companion::Off).1,
+        companion: no_companion(),
         page_url: Some("http://doorstep.local:8480/".to_owned()),
     }
+}
+
+pub(crate) fn no_companion() -> watch::Receiver<Companion> {
+    watch::channel(Companion::Off).1
 }
 
 pub(crate) fn no_accounts() -> Accounts {

@@ -64,6 +64,8 @@ pub struct Running {
     pub media_port: u16,
     pub doorbells: Registry,
     pub accounts: Accounts,
+    /// What lets others fetch one stream without the token.
+    pub keys: http::MediaKeys,
     faces: CancellationToken,
     devices: CancellationToken,
     broker: CancellationToken,
@@ -107,7 +109,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         version: env!("CARGO_PKG_VERSION"),
         direct: Some(direct.clone()),
         tickets: http::Tickets::default(),
-        keys,
+        keys: keys.clone(),
         names: config.http.names.clone(),
         demo,
     };
@@ -124,6 +126,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         media_port: viewers.port(),
         doorbells,
         accounts,
+        keys,
         faces,
         devices,
         broker,

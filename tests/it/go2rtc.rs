@@ -1,6 +1,5 @@
 //! Every stream is registered in go2rtc and stays so, whatever becomes of it; nobody else's is ever touched.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -132,17 +131,11 @@ async fn a_go2rtc_that_restarts_gets_every_stream_again() {
         go2rtc.restarts();
         go2rtc.until("both streams again", |seen| seen.streams.len() == 2).await;
     }
-    let address = go2rtc.address;
-    drop(go2rtc);
+    let address = go2rtc.ends().await;
     house.fails("gives no answer").await;
-    let go2rtc = again_at(address).await;
+    let go2rtc = FakeGo2rtc::start_at(address, Manner::Well).await;
     go2rtc.until("both streams at the new one", |seen| seen.streams.len() == 2).await;
     house.is_registered().await;
-}
-
-/// At an address that was just left.
-async fn again_at(address: SocketAddr) -> FakeGo2rtc {
-    FakeGo2rtc::start_at(address, Manner::Well).await
 }
 
 #[tokio::test]
@@ -212,11 +205,11 @@ async fn what_a_former_run_has_left_goes_when_all_accounts_have_told_what_they_h
 #[tokio::test]
 async fn a_go2rtc_that_comes_later_is_found_and_one_that_is_not_there_is_nothing_to_speak_of() {
     let go2rtc = FakeGo2rtc::start(Manner::Well).await;
-    let (address, url) = (go2rtc.address, go2rtc.url());
-    drop(go2rtc);
+    let url = go2rtc.url();
+    let address = go2rtc.ends().await;
     let house = House::new(&format!("url: \"{url}\""));
     assert_eq!(*house.go2rtc.state().borrow(), Companion::Absent);
-    let go2rtc = again_at(address).await;
+    let go2rtc = FakeGo2rtc::start_at(address, Manner::Well).await;
     house.is_registered().await;
     // Neither is something else that listens there.
     for stranger in [Manner::Garbage("<html>a router"), Manner::Garbage("{}"), Manner::Status(404), Manner::Status(401)]

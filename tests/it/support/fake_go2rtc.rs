@@ -94,6 +94,13 @@ impl FakeGo2rtc {
         self.seen.send_modify(|seen| seen.watched.push(name.to_owned()));
     }
 
+    /// Leaves its address, which is given.
+    pub(crate) async fn ends(mut self) -> SocketAddr {
+        self.serving.abort();
+        let _aborted = (&mut self.serving).await;
+        self.address
+    }
+
     /// It forgets what is in no file.
     pub(crate) fn restarts(&self) {
         self.seen.send_modify(|seen| seen.streams.clear());

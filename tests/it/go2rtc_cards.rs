@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use doorstep::clock;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Registry};
@@ -14,6 +15,9 @@ use doorstep::model::{Capability, DeviceId, State};
 use doorstep::rtc::{Certificate, Settings, Viewers};
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
@@ -22,7 +26,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_vendor::FakeVendor;
@@ -39,6 +43,8 @@ struct House {
     viewers: Viewers,
     keys: MediaKeys,
     http: SocketAddr,
+    /// What is served there.
+    router: Router,
     _stop: DropGuard,
 }
 
@@ -83,9 +89,9 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = listener.local_addr().unwrap();
         let entrance = Entrance::Direct { tokens: Tokens::of_config(token.map(Token::new).as_ref()) };
-        let face = router(face, &entrance, http).unwrap();
-        tokio::spawn(serve(listener, &entrance, face, stop.clone()));
-        Self { vendor, doorbell, viewers, keys, http, _stop: stop.drop_guard() }
+        let router = router(face, &entrance, http).unwrap();
+        tokio::spawn(serve(listener, &entrance, router.clone(), stop.clone()));
+        Self { vendor, doorbell, viewers, keys, http, router, _stop: stop.drop_guard() }
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -366,6 +372,26 @@ async fn what_is_no_message_ends_the_socket_and_nothing_else() {
     let mut socket = house.socket().await;
     socket.say("webrtc/offer", Viewer::new(Manners::default()).await.offer).await;
     socket.answer().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_without_an_offer_is_closed_after_half_a_minute() {
+    let house = House::filming().await;
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let service = TowerToHyperService::new(house.router.clone());
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(theirs), service).with_upgrades());
+    let (mut socket, _) = client_async(format!("ws://localhost{WS}"), ours).await.unwrap();
+    let opened = clock::now();
+    // To ask for something else is not to make an offer.
+    socket.send(Message::text(r#"{"type":"mse","value":"avc1.640029"}"#)).await.unwrap();
+    let end = loop {
+        match socket.next().await.expect("a farewell").unwrap() {
+            Message::Close(frame) => break frame.map(|frame| frame.code),
+            Message::Text(_) | Message::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((end, opened.elapsed().as_secs()), (Some(CloseCode::Normal), 30));
 }
 
 #[tokio::test]

@@ -454,6 +454,47 @@ pub struct RateLimit {
     pub resets_at: SystemTime,
 }
 
+/// How it goes with the program beside us that passes our streams on (go2rtc).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Companion {
+    /// Its owner wants none.
+    #[default]
+    Off,
+    /// There is none, which is nobody's fault.
+    Absent,
+    /// It has every stream of ours.
+    Registered { streams: usize },
+    /// It is tried again by itself. `why` is whole sentences for the owner.
+    Failing { why: String },
+}
+
+impl Companion {
+    /// The word for it on MQTT and in logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Absent => "absent",
+            Self::Registered { .. } => "registered",
+            Self::Failing { .. } => "failing",
+        }
+    }
+
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Failing { why } => Some(why),
+            Self::Off | Self::Absent | Self::Registered { .. } => None,
+        }
+    }
+
+    /// How many of our streams it has.
+    pub fn streams(&self) -> usize {
+        match self {
+            Self::Registered { streams } => *streams,
+            Self::Off | Self::Absent | Self::Failing { .. } => 0,
+        }
+    }
+}
+
 /// How well the doorbell can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Link {

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{Home, report};
 use crate::config::{self, Config, MqttUrl};
 use crate::doorbell::{Accounts, Registry};
+use crate::model::Companion;
 use crate::mqtt::{self, Broker, Mqtt};
 use crate::store::Store;
 
@@ -26,11 +27,19 @@ pub(super) fn of(mqtt: &config::Mqtt, home: Option<&Home>) -> Option<Broker> {
     own.or_else(|| Some(Broker::Asked(home?.broker())))
 }
 
-/// Starts the face; `page_url` is the page's address once it is known.
+/// What the face tells besides doorbells and accounts.
+pub(super) struct Beside {
+    /// The page's address, once it is known.
+    pub(super) page_url: watch::Receiver<Option<String>>,
+    /// How it goes with go2rtc.
+    pub(super) companion: watch::Receiver<Companion>,
+}
+
+/// Starts the face.
 pub(super) fn start(
     (broker, mqtt): (Broker, &config::Mqtt),
     config: &Config,
-    page_url: watch::Receiver<Option<String>>,
+    beside: Beside,
     store: &Store,
     (doorbells, accounts): (&Registry, &Accounts),
     stop: &CancellationToken,
@@ -46,7 +55,8 @@ pub(super) fn start(
         client_id: client_id(store)?,
         version: env!("CARGO_PKG_VERSION"),
         buttons: buttons.collect(),
-        page_url,
+        companion: beside.companion,
+        page_url: beside.page_url,
     };
     let mqtt = mqtt::start(settings, doorbells.clone(), accounts.clone(), stop.clone());
     tokio::spawn(remember_retained(mqtt.retained_topics(), store.clone()));

@@ -132,8 +132,11 @@ fn configuration(broker: &str, page: SocketAddr, media_port: u16, houses: &House
     // A JSON string, so that whatever stands in the URL stays in it.
     let broker = serde_json::Value::from(broker);
     let houses = houses.yaml();
-    let text =
-        format!("mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n{houses}");
+    // Virtual doorbells have no business in the household's go2rtc.
+    let text = format!(
+        "mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
+         go2rtc: {{enabled: false}}\n{houses}"
+    );
     Ok(config::parse(&text, "demo")?)
 }
 

@@ -25,12 +25,14 @@ use crate::config::{Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
+use crate::go2rtc::{self, Go2rtc};
 use crate::http::{self, whep};
 use crate::model::{Capability, DeviceId, Found, Mechanism, MqttLink, Role};
 use crate::mqtt::Mqtt;
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
+use broker::Beside;
 use home::Attendant;
 use listeners::Listeners;
 use setup::Setup;
@@ -74,6 +76,8 @@ pub struct Running {
     pub media_port: u16,
     pub doorbells: Registry,
     pub accounts: Accounts,
+    /// What lets others fetch one stream without the token.
+    pub keys: http::MediaKeys,
     faces: CancellationToken,
     devices: CancellationToken,
     broker: CancellationToken,
@@ -81,6 +85,7 @@ pub struct Running {
     viewers: Viewers,
     mqtt: Option<Mqtt>,
     http: JoinHandle<()>,
+    _go2rtc: Go2rtc,
 }
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
@@ -98,8 +103,12 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
     let setup = Setup::open(&config, &store, &accounts, &devices);
+    let keys = http::MediaKeys::default();
+    let to_go2rtc = http::Direct { listen: direct, tokens: tokens.clone() };
+    let go2rtc = start_go2rtc(&config, &to_go2rtc, &keys, &doorbells, &accounts, &faces);
     let (tell_page_url, page_url) = watch::channel(None);
-    let mqtt = start_mqtt(&config, home.as_ref(), page_url, &store, (&doorbells, &accounts), &broker)?;
+    let beside = Beside { page_url, companion: go2rtc.state() };
+    let mqtt = start_mqtt(&config, home.as_ref(), beside, &store, (&doorbells, &accounts), &broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
@@ -107,11 +116,12 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         setup: Arc::new(setup),
         mqtt: mqtt.as_ref().map_or_else(|| watch::channel(MqttLink::Off).1, Mqtt::link),
         whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
+        go2rtc: http::go2rtc::Routes::new(doorbells.clone(), viewers.clone(), &config.go2rtc.prefix),
         counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
-        direct: Some(http::Direct { listen: direct, tokens: tokens.clone() }),
+        direct: Some(to_go2rtc),
         tickets: http::Tickets::default(),
-        keys: http::MediaKeys::default(),
+        keys: keys.clone(),
         names: config.http.names.clone(),
         demo,
     };
@@ -132,6 +142,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         media_port: viewers.port(),
         doorbells,
         accounts,
+        keys,
         faces,
         devices,
         broker,
@@ -139,6 +150,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         viewers,
         mqtt,
         http,
+        _go2rtc: go2rtc,
     })
 }
 
@@ -315,17 +327,41 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
     accounts.stopped().await;
 }
 
+/// Registers every stream in go2rtc, where the owner wants that. It comes by the direct entrance, and where that wants
+/// a token it brings a key for the one stream.
+fn start_go2rtc(
+    config: &Config,
+    direct: &http::Direct,
+    keys: &http::MediaKeys,
+    doorbells: &Registry,
+    accounts: &Accounts,
+    stop: &CancellationToken,
+) -> Go2rtc {
+    let settings = go2rtc::Settings {
+        companion: config.go2rtc.clone(),
+        usual_url: go2rtc::usual_url(),
+        listener: direct.listen,
+        pace: go2rtc::Pace::default(),
+    };
+    let accounts = accounts.clone();
+    let listed = async move { accounts.listed().await };
+    let (tokens, keys) = (direct.tokens.clone(), keys.clone());
+    // Without randomness go2rtc is not let in, and says so.
+    let key = move |id: &DeviceId| if tokens.is_empty() { None } else { keys.issue(id).ok() };
+    go2rtc::start(settings, doorbells.clone(), key, listed, stop.clone())
+}
+
 /// The face, where there is a broker, or somebody who will know one.
 fn start_mqtt(
     config: &Config,
     home: Option<&Home>,
-    page_url: watch::Receiver<Option<String>>,
+    beside: Beside,
     store: &Store,
     house: (&Registry, &Accounts),
     stop: &CancellationToken,
 ) -> anyhow::Result<Option<Mqtt>> {
     let found = config.mqtt.as_ref().and_then(|mqtt| Some((broker::of(mqtt, home)?, mqtt)));
-    found.map(|found| broker::start(found, config, page_url, store, house, stop)).transpose()
+    found.map(|found| broker::start(found, config, beside, store, house, stop)).transpose()
 }
 
 /// `doorstep devices`: what the accounts hold.

@@ -74,6 +74,8 @@ pub enum ApiError {
     NotWebSocket,
     #[error("Too many pages are listening already. Close one and try again.")]
     TooManyListeners,
+    #[error("Too many viewers are being connected at once. Try again in a moment.")]
+    TooManyCalls,
 }
 
 /// Why an action failed, and what the owner can do about it.
@@ -116,7 +118,9 @@ impl ApiError {
             Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyListeners | Self::TokenNotMade(_) | Self::NoRandomness => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyListeners | Self::TooManyCalls | Self::TokenNotMade(_) | Self::NoRandomness => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ const SILENCE: Duration = Duration::from_secs(50);
 /// Listeners have nothing to say; a longer message ends the connection.
 const MESSAGE_LIMIT: usize = 1024;
 /// The protocol agreed on when the page brings its token as another one.
-const PROTOCOL: &str = "doorstep";
+pub(super) const PROTOCOL: &str = "doorstep";
 
 const DEMO_HINT: &str =
     "These doorbells are virtual. To press a button, type `ring` in the terminal where the demo runs.";

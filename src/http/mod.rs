@@ -12,6 +12,7 @@ mod diagnostics;
 mod door;
 mod error;
 mod events;
+pub mod go2rtc;
 mod guard;
 mod kvs;
 mod metrics;
@@ -51,6 +52,8 @@ pub struct Face {
     pub mqtt: watch::Receiver<MqttLink>,
     /// The WHEP routes; they get the same guards as every other route.
     pub whep: whep::Routes,
+    /// The same for go2rtc and the cards that are made for it.
+    pub go2rtc: go2rtc::Routes,
     /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
     pub counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     pub version: &'static str,
@@ -125,7 +128,7 @@ struct Route {
 }
 
 /// Every route. There is no other way to add one, so the test that walks this table walks them all.
-fn routes(whep: whep::Routes) -> Vec<Route> {
+fn routes(whep: whep::Routes, go2rtc: go2rtc::Routes) -> Vec<Route> {
     let guarded = |path, methods| Route { path, access: Access::Token, methods };
     let public = |path, methods| Route { path, access: Access::Public, methods };
     let lenient = |path, methods| Route { path, access: Access::TokenOrPassword, methods };
@@ -155,6 +158,8 @@ fn routes(whep: whep::Routes) -> Vec<Route> {
         public("/health", get(api::health)),
         viewing("/whep/{id}", whep.offers),
         viewing("/whep/{id}/{session}", whep.sessions),
+        lenient("/api/streams", go2rtc.streams.with_state(())),
+        Route { path: "/api/ws", access: Access::Signalling, methods: go2rtc.signalling.with_state(()) },
     ];
     routes.extend(page::ASSETS.iter().map(|asset| public(asset.path, get(move |headers| page::asset(asset, headers)))));
     routes
@@ -163,7 +168,7 @@ fn routes(whep: whep::Routes) -> Vec<Route> {
 /// Every address, with `{id}` for a doorbell, `{n}` for an account and `{session}` for a viewer, so that a test can
 /// walk them all.
 pub fn paths() -> impl Iterator<Item = &'static str> {
-    routes(whep::Routes::default()).into_iter().map(|route| route.path)
+    routes(whep::Routes::default(), go2rtc::Routes::default()).into_iter().map(|route| route.path)
 }
 
 /// The whole face, to be served on `local` to those who come by this entrance.
@@ -193,7 +198,7 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
     let mut all = Router::new();
     for access in Access::ALL {
         let mut part = Router::new();
-        for route in routes(face.whep.clone()).into_iter().filter(|route| route.access == access) {
+        for route in routes(face.whep.clone(), face.go2rtc.clone()).into_iter().filter(|route| route.access == access) {
             part = part.route(route.path, route.methods);
         }
         if access == Access::Token {
@@ -255,6 +260,7 @@ mod tests {
             setup: Arc::new(Unchangeable),
             mqtt: watch::channel(MqttLink::Off).1,
             whep: whep::Routes { offers: post(async || "an answer"), sessions: MethodRouter::new() },
+            go2rtc: go2rtc::Routes::default(),
             counters: Arc::new(Vec::new),
             version: "0",
             direct: None,
@@ -289,7 +295,9 @@ mod tests {
         let entrance = direct(Some("secret"));
         let router = router(face(), &entrance, address).unwrap();
         tokio::spawn(serve(listener, &entrance, router, stop.clone()));
-        let known = routes(whep::Routes::default()).into_iter().map(|route| (route.path, route.access));
+        let known = routes(whep::Routes::default(), go2rtc::Routes::default())
+            .into_iter()
+            .map(|route| (route.path, route.access));
         let others = ["/nothing", "/api", "/api/doorbells/", "//health", "/health/"];
         for (path, access) in known.chain(others.map(|path| (path, Access::Token))) {
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {

@@ -73,30 +73,45 @@ async fn join(State(whep): State<Whep>, Path(id): Path<String>, headers: HeaderM
     if !is_sdp(&headers) {
         return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the offer as `application/sdp`.");
     }
-    // Nothing but its owner can bring this picture back, so there is nothing to wait for.
-    if let Link::NeedsAttention { .. } = doorbell.state().borrow().link {
-        return no_picture(&doorbell);
-    }
-    match call(&doorbell, &whep.viewers, &offer).await {
+    match admit(&doorbell, &whep.viewers, &offer).await {
         Ok(answered) => {
             // Relative to the address that was asked, so that a prefix in front of it does no harm.
             let location = format!("{id}/{:016x}", answered.viewer);
             let headers = [(header::CONTENT_TYPE, "application/sdp".to_owned()), (header::LOCATION, location)];
             (StatusCode::CREATED, headers, answered.sdp).into_response()
         }
-        Err(AnswerError::NoPicture) => no_picture(&doorbell),
-        Err(error) => refusal(status(&error), &error.to_string()),
+        Err(Refused { status, sentence }) => refusal(status, &sentence),
     }
 }
 
+/// Why a viewer gets no answer: HTTP's word for it, and a sentence.
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) sentence: String,
+}
+
+/// As [`call`], with the reason why there is no picture where one is known.
+///
+/// # Errors
+/// `Refused`; at once where nothing but its owner can bring the picture back.
+pub(super) async fn admit(doorbell: &Doorbell, viewers: &Viewers, offer: &str) -> Result<Answered, Refused> {
+    if let Link::NeedsAttention { .. } = doorbell.state().borrow().link {
+        return Err(no_picture(doorbell));
+    }
+    call(doorbell, viewers, offer).await.map_err(|error| match error {
+        AnswerError::NoPicture => no_picture(doorbell),
+        error => Refused { status: status(&error), sentence: error.to_string() },
+    })
+}
+
 /// Names the doorbell and the reason, if one is known.
-fn no_picture(doorbell: &Doorbell) -> Response {
+fn no_picture(doorbell: &Doorbell) -> Refused {
     let state = doorbell.state().borrow().clone();
     let sentence = match (state.link, state.last_error) {
         (Link::NeedsAttention { why }, _) | (_, Some(why)) => format!("{}: {why}", doorbell.info().name),
         _ => AnswerError::NoPicture.to_string(),
     };
-    refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence)
+    Refused { status: StatusCode::SERVICE_UNAVAILABLE, sentence }
 }
 
 /// Candidates that came late. Lenient: what is no candidate is passed over.

@@ -1,8 +1,9 @@
-//! What MQTT is told of Doorstep itself: which accounts there are, and how each does.
+//! What MQTT is told of Doorstep itself: which accounts there are, how each does, and whether go2rtc has its streams.
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::announce::Announcer;
@@ -10,13 +11,15 @@ use super::discovery::Discovery;
 use super::publisher::Publisher;
 use crate::clock;
 use crate::doorbell::Accounts;
-use crate::model::Account;
+use crate::model::{Account, Companion};
 
 pub(super) struct Bridge {
     pub(super) accounts: Accounts,
     pub(super) discovery: Discovery,
     pub(super) announcer: Announcer,
     pub(super) publisher: Publisher,
+    /// How it goes with go2rtc; where it begins as `Off`, nothing is told of it.
+    pub(super) companion: watch::Receiver<Companion>,
 }
 
 /// Vendor and last word of each account, by number.
@@ -27,13 +30,17 @@ impl Bridge {
     pub(super) fn follow(self) -> AbortOnDropHandle<()> {
         let mut changes = self.accounts.changes();
         let mut page_url = self.discovery.page_url.clone();
+        let mut companion = self.companion.clone();
+        companion.mark_unchanged();
         let mut told = self.tell(None);
+        self.tell_companion();
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = changes.changed() => told = self.tell(Some(told)),
                     // It is linked, wherever it is.
                     Ok(()) = page_url.changed() => told = self.tell(None),
+                    Ok(()) = companion.changed() => self.tell_companion(),
                 }
             }
         }))
@@ -46,7 +53,8 @@ impl Bridge {
         let topics = &self.discovery.topics;
         let vendors = |told: &Told| told.iter().map(|(n, (vendor, _))| (*n, *vendor)).collect::<Vec<_>>();
         if told.as_ref().is_none_or(|told| vendors(told) != vendors(&now)) {
-            self.announcer.announce(&topics.bridge_discovery(), self.discovery.bridge(&vendors(&now)));
+            self.announcer
+                .announce(&topics.bridge_discovery(), self.discovery.bridge(&vendors(&now), self.has_companion()));
         }
         let told = told.unwrap_or_default();
         told.keys().filter(|n| !now.contains_key(n)).for_each(|n| self.publisher.clear(&topics.account(*n)));
@@ -54,6 +62,18 @@ impl Bridge {
             self.publisher.set(&topics.account(*n), word.clone());
         }
         now
+    }
+
+    fn has_companion(&self) -> bool {
+        *self.companion.borrow() != Companion::Off
+    }
+
+    fn tell_companion(&self) {
+        let now = self.companion.borrow().clone();
+        if now != Companion::Off {
+            let payload = json!({"state": now.word(), "streams": now.streams(), "why": now.why()});
+            self.publisher.set(&self.discovery.topics.companion(), payload.to_string());
+        }
     }
 }
 

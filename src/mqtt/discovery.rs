@@ -19,8 +19,8 @@ pub(super) struct Discovery {
 
 impl Discovery {
     /// The device that stands for Doorstep itself; doorbells point to it, so it is published first. `accounts`
-    /// are numbers and vendors.
-    pub(super) fn bridge(&self, accounts: &[(usize, &str)]) -> Value {
+    /// are numbers and vendors; `companion` says whether go2rtc is wanted.
+    pub(super) fn bridge(&self, accounts: &[(usize, &str)], companion: bool) -> Value {
         let mut components = serde_json::Map::new();
         let mut add = |key: String, mut component: Value| {
             component["unique_id"] = json!(format!("{}_{key}", self.topics.bridge_device()));
@@ -28,6 +28,9 @@ impl Discovery {
         };
         add("connection".to_owned(), self.bridge_connection());
         add("rediscover".to_owned(), self.rediscover());
+        if companion {
+            add("go2rtc".to_owned(), self.companion());
+        }
         for (at, (n, vendor)) in accounts.iter().enumerate() {
             let of_vendor = accounts.iter().take(at + 1).filter(|(_, other)| other == vendor).count();
             add(format!("account_{n}"), self.account(*n, vendor, of_vendor));
@@ -69,6 +72,20 @@ impl Discovery {
             "payload_press": "PRESS",
             "retain": false,
             "qos": 1,
+            "availability": [{"topic": self.topics.status()}],
+        })
+    }
+
+    /// Whether go2rtc has our streams, with the reason and their number as attributes.
+    fn companion(&self) -> Value {
+        json!({
+            "platform": "sensor",
+            "name": "go2rtc",
+            "icon": "mdi:video-switch",
+            "entity_category": "diagnostic",
+            "state_topic": self.topics.companion(),
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": self.topics.companion(),
             "availability": [{"topic": self.topics.status()}],
         })
     }

@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
 use crate::doorbell::{Accounts, Doorbell, Registry};
-use crate::model::{DeviceId, MqttLink};
+use crate::model::{Companion, DeviceId, MqttLink};
 use crate::net::supervise::jitter;
 use announce::Announcer;
 use bridge::Bridge;
@@ -64,6 +64,8 @@ pub struct Settings {
     /// The page, once it is known where that is: as a browser of the household reaches it (`http://`, `https://`), or
     /// as Home Assistant opens it (`homeassistant://`).
     pub page_url: watch::Receiver<Option<String>>,
+    /// How it goes with go2rtc; where it begins as `Off`, nothing is told of it.
+    pub companion: watch::Receiver<Companion>,
 }
 
 /// A topic of somebody else's on which a message means that a doorbell's button was pressed.
@@ -108,6 +110,7 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
         discovery: discovery.clone(),
         announcer: announcer.clone(),
         publisher: publisher.clone(),
+        companion: settings.companion,
     };
     let bridge = bridge.follow();
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());

@@ -64,6 +64,11 @@ impl Topics {
         format!("{}/bridge/account/{n}", self.base)
     }
 
+    /// How it goes with go2rtc.
+    pub(super) fn companion(&self) -> String {
+        format!("{}/bridge/go2rtc", self.base)
+    }
+
     /// Where a press has every account list its devices anew.
     pub(super) fn rediscover_command(&self) -> String {
         format!("{}/bridge/rediscover/set", self.base)

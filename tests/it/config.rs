@@ -4,8 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 
 use doorstep::config::{
-    self, DoorCommand, Gwell, IotEndpoint, KvsLogin, Place, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints,
-    WyzeEndpoints,
+    self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Place, Quality, Transport,
+    TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints,
 };
 use doorstep::model::{DeviceId, OpenerEntity};
 use doorstep::secret::Pem;
@@ -20,6 +20,15 @@ http: {listen: "0.0.0.0:8480", token: "4f6b0c7d9e2a815346fb7cd02e918a5d", names:
 media:
   port: 8555
   addresses: [192.168.1.10, "fd00::10"]
+go2rtc:
+  enabled: true
+  url: https://go2rtc.example/path/
+  username: admin
+  password: "go: 2 rtc"
+  prefix: porch-
+  mode: whep
+  persist: true
+  advertise_url: "http://192.168.1.20:8480"
 wyze:
   - cameras:
       - name: Front Door
@@ -99,6 +108,13 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(config.http.names, ["door.example"]);
     assert_eq!(config.media.port, 8555);
     assert_eq!(config.media.addresses.len(), 2);
+
+    let go2rtc = &config.go2rtc;
+    assert_eq!((go2rtc.enabled, go2rtc.mode, go2rtc.persist), (Enabled::Yes, Go2rtcMode::Whep, true));
+    assert_eq!(go2rtc.url.as_ref().unwrap().as_str(), "https://go2rtc.example/path/");
+    let (user, password) = go2rtc.login.as_ref().unwrap();
+    assert_eq!((user.as_str(), password.expose(), go2rtc.prefix.as_str()), ("admin", "go: 2 rtc", "porch-"));
+    assert_eq!(go2rtc.advertise_url.as_ref().unwrap().as_str(), "http://192.168.1.20:8480/");
 
     let [front, back] = &config.wyze[0].cameras[..] else { panic!("not two cameras") };
     assert_eq!(front.id().as_str(), "wyze_d03f27a1b2c3");
@@ -230,6 +246,9 @@ fn an_empty_file_is_a_configuration_without_doorbells() {
         let config = config::parse(text, "doorstep.yaml").unwrap();
         assert_eq!(config.http.listen, SocketAddr::from(([127, 0, 0, 1], 8480)), "{text:?}");
         assert!(config.mqtt.is_none() && config.wyze.is_empty(), "{text:?}");
+        let Go2rtc { enabled, url, prefix, mode, .. } = config.go2rtc;
+        assert_eq!((enabled, url, mode), (Enabled::Auto, None, Go2rtcMode::Ws), "{text:?}");
+        assert_eq!(prefix, "doorstep_", "{text:?}");
     }
 }
 
@@ -302,9 +321,9 @@ const CASES: &[Case] = &[
     ),
     Case(
         "an unknown key near none",
-        "go2rtc: []\n",
+        "homekit: []\n",
         &[
-            "1:1: go2rtc: this version does not know this key; it knows here: mqtt, http, media, wyze, vivint, kvs, doorbells",
+            "1:1: homekit: this version does not know this key; it knows here: mqtt, http, media, go2rtc, wyze, vivint, kvs, doorbells",
         ],
     ),
     Case(
@@ -316,6 +335,39 @@ const CASES: &[Case] = &[
         "a name that is an address",
         concat!("http:\n", "  names: [door.example, \"https://door.example\"]\n",),
         &["2:25: http.names[1]: not the name of one host; expected a host name, `doorstep.example.com`"],
+    ),
+    Case(
+        "a go2rtc of mistakes only",
+        concat!(
+            "go2rtc:\n",
+            "  enabled: sometimes\n",
+            "  url: \"http://hunter2:hunter2@192.168.1.2:1984\"\n",
+            "  username: \"hunter2:\"\n",
+            "  prefix: \"\"\n",
+            "  mode: rtsp\n",
+            "  persist: 1\n",
+            "  advertise_url: 192.168.1.20\n",
+            "  port: 1984\n",
+        ),
+        &[
+            "2:12: go2rtc.enabled: neither of the three; expected `auto`, `true` or `false`",
+            "3:8: go2rtc.url: a login does not belong into the address; expected the address of its web page, `http://192.168.1.10:1984`",
+            "4:13: go2rtc.username: a colon cannot be sent in a name; expected its `api.username`",
+            "4:13: go2rtc.username: there is no `password` beside it; expected both or neither",
+            "5:11: go2rtc.prefix: not what a name can begin with; expected 1 to 32 letters, digits, `_` and `-`, such as `doorstep_`",
+            "6:9: go2rtc.mode: not a way that go2rtc knows; expected `ws` or `whep`",
+            "7:12: go2rtc.persist: neither of the two; expected `true` or `false`",
+            "8:18: go2rtc.advertise_url: not an address; expected where go2rtc reaches Doorstep, `http://192.168.1.20:8480`",
+            "9:3: go2rtc.port: this version does not know this key; it knows here: enabled, url, username, password, prefix, mode, persist, advertise_url",
+        ],
+    ),
+    Case(
+        "a go2rtc elsewhere that would look for Doorstep at home",
+        "go2rtc: {url: \"http://192.168.1.2:1984\", password: hunter2, advertise_url: \"http://localhost:8480\"}\n",
+        &[
+            "1:50: go2rtc.password: there is no `username` beside it; expected both or neither",
+            "1:74: go2rtc.advertise_url: go2rtc would look for it on its own machine; expected an address of this one",
+        ],
     ),
     Case(
         "half a login",
@@ -825,6 +877,7 @@ fn a_configuration_prints_no_secret() {
         "0b1c2d",
         "123456",
         "JBSW",
+        "go: 2",
     ] {
         assert!(!shown.contains(secret), "{secret} stands in {shown}");
     }

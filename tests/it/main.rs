@@ -33,6 +33,8 @@ mod docs;
 mod door;
 mod doorbell;
 mod floors;
+mod go2rtc;
+mod go2rtc_cards;
 mod gwell_account;
 mod gwell_bad_input;
 mod gwell_camera;

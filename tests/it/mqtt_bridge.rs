@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use doorstep::clock;
 use doorstep::doorbell::{Registry, Vendor};
-use doorstep::model::{Account, AccountLink, RateLimit};
+use doorstep::model::{Account, AccountLink, Companion, RateLimit};
+use doorstep::mqtt::Settings;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_account::FakeAccount;
@@ -88,6 +90,47 @@ async fn an_account_tells_how_it_does_and_why() {
         let heard = witness.next().await;
         assert_eq!((heard.json(), heard.retain, heard.qos), (expected, true, 1));
     }
+}
+
+#[tokio::test]
+async fn how_it_goes_with_go2rtc_is_a_sensor_unless_its_owner_wants_none() {
+    let broker = Mosquitto::start().await;
+    let (tell, companion) = watch::channel(Companion::Absent);
+    let house = House::with(FakeVendor::new(), Settings { companion, ..settings(broker.settings()) }).await;
+    house.connected().await;
+    let mut witness = broker.listen("#").await;
+    let bridge = witness.next_on(BRIDGE).await.json();
+    home_assistant::accepts(BRIDGE, &bridge);
+    let expected = json!({
+        "platform": "sensor",
+        "unique_id": "doorstep_bridge_go2rtc",
+        "name": "go2rtc",
+        "icon": "mdi:video-switch",
+        "entity_category": "diagnostic",
+        "state_topic": "doorstep/bridge/go2rtc",
+        "value_template": "{{ value_json.state }}",
+        "json_attributes_topic": "doorstep/bridge/go2rtc",
+        "availability": [{"topic": "doorstep/status"}],
+    });
+    assert_eq!(bridge["components"]["go2rtc"], expected);
+    let why = "go2rtc gives no answer.".to_owned();
+    for (now, expected) in [
+        (Companion::Absent, json!({"state": "absent", "streams": 0, "why": null})),
+        (Companion::Registered { streams: 2 }, json!({"state": "registered", "streams": 2, "why": null})),
+        (Companion::Failing { why: why.clone() }, json!({"state": "failing", "streams": 0, "why": why})),
+    ] {
+        tell.send_replace(now);
+        let heard = witness.next_on("doorstep/bridge/go2rtc").await;
+        assert_eq!((heard.json(), heard.retain, heard.qos), (expected, true, 1));
+    }
+    house.close().await;
+
+    let house = House::on(&broker).await;
+    let mut witness = broker.listen("#").await;
+    let bridge = witness.next_on(BRIDGE).await.json();
+    assert_eq!(bridge["components"].get("go2rtc").map(|gone| gone["platform"].clone()), Some(json!("sensor")));
+    assert_eq!(bridge["components"]["go2rtc"].as_object().unwrap().len(), 1, "it is taken away: {bridge}");
+    house.close().await;
 }
 
 #[tokio::test]

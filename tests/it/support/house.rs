@@ -11,7 +11,7 @@ use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{
-    About, Direct, Entrance, Face, MediaKeys, Setup, SetupError, Tickets, Tokens, router, serve, whep,
+    About, Direct, Entrance, Face, MediaKeys, Setup, SetupError, Tickets, Tokens, go2rtc, router, serve, whep,
 };
 use doorstep::model::{Capability, DoorKind, MqttLink, OpenerEntity};
 use doorstep::secret::Token;
@@ -139,6 +139,7 @@ impl House {
             setup: Arc::new(NoSetup),
             mqtt: link,
             whep: whep::Routes { offers: any_service(whep.clone()), sessions: any_service(whep) },
+            go2rtc: go2rtc::Routes::default(),
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
             direct: Some(Direct { listen: address, tokens: tokens.clone() }),

@@ -8,6 +8,7 @@ pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod fake_account;
 pub(crate) mod fake_aws;
+pub(crate) mod fake_go2rtc;
 pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
 pub(crate) mod firebase;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry, Vendor};
-use doorstep::model::{Link, MqttLink};
+use doorstep::model::{Companion, Link, MqttLink};
 use doorstep::mqtt::{self, Broker, Mqtt, Settings};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -72,7 +72,12 @@ pub(crate) fn settings(broker: Broker) -> Settings {
         version: "1.2.3",
         buttons: Vec::new(),
         page_url: watch::channel(Some("http://doorstep.local:8480/".to_owned())).1,
+        companion: no_companion(),
     }
+}
+
+pub(crate) fn no_companion() -> watch::Receiver<Companion> {
+    watch::channel(Companion::Off).1
 }
 
 pub(crate) fn no_accounts() -> Accounts {

@@ -2,6 +2,7 @@
 //!
 //! Taken from `$GO2RTC`, else from `PATH`. It listens on loopback only and knows no STUN server.
 
+mod companion;
 mod kinesis;
 mod kvs;
 mod whep;
@@ -21,7 +22,9 @@ use crate::rtsp;
 use crate::wait::until;
 
 pub(crate) fn tests() -> Vec<Trial> {
-    [kvs::tests(), kinesis::tests(), wyze::tests(), whep::tests(), rtsp::go2rtc_tests()].into_iter().flatten().collect()
+    let tests =
+        [companion::tests(), kvs::tests(), kinesis::tests(), wyze::tests(), whep::tests(), rtsp::go2rtc_tests()];
+    tests.into_iter().flatten().collect()
 }
 
 /// Why these tests cannot run here.
@@ -45,7 +48,8 @@ fn in_path(program: &str) -> Option<PathBuf> {
 
 /// A running go2rtc with the given streams. Killed when dropped.
 pub(crate) struct Go2rtc {
-    _process: Child,
+    process: Child,
+    command: Command,
     api: SocketAddr,
     rtsp: SocketAddr,
 }
@@ -80,11 +84,37 @@ impl Go2rtc {
         let mut command = Command::new(program);
         command.args(["-config", &config.to_string()]).kill_on_drop(true);
         change(&mut command);
+        Self::run(command, api, rtsp).await
+    }
+
+    async fn run(mut command: Command, api: SocketAddr, rtsp: SocketAddr) -> Self {
         let process = command.spawn().unwrap();
-        let go2rtc = Self { _process: process, api, rtsp };
         until("go2rtc's API", async || TcpStream::connect(api).await.is_ok() && TcpStream::connect(rtsp).await.is_ok())
             .await;
-        go2rtc
+        Self { process, command, api, rtsp }
+    }
+
+    /// It forgets everything that is not in its configuration.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { mut process, command, api, rtsp } = self;
+        process.kill().await.unwrap();
+        Self::run(command, api, rtsp).await
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// Whether it has a stream of this name.
+    pub(crate) async fn has(&self, stream: &str) -> bool {
+        request(self.api, "GET", &format!("/api/streams?src={stream}")).await.0 == 200
+    }
+
+    /// The address of a stream that nobody watches.
+    pub(crate) async fn source(&self, stream: &str) -> String {
+        let (_, body) = request(self.api, "GET", &format!("/api/streams?src={stream}")).await;
+        let told: Value = serde_json::from_str(&body).unwrap();
+        told["producers"][0]["url"].as_str().unwrap_or_else(|| panic!("no source in {body}")).to_owned()
     }
 
     pub(crate) fn rtsp_url(&self, stream: &str) -> String {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{ended, report, start_accounts};
+use super::{ended, report, start_accounts, tokens};
 use crate::clock;
 use crate::config::Config;
 use crate::doorbell::{Accounts, Door, Doorbell, Registry};
@@ -31,8 +31,13 @@ const TYPED_WITHIN: Duration = Duration::from_secs(300);
 pub async fn check(config: &Config, data: &Path) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
-    let accounts = start_accounts(config, &Store::visit(data), data, &doorbells, &stop);
+    let store = Store::visit(data);
+    let accounts = start_accounts(config, &store, data, &doorbells, &stop);
     let mut all_well = true;
+    if let Err(exposed) = tokens(config, &store).suffice_at(config.http.listen) {
+        all_well = false;
+        report(&exposed.to_string());
+    }
     if timeout(WITHIN, accounts.settled()).await.is_err() {
         all_well = false;
         report("An account did not answer in time. Try again.");

@@ -1,5 +1,6 @@
 // The page: puts the house's doorbells, rings and news where they belong.
 
+import { Access } from './access.js';
 import { Accounts } from './accounts.js';
 import { Card } from './card.js';
 import { Events, forgetToken, keepToken, request } from './house.js';
@@ -21,6 +22,7 @@ const part = (id) => document.getElementById(id);
 const doorbells = new Map();
 const cards = new Map();
 const announced = new Set();
+const access = new Access(part('access'));
 const accounts = new Accounts(part('accounts'));
 const banners = new Banners(part('banners'));
 const motions = new Motions();
@@ -93,6 +95,7 @@ function askForToken(message = '') {
   events.close();
   forgetToken();
   showOnly('sign-in');
+  access.clear();
   accounts.clear();
   part('broker').hidden = true;
   setSentence(part('sign-in-error'), message);
@@ -130,6 +133,7 @@ events.addEventListener('snapshot', ({ detail }) => {
   }
   showBroker(detail.mqtt);
   showAccounts(detail.accounts);
+  access.refresh();
   part('demo').hidden = !detail.demo_hint;
   setSentence(part('demo'), detail.demo_hint ?? '');
   part('footer').textContent = `Doorstep ${detail.version}`;

@@ -126,6 +126,12 @@ async fn a_ring_is_announced_for_half_a_minute_and_answered_with_sound() {
     page.until("!part('video').muted && part('.sound').getAttribute('aria-pressed') === 'true'").await;
     page.until("document.querySelector('doorstep-card').shadowRoot.activeElement === part('.talk')").await;
 
+    // Who opens the dashboard because of a ring sees it for as long as it is news.
+    page.value("document.querySelector('doorstep-card').remove()").await;
+    page.value("change('event.klingel', new Date(Date.now() - 28500).toISOString()), put(), 0").await;
+    page.until("!part('.banner').hidden").await;
+    page.until(hidden).await;
+
     page.value("change('event.klingel', new Date(Date.now() + 1000).toISOString()), 0").await;
     page.until("!part('.banner').hidden").await;
     click(&page, ".dismiss").await;
@@ -158,6 +164,32 @@ async fn what_is_wrong_with_the_doorbell_is_said_on_the_card() {
     let_go(&page, ".talk").await;
     page.value("speak('fr'), 0").await;
     page.until("part('.title').textContent === 'Demande votre attention'").await;
+}
+
+#[tokio::test]
+async fn the_microphone_is_asked_for_at_a_press_and_a_refusal_says_what_to_do() {
+    let browser = Browser::launch().await;
+    let (whep, camera, _deleted) = camera(&browser).await;
+    let house = House::with(FakeVendor::new(), None, whep).await;
+    let home = HomeAssistant::start(house.address, Has::Integration).await;
+    let page = home.open(&browser, "fake_1").await;
+    let refuse = "window.asked = 0; window.lend = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = () => { asked += 1; return Promise.reject(new DOMException('', 'NotAllowedError')) }; 0";
+    page.value(refuse).await;
+    page.value("put(), 0").await;
+    page.until(LIVE).await;
+    assert_eq!(page.value("asked").await, 0, "it was asked for before anybody wanted to talk");
+    press(&page, ".talk").await;
+    page.until(&note("The browser does not let this page use the microphone. Allow it")).await;
+    page.until(&talk("idle")).await;
+    let_go(&page, ".talk").await;
+
+    page.value("navigator.mediaDevices.getUserMedia = lend; part('.talk').focus()").await;
+    page.space("keyDown").await;
+    camera.until_more_than("heard()", 25).await;
+    page.space("keyUp").await;
+    page.until(&talk("idle")).await;
+    assert_eq!(page.value("asked").await, 1);
 }
 
 #[tokio::test]

@@ -123,10 +123,13 @@ async fn an_ingress_session_that_has_ended_is_opened_anew_and_the_picture_stays(
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Supervisor).await;
     let page = home.open(&browser, "fake_1").await;
+    let hurry = "const every = setInterval; window.setInterval = (act, ms) => every(act, ms === 60000 ? 200 : ms); 0";
+    page.value(hurry).await;
     // Two cards share one cookie.
     page.value("put(), put(), change('switch.sprechen', 'off'), 0").await;
     page.until("[...document.querySelectorAll('doorstep-card')].every((c) => c.shadowRoot.querySelector('.stage').dataset.mood === 'live')").await;
     let sessions = "commands.filter((command) => command === 'supervisor/ingress/session').length";
+    page.until("commands.includes('supervisor/ingress/validate_session')").await;
     assert_eq!(page.value(sessions).await, 1);
     home.ends_sessions();
     let asked = home.passed().len();
@@ -161,6 +164,21 @@ async fn the_token_of_a_locked_house_is_asked_for_and_kept_in_the_browser_alone(
     let page = home.open(&browser, "fake_1").await;
     page.value("put({ way: 'direct', url: '/doorstep' }), 0").await;
     page.until(LIVE).await;
+}
+
+#[tokio::test]
+async fn a_doorstep_elsewhere_that_does_not_list_this_page_says_what_to_write() {
+    let browser = Browser::launch().await;
+    let house = House::open().await;
+    let home = HomeAssistant::start(house.address, Has::Nothing).await;
+    let page = home.open(&browser, "fake_1").await;
+    page.value(&format!("put({{ way: 'direct', url: '{}' }}), 0", house.url())).await;
+    let sentence = format!(
+        "{} does not answer, or does not let this page in: write http://{} into http.origins of its configuration.",
+        house.url(),
+        home.address
+    );
+    page.until(&tried("Direct", &sentence)).await;
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn a_card_that_is_taken_away_leaves_no_viewer_and_no_voice() {
 #[tokio::test]
 async fn a_ring_is_announced_for_half_a_minute_and_answered_with_sound() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;
@@ -195,7 +195,7 @@ async fn the_microphone_is_asked_for_at_a_press_and_a_refusal_says_what_to_do() 
 #[tokio::test]
 async fn a_page_without_https_explains_why_nobody_can_talk() {
     let browser = Browser::launch_with(&["--host-resolver-rules=MAP homeassistant.local 127.0.0.1".to_owned()]).await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let host = format!("homeassistant.local:{}", home.address.port());
@@ -240,7 +240,7 @@ async fn names_are_only_text_on_the_card() {
 #[tokio::test]
 async fn a_busy_house_does_not_make_the_card_ask_doorstep() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;

@@ -83,7 +83,7 @@ async fn no_viewers(demo: &Demo, id: &str) {
 #[tokio::test]
 async fn without_a_way_each_that_was_tried_is_named_with_the_next_step() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Nothing).await;
     let page = home.open(&browser, "fake_1").await;
@@ -119,7 +119,7 @@ async fn a_doorbell_that_is_not_there_is_named() {
 #[tokio::test]
 async fn an_ingress_session_that_has_ended_is_opened_anew_and_the_picture_stays() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Supervisor).await;
     let page = home.open(&browser, "fake_1").await;
@@ -148,7 +148,7 @@ async fn an_ingress_session_that_has_ended_is_opened_anew_and_the_picture_stays(
 #[tokio::test]
 async fn the_token_of_a_locked_house_is_asked_for_and_kept_in_the_browser_alone() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), Some(Token::new("s3cret key")), whep).await;
     let home = HomeAssistant::start(house.address, Has::Nothing).await;
     let page = home.open(&browser, "fake_1").await;
@@ -184,7 +184,7 @@ async fn a_doorstep_elsewhere_that_does_not_list_this_page_says_what_to_write() 
 #[tokio::test]
 async fn a_way_that_ends_is_replaced_by_another() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;

@@ -143,6 +143,12 @@ impl Page {
         self.call("Page.navigate", json!({ "url": url })).await;
     }
 
+    /// As a browser that has never been here.
+    pub(crate) async fn without_cache(&self) {
+        self.call("Network.enable", json!({})).await;
+        self.call("Network.setCacheDisabled", json!({ "cacheDisabled": true })).await;
+    }
+
     /// The value of a JavaScript expression, awaited if it is a promise.
     pub(crate) async fn value(&self, expression: &str) -> Value {
         let evaluation = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });

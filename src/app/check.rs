@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::setup::Setup;
 use super::{ended, report, start_accounts};
 use crate::clock;
 use crate::config::Config;
@@ -31,14 +32,16 @@ const TYPED_WITHIN: Duration = Duration::from_secs(300);
 pub async fn check(config: &Config, data: &Path) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
-    let accounts = start_accounts(config, &Store::visit(data), data, &doorbells, &stop);
+    let store = Store::visit(data);
+    let accounts = start_accounts(config, &store, data, &doorbells, &stop);
+    let _added = Setup::open(config, &store, &accounts, &stop);
     let mut all_well = true;
     if timeout(WITHIN, accounts.settled()).await.is_err() {
         all_well = false;
         report("An account did not answer in time. Try again.");
     }
     let mut codes = Codes(None);
-    for (n, (vendor, status)) in accounts.all().into_iter().enumerate() {
+    for (n, vendor, status) in accounts.all() {
         all_well &= stands(&accounts, n, vendor, status, &mut codes).await;
     }
     for doorbell in doorbells.all() {

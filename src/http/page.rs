@@ -31,7 +31,7 @@ macro_rules! asset {
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
 /// What the page and dashboards load. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 15] = [
+pub(super) static ASSETS: [Asset; 17] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
     asset!("/assets/accounts.js", "text/javascript; charset=utf-8", "accounts.js"),
@@ -43,8 +43,10 @@ pub(super) static ASSETS: [Asset; 15] = [
     asset!("/assets/microphone.js", "text/javascript; charset=utf-8", "microphone.js"),
     asset!("/assets/request.js", "text/javascript; charset=utf-8", "request.js"),
     asset!("/assets/rings.js", "text/javascript; charset=utf-8", "rings.js"),
+    asset!("/assets/setup.js", "text/javascript; charset=utf-8", "setup.js"),
     asset!("/assets/talk.js", "text/javascript; charset=utf-8", "talk.js"),
     asset!("/assets/text.js", "text/javascript; charset=utf-8", "text.js"),
+    asset!("/assets/vendors.js", "text/javascript; charset=utf-8", "vendors.js"),
     asset!("/assets/icon.svg", "image/svg+xml", "icon.svg"),
     Asset {
         path: "/card.js",

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::cast::{Kind, News, VirtualDoorbell};
-use crate::config;
+use crate::config::MqttUrl;
 use crate::model::DeviceId;
 use crate::mqtt::ButtonClient;
 use crate::sim::wyze_cloud::{self, CloudCommand, CloudEvent, Device, RunningCloud, Scripted, Settings, Stream};
@@ -43,7 +43,7 @@ impl Wyze {
     }
 
     /// The broker through which the wired button is heard.
-    pub(super) fn wire(&mut self, broker: &config::Mqtt) {
+    pub(super) fn wire(&mut self, broker: &MqttUrl) {
         self.button = Some(ButtonClient::start(broker));
     }
 

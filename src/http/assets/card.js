@@ -12,6 +12,9 @@ const LINGER_MS = 3000;
 /** How long a card stands out after a ring. */
 const RING_MS = 30000;
 
+/** How old the picture may become that stands in for a live one. Each of them is taken by the camera. */
+const STILL_MS = 60000;
+
 const LINKS = {
   offline: ['Offline', 'bad'],
   ready: ['Ready', 'good'],
@@ -20,6 +23,9 @@ const LINKS = {
   needs_attention: ['Needs attention', 'bad'],
 };
 const CODECS = { h264: 'H.264', h265: 'H.265', pcmu: 'G.711 µ-law', pcma: 'G.711 A-law', pcm: 'PCM', aac: 'AAC', opus: 'Opus' };
+
+/** One still picture after the other, however many doorbells want one. */
+let stills = Promise.resolve();
 
 export class Card {
   element = document.getElementById('card').content.firstElementChild.cloneNode(true);
@@ -34,6 +40,7 @@ export class Card {
   #lingering = 0;
   #ringing = 0;
   #countdown = 0;
+  #nextStill = 0;
 
   constructor(doorbell) {
     this.#doorbell = doorbell;
@@ -66,6 +73,7 @@ export class Card {
     const before = this.#doorbell.link;
     this.#doorbell = doorbell;
     this.#part('h2').textContent = doorbell.name;
+    this.#video.setAttribute('aria-label', `Live picture: ${doorbell.name}`);
     this.#part('.talk').hidden = !this.#can('talk');
     const { door, garage } = doorbell;
     this.#lock.update(door && { ...door, state: door.lock }, doorbell.name);
@@ -157,6 +165,30 @@ export class Card {
     still.width = 160;
     still.height = Math.round((160 * videoHeight) / videoWidth);
     still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
+    still.classList.remove('taken');
+    this.#part('.still-time').hidden = true;
+  }
+
+  /** Where a live picture does not come, one is taken for whoever looks, unless somebody else has a live one. */
+  #takeStill(mood) {
+    const wanted = mood !== 'live' && mood !== 'connecting' && this.#can('snapshot') && this.#inSight && !document.hidden;
+    if (!wanted || this.#doorbell.link !== 'ready' || this.#doorbell.viewers || Date.now() < this.#nextStill) return;
+    this.#nextStill = Date.now() + STILL_MS;
+    stills = stills.then(() => this.#showStill()).catch(() => {
+      // Why there is no picture is said already.
+    });
+  }
+
+  async #showStill() {
+    const answer = await request(`api/doorbells/${this.#doorbell.id}/snapshot.jpg`);
+    const picture = await createImageBitmap(await answer.blob());
+    const still = this.#part('.still');
+    [still.width, still.height] = [picture.width, picture.height];
+    still.getContext('2d').drawImage(picture, 0, 0);
+    still.classList.add('taken');
+    const time = this.#part('.still-time');
+    setText(time, `Still picture, ${absolute(Date.now())}`);
+    time.hidden = false;
   }
 
   #showLink() {
@@ -177,6 +209,7 @@ export class Card {
     setSentence(this.#part('.veil-reason'), reason);
     this.#part('.again').hidden = !['waiting', 'refused'].includes(mood);
     clearTimeout(this.#countdown);
+    this.#takeStill(mood);
     if (mood === 'waiting') this.#countdown = setTimeout(() => this.#showVeil(), 1000);
   }
 

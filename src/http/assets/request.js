@@ -3,11 +3,12 @@
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 15000;
 
-/** A request that was refused, with the service's own sentence. */
+/** A request that was refused, with the service's own sentence; `mistakes` are those in what was sent. */
 export class Refusal extends Error {
-  constructor(status, message) {
+  constructor(status, message, mistakes = []) {
     super(message);
     this.status = status;
+    this.mistakes = mistakes;
   }
 }
 
@@ -29,14 +30,15 @@ export async function answer(send) {
     throw new Refusal(0, 'Doorstep does not answer.');
   }
   if (response.ok) return response;
-  throw new Refusal(response.status, await sentence(response));
+  throw await refusal(response);
 }
 
-async function sentence(response) {
+async function refusal(response) {
   const text = await response.text().catch(() => '');
   try {
-    return JSON.parse(text).error ?? text;
+    const { error, mistakes } = JSON.parse(text);
+    return new Refusal(response.status, error ?? text, mistakes);
   } catch {
-    return text || `Doorstep answered ${response.status}.`;
+    return new Refusal(response.status, text || `Doorstep answered ${response.status}.`);
   }
 }

@@ -171,21 +171,22 @@ export class DoorstepCard extends HTMLElement {
 
   /** Ends everything at once; `#play` brings it back. */
   #stop() {
-    clearTimeout(this.#lingering);
-    clearTimeout(this.#timer);
-    this.#lingering = 0;
-    this.#search = null;
-    this.#looks += 1;
     this.#talk?.release();
     this.#player?.stop();
     this.#way?.close();
     this.#way = null;
+    this.#search = null;
+    this.#looks += 1;
+    clearTimeout(this.#lingering);
+    clearTimeout(this.#timer);
+    this.#lingering = 0;
     this.#showVeil();
   }
 
   /** Another doorbell is shown, or another way was chosen. */
   #forget() {
     this.#stop();
+    this.#dismiss();
     [this.#doorbell, this.#player, this.#talk, this.#trouble] = [null, null, null, null];
     this.#tries = 0;
     this.#part('.still').width = 0;

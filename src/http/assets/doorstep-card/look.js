@@ -168,7 +168,7 @@ input, select {
 .note, .obstacle, .trouble { font-size: 15px; overflow-wrap: anywhere; }
 .obstacle, .trouble { padding: 8px 12px; border-inline-start: 4px solid var(--busy); background: color-mix(in srgb, var(--busy) 14%, var(--paper)); border-radius: 4px; }
 .obstacle a { color: inherit; }
-.talk { display: flex; align-items: center; justify-content: center; gap: 8px; flex: 1 1 11em; min-height: 52px; border-radius: 26px; touch-action: none; -webkit-touch-callout: none; user-select: none; -webkit-user-select: none; }
+.talk { display: flex; align-items: center; justify-content: center; gap: 8px; flex: 1 1 18em; min-height: 52px; border-radius: 26px; touch-action: none; -webkit-touch-callout: none; user-select: none; -webkit-user-select: none; }
 .talk[aria-disabled=true] { border-style: dashed; cursor: default; }
 .talk[data-state=opening] { background: color-mix(in srgb, var(--busy) 30%, var(--paper)); border-color: var(--busy); }
 .talk[data-state=talking] { background: color-mix(in srgb, var(--good) 34%, var(--paper)); border-color: var(--good); }

@@ -64,7 +64,8 @@ const ENABLED: Kind<Enabled> = Kind { expected: "`auto`, `true` or `false`", par
 const URL: Kind<Url> = Kind { expected: "the address of its web page, `http://192.168.1.10:1984`", parse: base };
 const USERNAME: Kind<String> = Kind { expected: "its `api.username`", parse: username };
 const PASSWORD: Kind<Password> = Kind { expected: "its `api.password`", parse: password };
-const PREFIX: Kind<String> = Kind { expected: "1 to 32 letters, digits, `_` and `-`, such as `doorstep_`", parse: prefix };
+const PREFIX: Kind<String> =
+    Kind { expected: "1 to 32 letters, digits, `_` and `-`, such as `doorstep_`", parse: prefix };
 const MODE: Kind<Go2rtcMode> = Kind { expected: "`ws` or `whep`", parse: mode };
 const ADVERTISE_URL: Kind<Url> =
     Kind { expected: "where go2rtc reaches Doorstep, `http://192.168.1.20:8480`", parse: base };
@@ -92,7 +93,10 @@ pub(super) fn read(go2rtc: &mut Section<'_>) -> Option<Go2rtc> {
     // Without `url` it is on this machine.
     let elsewhere = read.url.as_ref().is_some_and(|url| !is_loopback(url));
     if elsewhere && read.advertise_url.as_ref().is_some_and(is_loopback) {
-        go2rtc.report_value("advertise_url", "go2rtc would look for it on its own machine; expected an address of this one");
+        go2rtc.report_value(
+            "advertise_url",
+            "go2rtc would look for it on its own machine; expected an address of this one",
+        );
     }
     Some(read)
 }
@@ -143,8 +147,8 @@ fn password(text: &str) -> Result<Password, Reason> {
 }
 
 fn prefix(text: &str) -> Result<String, Reason> {
-    let fits = (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let fits =
+        (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if fits { Ok(text.to_owned()) } else { Err("not what a name can begin with") }
 }
 

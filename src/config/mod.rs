@@ -98,6 +98,8 @@ pub struct Http {
     pub token: Option<Token>,
     /// Host names of a reverse proxy in front, besides the machine's own name and its addresses.
     pub names: Vec<String>,
+    /// Other sites whose pages may call the API, as browsers write them: `scheme://host[:port]`.
+    pub origins: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -191,7 +193,7 @@ pub enum Quality {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, names: Vec::new() }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, names: Vec::new(), origins: Vec::new() }
     }
 }
 
@@ -305,7 +307,12 @@ fn read_http(http: &mut Section<'_>) -> Option<Http> {
             "others can reach this address; expected `http.token` beside it, 32 or more random characters",
         );
     }
-    Some(Http { listen, token: token.flatten(), names: http.texts("names", &values::HOST_NAME) })
+    Some(Http {
+        listen,
+        token: token.flatten(),
+        names: http.texts("names", &values::HOST_NAME),
+        origins: http.texts("origins", &values::ORIGIN),
+    })
 }
 
 fn read_media(media: &mut Section<'_>) -> Option<Media> {

@@ -34,6 +34,9 @@ pub(super) const TOKEN: Kind<Option<Token>> =
 
 pub(super) const HOST_NAME: Kind<String> = Kind { expected: "a host name, `doorstep.example.com`", parse: host_name };
 
+pub(super) const ORIGIN: Kind<String> =
+    Kind { expected: "the address of one site without a path, `https://home.example:8123`", parse: origin };
+
 pub(super) const PORT: Kind<NonZeroU16> =
     Kind { expected: "a port number from 1 to 65535", parse: |text| number(text, 1..=65_535).and_then(port) };
 
@@ -273,6 +276,23 @@ fn host_name(text: &str) -> Result<String, Reason> {
         Ok(url::Host::Domain(name)) if !name.contains('*') => Ok(name),
         _ => Err("not the name of one host"),
     }
+}
+
+/// As browsers write it: in lower case, without a port that is usual for the scheme.
+fn origin(text: &str) -> Result<String, Reason> {
+    if text.contains('*') {
+        return Err("a `*` would let the pages of many sites in");
+    }
+    let url = Url::parse(text).map_err(|_| "not the address of a site")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("neither `http://` nor `https://`");
+    }
+    let more =
+        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    if more || url.path() != "/" {
+        return Err("more than a site");
+    }
+    Ok(url.origin().ascii_serialization())
 }
 
 fn listen(text: &str) -> Result<SocketAddr, Reason> {

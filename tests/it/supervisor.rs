@@ -45,7 +45,8 @@ impl App {
         let config = config::parse_at(options, "/data/options.json", Place::App).unwrap();
         let data = tempfile::tempdir().unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut home = Home { ingress_peer: any.ip(), ingress_listen: any, direct_listen: any, ..Home::new(stub.client()) };
+        let mut home =
+            Home { ingress_peer: any.ip(), ingress_listen: any, direct_listen: any, ..Home::new(stub.client()) };
         change(&mut home);
         let settings = Settings { config, data: data.path().join("data"), demo: false, home: Some(home) };
         let running = app::start(settings).await.unwrap();
@@ -272,7 +273,10 @@ async fn the_integration_is_announced_with_a_token_that_opens_the_direct_listene
     let token = config["token"].as_str().unwrap();
     assert!(token.len() >= 32 && token != TOKEN);
     assert_eq!(Page::at(direct).get("/api/doorbells").await.status, 401);
-    assert_eq!(Page::locked(direct, "a-token-that-somebody-made-up-0123456789").get("/api/doorbells").await.status, 401);
+    assert_eq!(
+        Page::locked(direct, "a-token-that-somebody-made-up-0123456789").get("/api/doorbells").await.status,
+        401
+    );
     assert_eq!(Page::locked(direct, token).get("/api/doorbells").await.status, 200);
     assert_eq!(app.page.get("/api/doorbells").await.status, 200, "ingress asks for none");
     app.running.stop().await;

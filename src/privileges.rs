@@ -3,9 +3,10 @@
 //! never read as root (requirement S24).
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process;
 use rustix::thread::{self, CapabilitySet, CapabilitySets, Gid, Uid};
@@ -54,42 +55,53 @@ struct Kept {
     why: io::Error,
 }
 
+/// Whatever cannot be given is left, and the first of that is the error.
 fn give_away(folder: &Path) -> Result<(), Kept> {
-    let opened = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    match opened {
+    let kept = |why: Errno| Kept { path: folder.to_owned(), why: why.into() };
+    let opened = match rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(opened) => opened,
         // Whoever needs it makes it, and is the app's user by then.
-        Err(Errno::NOENT) => Ok(()),
-        Err(why) => Err(Kept { path: folder.to_owned(), why: why.into() }),
-        Ok(opened) => give_entries(&opened, folder, DEEPEST).and_then(|()| {
-            let (user, group) = app();
-            rustix::fs::fchown(&opened, Some(user), Some(group))
-                .map_err(|why| Kept { path: folder.to_owned(), why: why.into() })
-        }),
+        Err(Errno::NOENT) => return Ok(()),
+        Err(why) => return Err(kept(why)),
+    };
+    // The Supervisor makes it for everybody to read. Later on it is ours and closed.
+    if rustix::fs::fstat(&opened).is_ok_and(|found| found.st_uid == 0) {
+        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(kept)?;
     }
+    let inside = give_entries(opened.as_fd(), folder, DEEPEST);
+    let (user, group) = app();
+    inside.and(rustix::fs::fchown(&opened, Some(user), Some(group)).map_err(kept))
 }
 
 /// Walks by open folders and follows no link, so that a link left in there gives away nothing else.
-fn give_entries(folder: impl std::os::fd::AsFd, path: &Path, deeper: usize) -> Result<(), Kept> {
-    let folder = folder.as_fd();
-    let kept = |path: &Path, why: Errno| Kept { path: path.to_owned(), why: why.into() };
-    let (user, group) = app();
-    for entry in Dir::read_from(folder).map_err(|why| kept(path, why))? {
-        let entry = entry.map_err(|why| kept(path, why))?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let inside = path.join(String::from_utf8_lossy(name.to_bytes()).as_ref());
-        rustix::fs::chownat(folder, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|why| kept(&inside, why))?;
-        if entry.file_type() == FileType::Directory {
-            let next = deeper.checked_sub(1).ok_or_else(|| kept(&inside, Errno::LOOP))?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|why| kept(&inside, why))?;
-            give_entries(&opened, &inside, next)?;
-        }
+fn give_entries(folder: BorrowedFd<'_>, path: &Path, deeper: usize) -> Result<(), Kept> {
+    let entries = Dir::read_from(folder).map_err(|why| Kept { path: path.to_owned(), why: why.into() })?;
+    // All of them, whatever becomes of one.
+    let given: Vec<Result<(), Kept>> = entries
+        .map(|entry| {
+            let entry = entry.map_err(|why| Kept { path: path.to_owned(), why: why.into() })?;
+            give_entry(folder, &entry, path, deeper)
+        })
+        .collect();
+    given.into_iter().collect()
+}
+
+fn give_entry(folder: BorrowedFd<'_>, entry: &DirEntry, path: &Path, deeper: usize) -> Result<(), Kept> {
+    let name = entry.file_name();
+    if matches!(name.to_bytes(), b"." | b"..") {
+        return Ok(());
     }
-    Ok(())
+    let inside = path.join(String::from_utf8_lossy(name.to_bytes()).as_ref());
+    let kept = |why: Errno| Kept { path: inside.clone(), why: why.into() };
+    let (user, group) = app();
+    rustix::fs::chownat(folder, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW).map_err(kept)?;
+    if entry.file_type() != FileType::Directory {
+        return Ok(());
+    }
+    let deeper = deeper.checked_sub(1).ok_or_else(|| kept(Errno::LOOP))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(kept)?;
+    give_entries(opened.as_fd(), &inside, deeper)
 }
 
 /// The order matters: groups can be changed by root only, and the user is last.

@@ -61,9 +61,8 @@ class DoorstepCoordinator(DataUpdateCoordinator[dict[str, Doorbell]]):
                 async with self.service.events() as events:
                     listed = False
                     async for news in events:
-                        wait_s = _FIRST_WAIT_S
                         self._take(news, listed)
-                        listed = True
+                        listed, wait_s = True, _FIRST_WAIT_S
                 why: DoorstepError = DoorstepError("Doorstep has ended the connection.")
             except DoorstepError as error:
                 why = error

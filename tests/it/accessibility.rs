@@ -47,7 +47,7 @@ async fn no_barrier(page: &Page, axe: &str, what: &str) {
 async fn the_card_has_no_serious_barrier_in_any_state() {
     let Some(axe) = axe() else { return };
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;

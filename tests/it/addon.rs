@@ -243,7 +243,12 @@ fn with(schema: &Value, path: &str, value: &Value) -> Value {
     let Some((section, key)) = path.split_once('.') else { return json!({path: value}) };
     if schema[section].is_object() {
         let is_list = schema[section][key].is_array();
-        return json!({section: {key: if is_list { json!([value]) } else { value.clone() }}});
+        let mut entry = if path.ends_with("word") { json!({"username": "me"}) } else { json!({}) };
+        entry[key] = if is_list { json!([value]) } else { value.clone() };
+        if key == "username" {
+            entry["password"] = json!("word");
+        }
+        return json!({section: entry});
     }
     let mut entry = json!({"id": "kvs_front", "unlock": "self"});
     entry[key] = value.clone();
@@ -343,7 +348,7 @@ fn the_image_holds_one_program_and_whom_it_trusts() {
     }
     let copied = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).flat_map(str::split_whitespace);
     let sent = text(".dockerignore");
-    for path in copied.filter(|word| root().join(word).exists() && *word != "./") {
+    for path in copied.filter(|word| root().join(word).exists() && !["./", "/"].contains(word)) {
         assert!(sent.contains(&format!("!{path}\n")), "{path} is copied and not sent to the builder");
     }
     let build = text("addon/build");

@@ -176,6 +176,11 @@ fn each_mistake_is_told_by_the_name_that_the_owner_sees() {
         ),
         (json!({"http": {"names": ["https://doorstep.example"]}}), "http.names[0]: not the name of one host"),
         (json!({"http": {"names": ["*.example.com"]}}), "http.names[0]: not the name of one host"),
+        (json!({"http": {"origins": ["*"]}}), "http.origins[0]: a `*` would let the pages of many sites in"),
+        (json!({"http": {"origins": ["https://a.example/page"]}}), "http.origins[0]: more than a site"),
+        (json!({"go2rtc": {"username": "me"}}), "go2rtc.username: there is no `password` beside it"),
+        (json!({"go2rtc": {"url": "192.168.1.5:1984"}}), "go2rtc.url: "),
+        (json!({"go2rtc": {"prefix": "a b"}}), "go2rtc.prefix: "),
     ];
     for (options, expected) in cases {
         let said = read(options).map(|_| options.to_string()).expect_err("wrong options are refused");

@@ -103,7 +103,7 @@ async fn a_card_that_is_taken_away_leaves_no_viewer_and_no_voice() {
 #[tokio::test]
 async fn a_ring_is_announced_for_half_a_minute_and_answered_with_sound() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;
@@ -125,6 +125,12 @@ async fn a_ring_is_announced_for_half_a_minute_and_answered_with_sound() {
     page.until(hidden).await;
     page.until("!part('video').muted && part('.sound').getAttribute('aria-pressed') === 'true'").await;
     page.until("document.querySelector('doorstep-card').shadowRoot.activeElement === part('.talk')").await;
+
+    // Who opens the dashboard because of a ring sees it for as long as it is news.
+    page.value("document.querySelector('doorstep-card').remove()").await;
+    page.value("change('event.klingel', new Date(Date.now() - 28500).toISOString()), put(), 0").await;
+    page.until("!part('.banner').hidden").await;
+    page.until(hidden).await;
 
     page.value("change('event.klingel', new Date(Date.now() + 1000).toISOString()), 0").await;
     page.until("!part('.banner').hidden").await;
@@ -161,9 +167,35 @@ async fn what_is_wrong_with_the_doorbell_is_said_on_the_card() {
 }
 
 #[tokio::test]
+async fn the_microphone_is_asked_for_at_a_press_and_a_refusal_says_what_to_do() {
+    let browser = Browser::launch().await;
+    let (whep, camera, _deleted) = camera(&browser).await;
+    let house = House::with(FakeVendor::new(), None, whep).await;
+    let home = HomeAssistant::start(house.address, Has::Integration).await;
+    let page = home.open(&browser, "fake_1").await;
+    let refuse = "window.asked = 0; window.lend = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = () => { asked += 1; return Promise.reject(new DOMException('', 'NotAllowedError')) }; 0";
+    page.value(refuse).await;
+    page.value("put(), 0").await;
+    page.until(LIVE).await;
+    assert_eq!(page.value("asked").await, 0, "it was asked for before anybody wanted to talk");
+    press(&page, ".talk").await;
+    page.until(&note("The browser does not let this page use the microphone. Allow it")).await;
+    page.until(&talk("idle")).await;
+    let_go(&page, ".talk").await;
+
+    page.value("navigator.mediaDevices.getUserMedia = lend; part('.talk').focus()").await;
+    page.space("keyDown").await;
+    camera.until_more_than("heard()", 25).await;
+    page.space("keyUp").await;
+    page.until(&talk("idle")).await;
+    assert_eq!(page.value("asked").await, 1);
+}
+
+#[tokio::test]
 async fn a_page_without_https_explains_why_nobody_can_talk() {
     let browser = Browser::launch_with(&["--host-resolver-rules=MAP homeassistant.local 127.0.0.1".to_owned()]).await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let host = format!("homeassistant.local:{}", home.address.port());
@@ -208,7 +240,7 @@ async fn names_are_only_text_on_the_card() {
 #[tokio::test]
 async fn a_busy_house_does_not_make_the_card_ask_doorstep() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;

@@ -83,7 +83,7 @@ async fn no_viewers(demo: &Demo, id: &str) {
 #[tokio::test]
 async fn without_a_way_each_that_was_tried_is_named_with_the_next_step() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Nothing).await;
     let page = home.open(&browser, "fake_1").await;
@@ -119,14 +119,17 @@ async fn a_doorbell_that_is_not_there_is_named() {
 #[tokio::test]
 async fn an_ingress_session_that_has_ended_is_opened_anew_and_the_picture_stays() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Supervisor).await;
     let page = home.open(&browser, "fake_1").await;
+    let hurry = "const every = setInterval; window.setInterval = (act, ms) => every(act, ms === 60000 ? 200 : ms); 0";
+    page.value(hurry).await;
     // Two cards share one cookie.
     page.value("put(), put(), change('switch.sprechen', 'off'), 0").await;
     page.until("[...document.querySelectorAll('doorstep-card')].every((c) => c.shadowRoot.querySelector('.stage').dataset.mood === 'live')").await;
     let sessions = "commands.filter((command) => command === 'supervisor/ingress/session').length";
+    page.until("commands.includes('supervisor/ingress/validate_session')").await;
     assert_eq!(page.value(sessions).await, 1);
     home.ends_sessions();
     let asked = home.passed().len();
@@ -145,7 +148,7 @@ async fn an_ingress_session_that_has_ended_is_opened_anew_and_the_picture_stays(
 #[tokio::test]
 async fn the_token_of_a_locked_house_is_asked_for_and_kept_in_the_browser_alone() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), Some(Token::new("s3cret key")), whep).await;
     let home = HomeAssistant::start(house.address, Has::Nothing).await;
     let page = home.open(&browser, "fake_1").await;
@@ -164,9 +167,24 @@ async fn the_token_of_a_locked_house_is_asked_for_and_kept_in_the_browser_alone(
 }
 
 #[tokio::test]
+async fn a_doorstep_elsewhere_that_does_not_list_this_page_says_what_to_write() {
+    let browser = Browser::launch().await;
+    let house = House::open().await;
+    let home = HomeAssistant::start(house.address, Has::Nothing).await;
+    let page = home.open(&browser, "fake_1").await;
+    page.value(&format!("put({{ way: 'direct', url: '{}' }}), 0", house.url())).await;
+    let sentence = format!(
+        "{} does not answer, or does not let this page in: write http://{} into http.origins of its configuration.",
+        house.url(),
+        home.address
+    );
+    page.until(&tried("Direct", &sentence)).await;
+}
+
+#[tokio::test]
 async fn a_way_that_ends_is_replaced_by_another() {
     let browser = Browser::launch().await;
-    let (whep, ..) = camera(&browser).await;
+    let (whep, _camera, _deleted) = camera(&browser).await;
     let house = House::with(FakeVendor::new(), None, whep).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;

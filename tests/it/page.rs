@@ -21,7 +21,7 @@ use crate::support::browser::{Browser, Page};
 use crate::support::fake_vendor::{FakeVendor, OnSnapshot};
 use crate::support::house::{House, PATIENCE, PREFIX};
 
-const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
+pub(crate) const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
 
 /// WHEP whose camera is another tab of the same browser. Resources that were deleted come out of the channel.
 pub(crate) async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<String>) {

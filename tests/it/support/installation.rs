@@ -34,7 +34,7 @@ impl Installation {
     pub(crate) async fn start(&self) -> (Running, Page) {
         let mut config = config::parse(&self.configuration, "doorstep.yaml").unwrap();
         config.media.port = 0;
-        let settings = Settings { config, data: self.folder.path().join("data"), demo: false };
+        let settings = Settings { config, data: self.folder.path().join("data"), demo: false, home: None };
         let running = app::start(settings).await.unwrap();
         let page = Page::at(running.page);
         (running, page)

@@ -140,14 +140,15 @@ export class Door {
 
   #decide(yes) {
     this.#close();
-    this.#part('.open').focus();
     if (yes) this.#send(this.#kind.open);
   }
 
   #close() {
     clearTimeout(this.#asking);
+    const focused = this.#part('.confirm').matches(':focus-within');
     this.#part('.confirm').hidden = true;
     this.#part('.buttons').hidden = false;
+    if (focused) this.#part('.open').focus();
   }
 
   async #send([, domain, service]) {

@@ -201,15 +201,15 @@ impl Keeper {
             let done = self.api.carry_out(call).await?;
             unwritten |= done == Done::InMemory && matches!(call, Call::Write { .. });
         }
-        let there = self.api.streams().await?;
-        // What it could not write down it may not have taken at all.
-        if unwritten && wish.calls(&there).iter().any(|left| matches!(left, Call::Write { .. })) {
+        let present = wish.present(&self.api.streams().await?);
+        // What it could not write down it may not have taken at all; and not everything that says yes is a go2rtc.
+        if present < wish.streams.len() {
             return Err(self.api.not_taken());
         }
         if unwritten {
             warn!("go2rtc cannot write its configuration file; when it restarts, our streams are registered anew");
         }
-        Ok(wish.present(&there))
+        Ok(present)
     }
 
     async fn wish(&mut self) -> Result<Wish, Trouble> {

@@ -49,7 +49,7 @@ async fn browser_plays_the_clip_and_its_microphone_is_heard() {
 }
 
 /// The virtual cameras' clip, and a quiet tone with it.
-async fn film(hub: MediaHub) {
+pub(crate) async fn film(hub: MediaHub) {
     let clip = Clip::h264();
     let mut ticks = tokio::time::interval(Clip::INTERVAL);
     for unit in clip.access_units() {

@@ -366,8 +366,8 @@ const CASES: &[Case] = &[
         "a go2rtc elsewhere that would look for Doorstep at home",
         "go2rtc: {url: \"http://192.168.1.2:1984\", password: hunter2, advertise_url: \"http://localhost:8480\"}\n",
         &[
-            "1:50: go2rtc.password: there is no `username` beside it; expected both or neither",
-            "1:74: go2rtc.advertise_url: go2rtc would look for it on its own machine; expected an address of this one",
+            "1:52: go2rtc.password: there is no `username` beside it; expected both or neither",
+            "1:76: go2rtc.advertise_url: go2rtc would look for it on its own machine; expected an address of this one",
         ],
     ),
     Case(

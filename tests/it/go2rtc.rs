@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_go2rtc::{FakeGo2rtc, Manner};
 use crate::support::fake_vendor::FakeVendor;
+use crate::support::service::{Camera, Service};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where our streams are said to be served; nobody goes there.
@@ -296,6 +297,29 @@ async fn a_key_in_an_address_is_one_of_minutes() {
     assert_eq!(written, 2, "no key but the first is written into a file: {:?}", seen.changes);
     let looks = go2rtc.is_left_alone().await.reads;
     assert!(issued.load(Ordering::Relaxed) < 2 * looks, "a key is not made anew at each look");
+}
+
+#[tokio::test]
+async fn the_service_registers_its_doorbells_with_a_key_where_a_token_is_needed() {
+    let camera = Camera::start(1, |_| {}).await;
+    let stream = format!("doorstep_{}", camera.id());
+    let token = "4f6b0c7d9e2a815346fb7cd02e918a5d";
+    for (http, keyed) in [("127.0.0.1:0\"".to_owned(), false), (format!("127.0.0.1:0\", token: {token}"), true)] {
+        let go2rtc = FakeGo2rtc::start(Manner::Well).await;
+        let camera = camera.yaml(camera.address);
+        let text = format!(
+            "http: {{listen: \"{http}}}\ngo2rtc: {{url: \"{}\"}}\nwyze: [{{cameras: [{camera}]}}]\n",
+            go2rtc.url()
+        );
+        let service = Service::configured(&text).await;
+        let seen = go2rtc.until("our stream", |seen| seen.streams.contains_key(&stream)).await;
+        let source = &seen.streams[&stream][0];
+        let place = format!("webrtc:ws://{}/api/ws?src={}", service.page.address, &stream["doorstep_".len()..]);
+        assert!(source.starts_with(&place) && !source.contains(token), "{source}");
+        assert_eq!(source.contains("&key="), keyed, "{source}");
+        service.running.stop().await;
+        assert!(go2rtc.seen().streams.contains_key(&stream), "whoever watches it there finds it again");
+    }
 }
 
 #[tokio::test]

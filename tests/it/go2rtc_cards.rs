@@ -11,6 +11,7 @@ use doorstep::clock;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Registry};
 use doorstep::http::{Entrance, Face, MediaKeys, Tickets, Tokens, go2rtc, router, serve, whep};
+use doorstep::media::g711::Law;
 use doorstep::model::{Capability, DeviceId, State};
 use doorstep::rtc::{Certificate, Settings, Viewers};
 use doorstep::secret::Token;
@@ -29,6 +30,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::browser_whep::film;
+use crate::support::browser::Browser;
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::http::{Reply, request_with};
 use crate::support::viewer::{Manners, Viewer, speech};
@@ -57,9 +60,14 @@ impl House {
     }
 
     async fn with(vendor: Arc<FakeVendor>, token: Option<&str>) -> Self {
+        Self::at(Ipv4Addr::LOCALHOST, vendor, token).await
+    }
+
+    /// With viewers met at this address.
+    async fn at(bind: Ipv4Addr, vendor: Arc<FakeVendor>, token: Option<&str>) -> Self {
         let stop = CancellationToken::new();
         let settings = Settings {
-            bind: Ipv4Addr::LOCALHOST.into(),
+            bind: bind.into(),
             port: 0,
             addresses: vec![],
             loopback: true,
@@ -211,6 +219,66 @@ async fn go2rtc_gets_picture_and_talk_and_closes_the_socket_when_it_is_connected
     assert!(heard.heard.iter().all(|piece| *piece == speech()), "the speech was changed on its way");
     task.abort();
     house.until("nobody watches", |state| state.viewers == 0).await;
+}
+
+/// What both cards do in the browser: the microphone is offered first and in a section of its own, candidates are
+/// trickled, other ways are asked for on the same socket, and the socket is closed when the picture is there.
+const CARD: &str = r#"
+(async () => {
+    const ws = new WebSocket(`ws://${location.host}/api/ws?src=fake_1`);
+    await new Promise(resolve => ws.addEventListener('open', resolve));
+    const send = message => ws.send(JSON.stringify(message));
+    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', iceServers: [], sdpSemantics: 'unified-plan' });
+    const errors = [];
+    ws.addEventListener('message', event => {
+        const message = JSON.parse(event.data);
+        if (message.type === 'webrtc/answer') pc.setRemoteDescription({ type: 'answer', sdp: message.value });
+        if (message.type === 'webrtc/candidate') pc.addIceCandidate({ candidate: message.value, sdpMid: '0' });
+        if (message.type === 'error') errors.push(message.value);
+    });
+    send({ type: 'mse', value: 'avc1.640029,mp4a.40.2' });
+    pc.addEventListener('icecandidate', event =>
+        send({ type: 'webrtc/candidate', value: event.candidate ? event.candidate.toJSON().candidate : '' }));
+    const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
+    microphone.getTracks().forEach(track => pc.addTransceiver(track, { direction: 'sendonly' }));
+    for (const kind of ['video', 'audio']) pc.addTransceiver(kind, { direction: 'recvonly' });
+    const offer = await pc.createOffer();
+    await pc.setLocalDescription(offer);
+    send({ type: 'webrtc/offer', value: offer.sdp });
+    await new Promise((resolve, reject) => pc.addEventListener('connectionstatechange', () => {
+        if (pc.connectionState === 'connected') resolve();
+        if (pc.connectionState === 'failed') reject(new Error('failed'));
+    }));
+    ws.close();
+    const received = pc.getTransceivers().filter(each => each.currentDirection === 'recvonly');
+    const video = document.createElement('video');
+    video.muted = true;
+    video.srcObject = new MediaStream(received.map(each => each.receiver.track));
+    await video.play();
+    const decoded = async () => {
+        let frames = 0;
+        (await pc.getStats()).forEach(stat => { if (stat.kind === 'video') frames = stat.framesDecoded ?? frames });
+        return frames;
+    };
+    while (await decoded() < 60) await new Promise(resolve => setTimeout(resolve, 100));
+    return { errors, directions: pc.getTransceivers().map(each => each.currentDirection), width: video.videoWidth };
+})()"#;
+
+#[tokio::test]
+async fn a_browser_with_one_of_the_cards_sees_the_picture_and_is_heard() {
+    let house = House::at(Ipv4Addr::UNSPECIFIED, FakeVendor::new(), None).await;
+    tokio::spawn(film(house.doorbell.media().clone()));
+    let browser = Browser::launch().await;
+    // Any address of ours will do to be of the same origin.
+    let page = browser.open(&format!("http://{}/health", house.http)).await;
+    page.until("location.host").await;
+    let report = page.value(CARD).await;
+    let expected =
+        json!({ "errors": ["mse: not supported"], "directions": ["sendonly", "recvonly", "recvonly"], "width": 640 });
+    assert_eq!(report, expected);
+    let heard = timeout(PATIENCE, house.vendor.until("speech", |camera| camera.heard.len() >= 25)).await.unwrap().heard;
+    let loudest = heard.iter().flatten().map(|&byte| Law::Mu.decode(byte).unsigned_abs()).max();
+    assert!(loudest > Some(1_000), "the loudest sample is {loudest:?}");
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ async fn how_it_goes_with_go2rtc_is_a_sensor_unless_its_owner_wants_none() {
         "availability": [{"topic": "doorstep/status"}],
     });
     assert_eq!(bridge["components"]["go2rtc"], expected);
+    let mut witness = broker.listen("doorstep/bridge/go2rtc").await;
     let why = "go2rtc gives no answer.".to_owned();
     for (now, expected) in [
         (Companion::Absent, json!({"state": "absent", "streams": 0, "why": null})),
@@ -120,7 +121,7 @@ async fn how_it_goes_with_go2rtc_is_a_sensor_unless_its_owner_wants_none() {
         (Companion::Failing { why: why.clone() }, json!({"state": "failing", "streams": 0, "why": why})),
     ] {
         tell.send_replace(now);
-        let heard = witness.next_on("doorstep/bridge/go2rtc").await;
+        let heard = witness.next().await;
         assert_eq!((heard.json(), heard.retain, heard.qos), (expected, true, 1));
     }
     house.close().await;

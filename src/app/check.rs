@@ -8,7 +8,7 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::setup::Setup;
-use super::{ended, report, start_accounts};
+use super::{ended, report, start_accounts, tokens};
 use crate::clock;
 use crate::config::Config;
 use crate::doorbell::{Accounts, Door, Doorbell, Registry};
@@ -36,6 +36,10 @@ pub async fn check(config: &Config, data: &Path) -> bool {
     let accounts = start_accounts(config, &store, data, &doorbells, &stop);
     let _added = Setup::open(config, &store, &accounts, &stop);
     let mut all_well = true;
+    if let Err(exposed) = tokens(config, &store).suffice_at(config.http.listen) {
+        all_well = false;
+        report(&exposed.to_string());
+    }
     if timeout(WITHIN, accounts.settled()).await.is_err() {
         all_well = false;
         report("An account did not answer in time. Try again.");

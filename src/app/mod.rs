@@ -78,6 +78,8 @@ pub struct Running {
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let Settings { config, data, demo } = settings;
     let store = Store::open(&data).context("opening the data folder")?;
+    let tokens = tokens(&config, &store);
+    tokens.suffice_at(config.http.listen)?;
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
 
@@ -95,7 +97,6 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         None => None,
     };
 
-    let tokens = tokens(&config, &store);
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
@@ -108,6 +109,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         tickets: http::Tickets::default(),
         keys: http::MediaKeys::default(),
         names: config.http.names.clone(),
+        origins: config.http.origins.clone(),
         demo,
     };
     let entrance = http::Entrance::Direct { tokens };

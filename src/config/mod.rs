@@ -78,11 +78,13 @@ impl fmt::Display for MqttUrl {
 
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// The direct listener. An address beyond loopback needs a token.
+    /// The direct listener. An address beyond loopback needs a token, here or made on the page.
     pub listen: SocketAddr,
     pub token: Option<Token>,
     /// Host names of a reverse proxy in front, besides the machine's own name and its addresses.
     pub names: Vec<String>,
+    /// Other sites whose pages may call the API, as browsers write them: `scheme://host[:port]`.
+    pub origins: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -166,7 +168,7 @@ pub enum Quality {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, names: Vec::new() }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8480)), token: None, names: Vec::new(), origins: Vec::new() }
     }
 }
 
@@ -249,14 +251,12 @@ fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
 fn read_http(http: &mut Section<'_>) -> Option<Http> {
     let listen = http.optional("listen", &values::LISTEN).unwrap_or(Http::default().listen);
     let token = http.optional("token", &values::TOKEN);
-    let token_is_missing = if http.has("token") { matches!(token, Some(None)) } else { true };
-    if !listen.ip().is_loopback() && token_is_missing {
-        http.report_value(
-            "listen",
-            "others can reach this address; expected `http.token` beside it, 32 or more random characters",
-        );
-    }
-    Some(Http { listen, token: token.flatten(), names: http.texts("names", &values::HOST_NAME) })
+    Some(Http {
+        listen,
+        token: token.flatten(),
+        names: http.texts("names", &values::HOST_NAME),
+        origins: http.texts("origins", &values::ORIGIN),
+    })
 }
 
 fn read_media(media: &mut Section<'_>) -> Option<Media> {

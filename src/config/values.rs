@@ -32,6 +32,9 @@ pub(super) const TOKEN: Kind<Option<Token>> =
 
 pub(super) const HOST_NAME: Kind<String> = Kind { expected: "a host name, `doorstep.example.com`", parse: host_name };
 
+pub(super) const ORIGIN: Kind<String> =
+    Kind { expected: "the address of one site without a path, `https://home.example:8123`", parse: origin };
+
 pub(super) const PORT: Kind<NonZeroU16> =
     Kind { expected: "a port number from 1 to 65535", parse: |text| number(text, 1..=65_535).and_then(port) };
 
@@ -268,6 +271,23 @@ fn host_name(text: &str) -> Result<String, Reason> {
     }
 }
 
+/// As browsers write it: in lower case, without a port that is usual for the scheme.
+fn origin(text: &str) -> Result<String, Reason> {
+    if text.contains('*') {
+        return Err("a `*` would let the pages of many sites in");
+    }
+    let url = Url::parse(text).map_err(|_| "not the address of a site")?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("neither `http://` nor `https://`");
+    }
+    let more =
+        !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
+    if more || url.path() != "/" {
+        return Err("more than a site");
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
 fn listen(text: &str) -> Result<SocketAddr, Reason> {
     text.parse().map_err(|_| "not an address with a port")
 }
@@ -283,15 +303,36 @@ fn token(text: &str) -> Result<Option<Token>, Reason> {
     if !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("has a character that cannot stand in an HTTP header");
     }
-    let mut letters: Vec<u8> = text.bytes().collect();
-    letters.sort_unstable();
-    letters.dedup();
-    let lower = text.to_ascii_lowercase();
-    let sample = ["changeme", "change-me", "change_me", "example", "your-", "your_", "yourtoken", "secret", "password"];
-    if letters.len() < 8 || sample.iter().any(|word| lower.contains(word)) {
+    if is_sample(text) {
         return Err("looks like a sample that others have too");
     }
     Ok(Some(Token::new(text)))
+}
+
+fn is_sample(token: &str) -> bool {
+    const WORDS: [&str; 15] = [
+        "changeme",
+        "change-me",
+        "change_me",
+        "example",
+        "your-",
+        "your_",
+        "yourtoken",
+        "secret",
+        "password",
+        "replace",
+        "placeholder",
+        "doorstep",
+        "01234567",
+        "12345678",
+        "abcdefgh",
+    ];
+    let (lower, bytes) = (token.to_ascii_lowercase(), token.as_bytes());
+    let mut letters = bytes.to_vec();
+    letters.sort_unstable();
+    letters.dedup();
+    let repeated = (1..=bytes.len() / 2).any(|period| bytes[period..] == bytes[..bytes.len() - period]);
+    letters.len() < 8 || repeated || WORDS.iter().any(|word| lower.contains(word))
 }
 
 fn number(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, Reason> {

@@ -64,9 +64,13 @@ pub enum ApiError {
     ForeignHost,
     #[error("The request does not say for which host it is.")]
     NoHost,
-    #[error("A token is needed: send `Authorization: Bearer …` with the value of `http.token`.")]
+    #[error(
+        "A token is needed: send `Authorization: Bearer …` with the value of `http.token` or one made on the page."
+    )]
     TokenMissing,
-    #[error("The token is wrong. It is the value of `http.token` in the configuration.")]
+    #[error(
+        "The token is wrong. It is the value of `http.token` in the configuration, or the last one made on the page."
+    )]
     TokenWrong,
     #[error("Too many wrong tokens from this address. Try again in {} s.", .wait.as_secs())]
     TooManyAttempts { wait: Duration },

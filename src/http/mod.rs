@@ -62,6 +62,8 @@ pub struct Face {
     /// Host names under which the service may be addressed, besides `localhost`, IP addresses and the machine's own:
     /// those of a reverse proxy.
     pub names: Vec<String>,
+    /// Origins, as browsers write them (`scheme://host[:port]`), whose pages may call the direct entrance.
+    pub origins: Vec<String>,
     /// Whether the doorbells are the virtual ones of `doorstep demo`.
     pub demo: bool,
 }
@@ -77,7 +79,7 @@ pub struct Direct {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` can be reached from other machines, so it needs a token. \
-     Set `http.token`, or listen on `127.0.0.1`, then start again."
+     Set `http.token`, or listen on `127.0.0.1` and make a token on the page there, then start again."
 )]
 pub struct Exposed(pub SocketAddr);
 
@@ -100,6 +102,8 @@ struct House {
 enum Access {
     /// Without the token: liveness, and the page's own code, which holds nothing of this house.
     Public,
+    /// As `Public`, and for the pages of other sites: the dashboard card, which Home Assistant's page loads.
+    Anywhere,
     Token,
     /// The token, or for programs that cannot send one: the same as the password of HTTP Basic.
     TokenOrPassword,
@@ -110,7 +114,12 @@ enum Access {
 }
 
 impl Access {
-    const ALL: [Self; 5] = [Self::Public, Self::Token, Self::TokenOrPassword, Self::Whep, Self::Signalling];
+    const ALL: [Self; 6] =
+        [Self::Public, Self::Anywhere, Self::Token, Self::TokenOrPassword, Self::Whep, Self::Signalling];
+
+    fn asks(self) -> bool {
+        !matches!(self, Self::Public | Self::Anywhere)
+    }
 
     fn takes_password(self) -> bool {
         matches!(self, Self::TokenOrPassword | Self::Signalling)
@@ -170,11 +179,8 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// When the entrance is the direct one, `local` is not a loopback address, and there is no token.
 pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Router, Exposed> {
-    if let Entrance::Direct { tokens } = entrance
-        && tokens.is_empty()
-        && !local.ip().is_loopback()
-    {
-        return Err(Exposed(local));
+    if let Entrance::Direct { tokens } = entrance {
+        tokens.suffice_at(local)?;
     }
     let gate = Arc::new(auth::Gate::new(entrance.clone(), local, face.tickets.clone(), face.keys));
     let house = Arc::new(House {
@@ -189,6 +195,7 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
         direct: face.direct,
         tickets: face.tickets,
     });
+    let rules = Arc::new(guard::Rules::new(entrance, face.names, face.origins));
     let mut all = Router::new();
     for access in Access::ALL {
         let mut part = Router::new();
@@ -198,17 +205,16 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
         if access == Access::Token {
             part = part.fallback(async || ApiError::NoSuchRoute);
         }
-        if access != Access::Public {
-            part = part.method_not_allowed_fallback(async || ApiError::Method);
+        part = part.method_not_allowed_fallback(async || ApiError::Method);
+        if access.asks() {
             part = part.layer(middleware::from_fn_with_state((gate.clone(), access), auth::check));
         }
+        part = part.layer(middleware::from_fn_with_state((rules.clone(), access), guard::check));
         all = all.merge(part);
     }
-    let names = Arc::new(guard::Names::new(face.names));
     Ok(all
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(names, guard::check))
-        .layer(middleware::from_fn(guard::dress))
+        .layer(middleware::from_fn_with_state(guard::Dress::new(entrance), guard::dress))
         .with_state(house))
 }
 
@@ -260,6 +266,7 @@ mod tests {
             tickets: Tickets::default(),
             keys: MediaKeys::default(),
             names: Vec::new(),
+            origins: Vec::new(),
             demo: false,
         }
     }

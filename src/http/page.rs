@@ -29,9 +29,10 @@ macro_rules! asset {
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
 /// What the page loads. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 16] = [
+pub(super) static ASSETS: [Asset; 17] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
+    asset!("/assets/access.js", "text/javascript; charset=utf-8", "access.js"),
     asset!("/assets/accounts.js", "text/javascript; charset=utf-8", "accounts.js"),
     asset!("/assets/card.js", "text/javascript; charset=utf-8", "card.js"),
     asset!("/assets/door.js", "text/javascript; charset=utf-8", "door.js"),

@@ -145,6 +145,38 @@ mod tests {
         String::from_utf8(answer).unwrap()
     }
 
+    #[test]
+    fn only_home_assistant_is_let_in_however_its_address_is_written() {
+        let peer = IpAddr::from([172, 30, 32, 2]);
+        let now = clock::now();
+        for peer in [peer, "::ffff:172.30.32.2".parse().unwrap()] {
+            let mut door = Door::new(&Entrance::Ingress { peer });
+            for (visitor, admitted) in [
+                ("172.30.32.2", true),
+                ("::ffff:172.30.32.2", true),
+                ("172.30.32.1", false),
+                ("172.30.33.4", false),
+                ("127.0.0.1", false),
+                ("::1", false),
+                ("::172.30.32.2", false),
+            ] {
+                assert_eq!(door.admits(visitor.parse().unwrap(), now), admitted, "{visitor}");
+            }
+        }
+        assert!(Door::Open.admits(peer, now));
+    }
+
+    #[test]
+    fn who_is_turned_away_is_counted_and_told_of_once_a_minute() {
+        let mut door = Door::new(&Entrance::Ingress { peer: [172, 30, 32, 2].into() });
+        let began = clock::now();
+        for second in 0..150 {
+            assert!(!door.admits([192, 168, 1, 9].into(), began + Duration::from_secs(second)));
+        }
+        let Door::OnlyFor { turned_away, told, .. } = door else { panic!("it is open") };
+        assert_eq!((turned_away, told), (150, Some(began + Duration::from_secs(120))));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_does_not_finish_a_request_is_let_go() {
         for beginning in [&b""[..], b"GET / HTTP/1.1\r\nhost: he", &[REQUEST, b"GET"].concat()] {

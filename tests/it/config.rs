@@ -16,7 +16,7 @@ mqtt:
   url: "mqtt://ha:p%40ss%2Fword@broker.local:1884"
   discovery_prefix: homeassistant
   base_topic: doorstep/
-http: {listen: "0.0.0.0:8480", token: "4f6b0c7d9e2a815346fb7cd02e918a5d", names: [Door.example]}
+http: {listen: "0.0.0.0:8480", token: "4f6b0c7d9e2a815346fb7cd02e918a5d", names: [Door.example], origins: ["HTTPS://Home.example:443/", "http://10.0.0.2:8123"]}
 media:
   port: 8555
   addresses: [192.168.1.10, "fd00::10"]
@@ -94,6 +94,7 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!((user.as_str(), password.expose()), ("ha", "p@ss/word"));
     assert_eq!((mqtt.discovery_prefix.as_str(), mqtt.base_topic.as_str()), ("homeassistant", "doorstep"));
     assert_eq!(config.http.listen, SocketAddr::from(([0, 0, 0, 0], 8480)));
+    assert_eq!(config.http.origins, ["https://home.example", "http://10.0.0.2:8123"], "as browsers write them");
     assert_eq!(config.http.token.unwrap().expose(), "4f6b0c7d9e2a815346fb7cd02e918a5d");
     assert_eq!(config.http.names, ["door.example"]);
     assert_eq!(config.media.port, 8555);
@@ -365,7 +366,7 @@ const CASES: &[Case] = &[
     Case(
         "a secret behind another sign than a colon",
         "http: {token=hunter2hunter2}\n",
-        &["1:8: http.token…: this version does not know this key; it knows here: listen, token, names"],
+        &["1:8: http.token…: this version does not know this key; it knows here: listen, token, names, origins"],
     ),
     Case(
         "a missing secret",
@@ -553,17 +554,36 @@ const CASES: &[Case] = &[
         ],
     ),
     Case(
-        "open to others without a token",
-        "http: {listen: '0.0.0.0:8480'}\n",
+        "a wildcard for other sites",
+        "http: {origins: ['*', 'https://*.example']}\n",
         &[
-            "1:16: http.listen: others can reach this address; expected `http.token` beside it, 32 or more random characters",
+            "1:18: http.origins[0]: a `*` would let the pages of many sites in; expected the address of one site without a path, `https://home.example:8123`",
+            "1:23: http.origins[1]: a `*` would let the pages of many sites in; expected the address of one site without a path, `https://home.example:8123`",
         ],
     ),
     Case(
-        "open to others with an empty token",
-        "http: {listen: '[::]:8480', token: ''}\n",
+        "other sites that are none",
+        "http: {origins: [home.example, 'ws://home.example', 'https://home.example/lovelace', null, 'https://a:b@home.example']}\n",
         &[
-            "1:16: http.listen: others can reach this address; expected `http.token` beside it, 32 or more random characters",
+            "1:18: http.origins[0]: not the address of a site; expected the address of one site without a path, `https://home.example:8123`",
+            "1:32: http.origins[1]: neither `http://` nor `https://`; expected the address of one site without a path, `https://home.example:8123`",
+            "1:53: http.origins[2]: more than a site; expected the address of one site without a path, `https://home.example:8123`",
+            "1:86: http.origins[3]: missing; expected the address of one site without a path, `https://home.example:8123`",
+            "1:92: http.origins[4]: more than a site; expected the address of one site without a path, `https://home.example:8123`",
+        ],
+    ),
+    Case(
+        "a token that one types without thinking",
+        "http: {token: '12345678901234567890123456789012'}\n",
+        &[
+            "1:15: http.token: looks like a sample that others have too; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
+        ],
+    ),
+    Case(
+        "a token that repeats itself",
+        "http: {token: 'hunter2-Kq9hunter2-Kq9hunter2-Kq9hunter2-Kq9'}\n",
+        &[
+            "1:15: http.token: looks like a sample that others have too; expected 32 or more random characters (`openssl rand -hex 32` makes some)",
         ],
     ),
     Case(

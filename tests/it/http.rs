@@ -24,6 +24,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::support::fake_account::Asked;
 use crate::support::fake_vendor::{FakeVendor, OnTalk};
 use crate::support::house::{House, PATIENCE};
+use crate::support::http::request_with;
 
 const TALK: &str = "/api/doorbells/fake_1/talk";
 const STREAM: &str = "/api/doorbells/fake_1/stream";
@@ -404,12 +405,22 @@ async fn every_reply_wears_the_security_headers() {
         assert_eq!(reply.status, status, "{path}");
         let csp = reply.header("content-security-policy").unwrap();
         assert!(csp.starts_with("default-src 'self'") && !csp.contains("unsafe"), "{path}: {csp}");
-        assert!(csp.contains("frame-ancestors 'self'"), "{path}: {csp}");
+        assert!(csp.contains("frame-ancestors 'none'") && csp.contains("trusted-types 'none'"), "{path}: {csp}");
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{path}");
+        assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"), "{path}");
+        assert_eq!(reply.header("cross-origin-opener-policy"), Some("same-origin"), "{path}");
         let kept = if path.starts_with("/assets/") { "no-cache" } else { "no-store" };
         assert_eq!(reply.header("cache-control"), Some(kept), "{path}");
     }
+}
+
+#[tokio::test]
+async fn home_assistant_alone_shows_the_page_in_a_frame() {
+    let house = House::open().await;
+    let page = request_with(house.ingress, "GET", "/", &[], "").await;
+    let csp = page.header("content-security-policy").unwrap();
+    assert!(csp.starts_with("default-src 'self'") && csp.contains("frame-ancestors 'self'"), "{csp}");
 }
 
 #[tokio::test]

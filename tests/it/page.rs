@@ -20,10 +20,10 @@ use crate::support::browser::{Browser, Page};
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::house::{House, PATIENCE, PREFIX};
 
-const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
+pub(crate) const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
 
 /// WHEP whose camera is another tab of the same browser. Resources that were deleted come out of the channel.
-async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<String>) {
+pub(crate) async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedReceiver<String>) {
     let tab = browser.open("about:blank").await;
     tab.value(include_str!("support/camera.js")).await;
     let (told, deleted) = mpsc::unbounded_channel();

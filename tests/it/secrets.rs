@@ -155,6 +155,14 @@ async fn no_secret_is_in_any_log_answer_or_message() {
         note(format_args!("{:?}", Page::locked(address, "a wrong token").get(path).await));
     }
 
+    let ticket = page.post(&format!("/api/doorbells/{refused}/ticket"), "").await.json()["ticket"].clone();
+    let ticket = ticket.as_str().expect("a ticket").to_owned();
+    for path in [format!("/whep/{refused}?ticket={ticket}"), format!("/api/events?ticket={ticket}&key={ticket}")] {
+        for _ in 0..2 {
+            note(format_args!("{:?}", Page::at(address).post(&path, "").await));
+        }
+    }
+
     program.terminate();
     while let Some(Ok(message)) = events.next().await {
         note(format_args!("{message:?}"));
@@ -169,6 +177,7 @@ async fn no_secret_is_in_any_log_answer_or_message() {
         ("MQTT password", STANDARD.encode(PASSWORD)),
         ("HTTP token", TOKEN.to_owned()),
         ("HTTP token", URL_SAFE_NO_PAD.encode(TOKEN)),
+        ("ticket", ticket),
     ];
     let mut outside = vec![("the log", ended.log), ("standard output", ended.said), ("HTTP", answers), ("MQTT", told)];
     for mut camera in cameras {

@@ -1,5 +1,6 @@
 // The page: puts the house's doorbells, rings and news where they belong.
 
+import { Access } from './access.js';
 import { Accounts } from './accounts.js';
 import { Card } from './card.js';
 import { Events, forgetToken, keepToken, request } from './house.js';
@@ -22,6 +23,7 @@ const part = (id) => document.getElementById(id);
 const doorbells = new Map();
 const cards = new Map();
 const announced = new Set();
+const access = new Access(part('access'));
 const setup = new Setup(part('setup'));
 const accounts = new Accounts(part('accounts'), (account) => setup.correct(account));
 const banners = new Banners(part('banners'));
@@ -96,6 +98,7 @@ function askForToken(message = '') {
   events.close();
   forgetToken();
   showOnly('sign-in');
+  access.clear();
   accounts.clear();
   setup.close();
   part('open-setup').hidden = true;
@@ -138,6 +141,7 @@ events.addEventListener('snapshot', ({ detail }) => {
   }
   showBroker(detail.mqtt);
   showAccounts(detail.accounts);
+  access.refresh();
   part('demo').hidden = !detail.demo_hint;
   setSentence(part('demo'), detail.demo_hint ?? '');
   part('footer').textContent = `Doorstep ${detail.version}`;

@@ -1,7 +1,8 @@
 //! The bearer tokens of the direct entrance (reliability.md S2): those of the configuration, and one that is made in
 //! the page. None of them is kept, only their SHA-256: equal lengths to compare, and nothing worth stealing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
+use super::super::Exposed;
 use crate::clock;
 use crate::secret::Token;
 
@@ -101,6 +103,14 @@ impl Tokens {
         !self.any_given() && self.generated_since().is_none()
     }
 
+    /// Whether strangers are kept out of a listener on this address.
+    ///
+    /// # Errors
+    /// When other machines can reach it, and there is no token.
+    pub fn suffice_at(&self, local: SocketAddr) -> Result<(), Exposed> {
+        if self.is_empty() && !local.ip().is_loopback() { Err(Exposed(local)) } else { Ok(()) }
+    }
+
     /// Whether whoever starts the service has set one.
     pub(super) fn any_given(&self) -> bool {
         !read(&self.0.given).is_empty()
@@ -125,11 +135,11 @@ impl Tokens {
     }
 }
 
-fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 

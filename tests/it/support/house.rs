@@ -1,11 +1,13 @@
 //! The HTTP face over a fake doorbell on a real socket.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
 use axum::routing::any_service;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::BoxFuture;
@@ -33,6 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Where the house is served as well, as behind a proxy that takes the prefix away.
 pub(crate) const PREFIX: &str = "/behind/a/prefix/";
 
+/// The site whose pages may call the API.
+pub(crate) const LISTED: &str = "http://card.example:8123";
+
 /// Accounts as they are: nobody adds one.
 struct NoSetup;
 
@@ -57,6 +62,11 @@ impl Setup for NoSetup {
 /// One doorbell, `fake_1`, and an account behind the HTTP face.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
+    /// The entrance of Home Assistant, whose Supervisor is at 127.0.0.1 here.
+    pub(crate) ingress: SocketAddr,
+    /// What opens `address`, unless it is empty.
+    pub(crate) tokens: Tokens,
+    pub(crate) keys: MediaKeys,
     pub(crate) vendor: Arc<FakeVendor>,
     pub(crate) account: Arc<FakeAccount>,
     pub(crate) doorbell: Doorbell,
@@ -65,7 +75,7 @@ pub(crate) struct House {
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
     /// Where a door's records are.
-    data: Option<TempDir>,
+    pub(crate) data: Option<TempDir>,
 }
 
 impl House {
@@ -133,25 +143,28 @@ impl House {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tokens = Tokens::of_config(token.as_ref());
+        let keys = MediaKeys::default();
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
             setup: Arc::new(NoSetup),
             mqtt_connected,
-            whep: whep::Routes { offers: any_service(whep.clone()), sessions: any_service(whep) },
+            whep: of_router(whep),
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
             direct: Some(Direct { listen: address, tokens: tokens.clone() }),
             tickets: Tickets::default(),
-            keys: MediaKeys::default(),
+            keys: keys.clone(),
             names: vec!["door.example".to_owned()],
+            origins: vec![LISTED.to_owned()],
             demo: true,
         };
-        let entrance = Entrance::Direct { tokens };
+        let ingress = serve_ingress(face.clone(), &stop).await;
+        let entrance = Entrance::Direct { tokens: tokens.clone() };
         let face = router(face, &entrance, address).unwrap();
         let both = Router::new().nest_service(PREFIX, face.clone()).fallback_service(face);
         let serving = tokio::spawn(serve(listener, &entrance, both, stop.clone()));
-        Self { address, vendor, account, doorbell, doorbells, mqtt, stop, serving, data: None }
+        Self { address, ingress, tokens, keys, vendor, account, doorbell, doorbells, mqtt, stop, serving, data: None }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -170,6 +183,25 @@ impl House {
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         request_with(self.address, method, path, headers, std::str::from_utf8(body).unwrap()).await
     }
+}
+
+/// The two routes of WHEP, answered by a router that has them by the same addresses.
+fn of_router(whep: Router) -> whep::Routes {
+    // What the face's own router has matched would be counted among the inner one's matches.
+    let anew = middleware::from_fn(async |mut request: Request, next: Next| {
+        request.extensions_mut().clear();
+        next.run(request).await
+    });
+    whep::Routes { offers: any_service(whep.clone()).layer(anew.clone()), sessions: any_service(whep).layer(anew) }
+}
+
+async fn serve_ingress(face: Face, stop: &CancellationToken) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let entrance = Entrance::Ingress { peer: Ipv4Addr::LOCALHOST.into() };
+    let router = router(face, &entrance, address).unwrap();
+    tokio::spawn(serve(listener, &entrance, router, stop.clone()));
+    address
 }
 
 impl Drop for House {

@@ -1,13 +1,13 @@
 //! HTTP/1.1 by hand, so that status, headers and body are seen as they go over the wire.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
 use doorstep::http::whep::Routes;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 #[derive(Debug)]
@@ -60,23 +60,53 @@ pub(crate) async fn request_with(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Reply {
+    let stream = TcpStream::connect(to).await.unwrap();
+    exchange(stream, to, method, path, headers, body).await.unwrap_or_else(|raw| panic!("no HTTP answer: {raw:?}"))
+}
+
+/// The same from one of this machine's own addresses. `None` when the connection is closed without an answer.
+pub(crate) async fn request_from(
+    from: Ipv4Addr,
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<Reply> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let stream = socket.connect(to).await.unwrap();
+    match exchange(stream, to, method, path, headers, body).await {
+        Err(nothing) if nothing.is_empty() => None,
+        reply => Some(reply.unwrap_or_else(|raw| panic!("no HTTP answer: {raw:?}"))),
+    }
+}
+
+/// What came back when it is no HTTP.
+async fn exchange(
+    mut stream: TcpStream,
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Reply, String> {
     let length = body.len();
     let host = if headers.iter().any(|(name, _)| *name == "host") { String::new() } else { format!("host: {to}\r\n") };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head =
         format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
-    let mut stream = TcpStream::connect(to).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // A refused body may find the other end closed.
+    // Who is refused may find the other end closed.
+    let _ = stream.write_all(head.as_bytes()).await;
     let _ = stream.write_all(body.as_bytes()).await;
     let mut raw = Vec::new();
     let whole = timeout(Duration::from_secs(30), stream.read_to_end(&mut raw)).await;
     whole.expect("an answer within 30 s").unwrap_or_default();
     let text = String::from_utf8_lossy(&raw);
-    let end = raw.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+    let end = raw.windows(4).position(|end| end == b"\r\n\r\n").ok_or_else(|| text.clone().into_owned())?;
     let (head, body) = (str::from_utf8(&raw[..end]).unwrap(), &raw[end + 4..]);
     let (status_line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
     let text = String::from_utf8_lossy(body).into_owned();
-    Reply { status, headers: headers.to_owned(), body: text, bytes: body.to_owned() }
+    Ok(Reply { status, headers: headers.to_owned(), body: text, bytes: body.to_owned() })
 }

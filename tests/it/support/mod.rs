@@ -19,6 +19,7 @@ pub(crate) mod gwell_world;
 pub(crate) mod home_assistant;
 pub(crate) mod house;
 pub(crate) mod http;
+pub(crate) mod ingress;
 pub(crate) mod installation;
 pub(crate) mod iot_house;
 pub(crate) mod kvs_hand;

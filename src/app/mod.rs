@@ -99,7 +99,15 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
     let setup = Setup::open(&config, &store, &accounts, &devices);
     let (tell_page_url, page_url) = watch::channel(None);
-    let mqtt = start_mqtt(&config, home.as_ref(), page_url, &store, (&doorbells, &accounts), &broker)?;
+    let wiring = broker::Wiring {
+        config: &config,
+        home: home.as_ref(),
+        store: &store,
+        doorbells: &doorbells,
+        accounts: &accounts,
+        page_url,
+    };
+    let mqtt = wiring.start(&broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
@@ -313,19 +321,6 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
     let all = doorbells.all();
     futures_util::future::join_all(all.iter().map(Doorbell::stopped)).await;
     accounts.stopped().await;
-}
-
-/// The face, where there is a broker, or somebody who will know one.
-fn start_mqtt(
-    config: &Config,
-    home: Option<&Home>,
-    page_url: watch::Receiver<Option<String>>,
-    store: &Store,
-    house: (&Registry, &Accounts),
-    stop: &CancellationToken,
-) -> anyhow::Result<Option<Mqtt>> {
-    let found = config.mqtt.as_ref().and_then(|mqtt| Some((broker::of(mqtt, home)?, mqtt)));
-    found.map(|found| broker::start(found, config, page_url, store, house, stop)).transpose()
 }
 
 /// `doorstep devices`: what the accounts hold.

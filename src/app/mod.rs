@@ -93,11 +93,12 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let Settings { config, data, demo, home } = settings;
     let store = Store::open(&data).context("opening the data folder")?;
     let tokens = tokens(&config, &store);
-    tokens.suffice_at(config.http.listen)?;
+    if home.is_none() {
+        tokens.suffice_at(config.http.listen)?;
+    }
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
 
-    let tokens = tokens(&config, &store);
     let listeners = Listeners::open(&config, home.as_ref(), tokens.clone()).await?;
     let (page, direct) = (listeners.page(), listeners.direct());
     let viewers = start_viewers(&config, &store, is_private(page, home.as_ref()), media.clone()).await?;

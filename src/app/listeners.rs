@@ -28,13 +28,15 @@ struct Door {
 impl Listeners {
     /// `tokens` open the direct entrance.
     pub(super) async fn open(config: &Config, home: Option<&Home>, tokens: Tokens) -> anyhow::Result<Self> {
-        let direct = Entrance::Direct { tokens };
         let Some(home) = home else {
+            tokens.suffice_at(config.http.listen)?;
+            let direct = Entrance::Direct { tokens };
             let page = Door::open(config.http.listen, direct, "the page (`http.listen`)").await?;
             return Ok(Self { page, direct: None });
         };
         let ingress = Entrance::Ingress { peer: home.ingress_peer };
         let page = Door::open(home.ingress_listen, ingress, "Home Assistant's ingress").await?;
+        let direct = Entrance::Direct { tokens };
         let direct = Door::open(home.direct_listen, direct, "the integration").await?;
         Ok(Self { page, direct: Some(direct) })
     }

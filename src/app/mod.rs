@@ -92,8 +92,6 @@ pub struct Running {
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let Settings { config, data, demo, home } = settings;
     let store = Store::open(&data).context("opening the data folder")?;
-    let tokens = tokens(&config, &store);
-    tokens.suffice_at(config.http.listen)?;
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
 

@@ -98,8 +98,8 @@ impl Setup {
         (Running { account: Some(account), store, _password_goes: password_goes }, vendor)
     }
 
-    /// Takes the password out of the store once Vivint's own tokens are there (docs/interfaces.md §2). A secret for one-time
-    /// codes is of no use without it.
+    /// Takes the password out of the store once Vivint's own tokens are there (docs/interfaces.md §2). A secret for
+    /// one-time codes is of no use without it.
     async fn forget_password(self, n: usize, account: config::Account) {
         let mut changes = self.0.accounts.changes();
         while !self.is_in(n, &account) {
@@ -210,16 +210,22 @@ impl Setup {
     /// password.
     fn close(&self, entry: &mut Entry, others: &[config::Account]) -> Result<config::Account, SetupError> {
         let read = |entry: &Entry| self.0.read(entry, others).map_err(SetupError::Mistakes);
-        let account = read(entry)?;
-        let config::Account::Vivint(vivint) = &account else {
+        if entry.vendor != "vivint" {
+            read(entry)?;
             entry.hash_password();
             return read(entry);
-        };
-        // It may do without, once it is logged in.
-        if vivint.password.is_none() && !vendor::is_logged_in(&account, &self.0.store) {
-            return Err(mistaken("password", "missing; expected the account's password"));
         }
-        Ok(account)
+        let account = self.0.read(entry, others);
+        // Once it is logged in, it may do without.
+        let may_be_in = match &account {
+            Ok(account) => vendor::is_logged_in(account, &self.0.store),
+            Err(_) => entry.keys.contains_key("username"),
+        };
+        let mut mistakes = account.as_ref().err().cloned().unwrap_or_default();
+        if !entry.keys.contains_key("password") && !may_be_in {
+            mistakes.push(mistake("password", "missing; expected the account's password"));
+        }
+        account.ok().filter(|_| mistakes.is_empty()).ok_or(SetupError::Mistakes(mistakes))
     }
 
     /// Forgets what was stored of an account that is another now.
@@ -365,7 +371,11 @@ fn vendor_of(body: &Value) -> Result<&'static str, SetupError> {
 }
 
 fn mistaken(path: &str, what: &str) -> SetupError {
-    SetupError::Mistakes(vec![Mistake { at: None, path: path.to_owned(), what: what.to_owned() }])
+    SetupError::Mistakes(vec![mistake(path, what)])
+}
+
+fn mistake(path: &str, what: &str) -> Mistake {
+    Mistake { at: None, path: path.to_owned(), what: what.to_owned() }
 }
 
 fn not_kept(error: StoreError) -> SetupError {

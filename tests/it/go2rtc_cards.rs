@@ -12,7 +12,7 @@ use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Registry};
 use doorstep::http::{Entrance, Face, MediaKeys, Tickets, Tokens, go2rtc, router, serve, whep};
 use doorstep::media::g711::Law;
-use doorstep::model::{Capability, DeviceId, State};
+use doorstep::model::{Capability, DeviceId, MqttLink, State};
 use doorstep::rtc::{Certificate, Settings, Viewers};
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
@@ -33,6 +33,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::browser_whep::film;
 use crate::support::browser::Browser;
 use crate::support::fake_vendor::FakeVendor;
+use crate::support::house::NoSetup;
 use crate::support::http::{Reply, request_with};
 use crate::support::viewer::{Manners, Viewer, speech};
 
@@ -83,7 +84,8 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(vec![], no_wishes, doorbells.clone(), Registry::default(), &stop),
-            mqtt_connected: watch::channel(None).1,
+            setup: Arc::new(NoSetup),
+            mqtt: watch::channel(MqttLink::Off).1,
             whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
             go2rtc: go2rtc::Routes::new(doorbells, viewers.clone(), "porch-"),
             counters: Arc::new(Vec::new),
@@ -92,6 +94,7 @@ impl House {
             tickets: Tickets::default(),
             keys: keys.clone(),
             names: vec![],
+            origins: vec![],
             demo: false,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

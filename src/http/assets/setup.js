@@ -117,8 +117,7 @@ export class Setup {
   /** The form for an account of `vendor`: for a new one, or to correct `account`. */
   #fill(vendor, account) {
     if (!VENDORS[vendor]) return this.#confirm(account);
-    const { name } = VENDORS[vendor];
-    this.#turn('form', account ? `Correct the ${nameOf(account)}` : `Add a ${name} account`.replace('a AWS', 'an AWS'));
+    this.#turn('form', account ? `Correct the ${nameOf(account)}` : `Add ${VENDORS[vendor].article} ${nameOf({ vendor, label: '' })}`);
     const form = this.#part('.setup-form');
     setText(form.querySelector('.primary'), account ? 'Save and log in' : 'Add and log in');
     this.#part('.setup-unchanged').hidden = !account;

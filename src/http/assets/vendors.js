@@ -25,6 +25,7 @@ const CERTIFICATE = [
 export const VENDORS = {
   wyze: {
     name: 'Wyze',
+    article: 'a',
     about: 'Video Doorbell, Doorbell Pro, Duo Cam and cameras in the Wyze app',
     where: 'Wyze',
     fields: [
@@ -37,6 +38,7 @@ export const VENDORS = {
   },
   vivint: {
     name: 'Vivint',
+    article: 'a',
     about: 'Doorbell Camera Pro, cameras, locks and garage doors in the Vivint app',
     where: 'Vivint',
     fields: [
@@ -54,6 +56,7 @@ export const VENDORS = {
   },
   kvs: {
     name: 'AWS Kinesis Video Streams',
+    article: 'an',
     about: 'Doorbells that you run yourself on an AWS account',
     where: 'AWS',
     fields: [

@@ -39,7 +39,7 @@ pub(crate) const PREFIX: &str = "/behind/a/prefix/";
 pub(crate) const LISTED: &str = "http://card.example:8123";
 
 /// Accounts as they are: nobody adds one.
-struct NoSetup;
+pub(crate) struct NoSetup;
 
 impl Setup for NoSetup {
     fn about(&self, _: usize) -> About {

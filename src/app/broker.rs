@@ -21,46 +21,53 @@ mod key {
     pub(super) const RETAINED: &str = "mqtt_retained_topics";
 }
 
-/// Where the face finds its broker: the owner's own before the Supervisor's. `None` where there is neither.
-pub(super) fn of(mqtt: &config::Mqtt, home: Option<&Home>) -> Option<Broker> {
-    let own = mqtt.url.clone().map(Broker::At);
-    own.or_else(|| Some(Broker::Asked(home?.broker())))
-}
-
-/// What the face tells besides doorbells and accounts.
-pub(super) struct Beside {
+/// What the face is wired to.
+pub(super) struct Wiring<'a> {
+    pub(super) config: &'a Config,
+    pub(super) home: Option<&'a Home>,
+    pub(super) store: &'a Store,
+    pub(super) doorbells: &'a Registry,
+    pub(super) accounts: &'a Accounts,
     /// The page's address, once it is known.
     pub(super) page_url: watch::Receiver<Option<String>>,
     /// How it goes with go2rtc.
     pub(super) companion: watch::Receiver<Companion>,
 }
 
-/// Starts the face.
-pub(super) fn start(
-    (broker, mqtt): (Broker, &config::Mqtt),
-    config: &Config,
-    beside: Beside,
-    store: &Store,
-    (doorbells, accounts): (&Registry, &Accounts),
-    stop: &CancellationToken,
-) -> anyhow::Result<Mqtt> {
+impl Wiring<'_> {
+    /// Starts the face, where there is a broker or somebody who will know one.
+    pub(super) fn start(self, stop: &CancellationToken) -> anyhow::Result<Option<Mqtt>> {
+        let Some((topics, broker)) = self.config.mqtt.as_ref().and_then(|mqtt| Some((mqtt, self.broker(mqtt)?))) else {
+            return Ok(None);
+        };
+        let settings = mqtt::Settings {
+            broker,
+            discovery_prefix: topics.discovery_prefix.clone(),
+            base_topic: topics.base_topic.clone(),
+            client_id: client_id(self.store)?,
+            version: env!("CARGO_PKG_VERSION"),
+            buttons: buttons(self.config),
+            companion: self.companion,
+            page_url: self.page_url,
+        };
+        let mqtt = mqtt::start(settings, self.doorbells.clone(), self.accounts.clone(), stop.clone());
+        tokio::spawn(remember_retained(mqtt.retained_topics(), self.store.clone()));
+        Ok(Some(mqtt))
+    }
+
+    /// The owner's own before the Supervisor's.
+    fn broker(&self, mqtt: &config::Mqtt) -> Option<Broker> {
+        let own = mqtt.url.clone().map(Broker::At);
+        own.or_else(|| Some(Broker::Asked(self.home?.broker())))
+    }
+}
+
+fn buttons(config: &Config) -> Vec<mqtt::Button> {
     let buttons = config.doorbells.iter().filter_map(|doorbell| {
         let topic = doorbell.ring_topic.clone()?;
         Some(mqtt::Button { topic, payload: doorbell.ring_payload.clone(), doorbell: doorbell.id.clone() })
     });
-    let settings = mqtt::Settings {
-        broker,
-        discovery_prefix: mqtt.discovery_prefix.clone(),
-        base_topic: mqtt.base_topic.clone(),
-        client_id: client_id(store)?,
-        version: env!("CARGO_PKG_VERSION"),
-        buttons: buttons.collect(),
-        companion: beside.companion,
-        page_url: beside.page_url,
-    };
-    let mqtt = mqtt::start(settings, doorbells.clone(), accounts.clone(), stop.clone());
-    tokio::spawn(remember_retained(mqtt.retained_topics(), store.clone()));
-    Ok(mqtt)
+    buttons.collect()
 }
 
 /// The same in every run of this installation.

@@ -32,7 +32,6 @@ use crate::mqtt::Mqtt;
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
-use broker::Beside;
 use home::Attendant;
 use listeners::Listeners;
 use setup::Setup;
@@ -106,8 +105,16 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let to_go2rtc = http::Direct { listen: direct, tokens: tokens.clone() };
     let go2rtc = start_go2rtc(&config, &to_go2rtc, &keys, &doorbells, &accounts, &faces);
     let (tell_page_url, page_url) = watch::channel(None);
-    let beside = Beside { page_url, companion: go2rtc.state() };
-    let mqtt = start_mqtt(&config, home.as_ref(), beside, &store, (&doorbells, &accounts), &broker)?;
+    let wiring = broker::Wiring {
+        config: &config,
+        home: home.as_ref(),
+        store: &store,
+        doorbells: &doorbells,
+        accounts: &accounts,
+        page_url,
+        companion: go2rtc.state(),
+    };
+    let mqtt = wiring.start(&broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
@@ -349,19 +356,6 @@ fn start_go2rtc(
     // Without randomness go2rtc is not let in, and says so.
     let key = move |id: &DeviceId| if tokens.is_empty() { None } else { keys.issue(id).ok() };
     go2rtc::start(settings, doorbells.clone(), key, listed, stop.clone())
-}
-
-/// The face, where there is a broker, or somebody who will know one.
-fn start_mqtt(
-    config: &Config,
-    home: Option<&Home>,
-    beside: Beside,
-    store: &Store,
-    house: (&Registry, &Accounts),
-    stop: &CancellationToken,
-) -> anyhow::Result<Option<Mqtt>> {
-    let found = config.mqtt.as_ref().and_then(|mqtt| Some((broker::of(mqtt, home)?, mqtt)));
-    found.map(|found| broker::start(found, config, beside, store, house, stop)).transpose()
 }
 
 /// `doorstep devices`: what the accounts hold.

@@ -5,8 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use doorstep::clock;
 use doorstep::privileges::APP_USER;
 use tempfile::TempDir;
 
@@ -67,9 +68,9 @@ fn status(child: &Child, field: &str) -> Option<String> {
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(25);
+    let deadline = clock::now() + Duration::from_secs(25);
     while !is_so() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(clock::now() < deadline, "in vain: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -103,7 +104,7 @@ fn in_the_app_root_becomes_a_user_without_any_right_and_owns_nothing_but_its_fol
     assert_eq!(fs::metadata(container.path("data/deep/er/kept")).unwrap().mode() & 0o777, 0o600);
 
     // As at every later start: the folder is not root's any more, and the Supervisor has written the options anew.
-    fs::set_permissions(container.path("data"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(fs::metadata(container.path("data")).unwrap().mode() & 0o777, 0o700, "closed to others");
     std::os::unix::fs::chown(container.path("data/options.json"), Some(0), Some(0)).unwrap();
     let again = container.check(&[], true, &container.path("data/options.json")).output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));

@@ -218,13 +218,14 @@ fn in_the_app_a_broker_that_is_written_must_be_right_all_the_same() {
     let mistakes = |text| config::parse_at(text, "f", Place::App).unwrap_err().to_string();
     assert_eq!(
         mistakes("mqtt: {url: 'http://host', base_topic: homeassistant}"),
-        "f:1:13: mqtt.url: not a broker's protocol; expected a broker's address, `mqtt://host:1883` or \
+        "the app's configuration: mqtt.url: not a broker's protocol; expected a broker's address, `mqtt://host:1883` or \
          `mqtts://user:password@host:8883`\n\
-         f:1:40: mqtt.base_topic: `base_topic` and `discovery_prefix` are the same; expected two topics"
+         the app's configuration: mqtt.base_topic: `base_topic` and `discovery_prefix` are the same; expected two topics"
     );
     assert_eq!(
         mistakes("mqtt: mqtt://host"),
-        "f:1:7: mqtt: this is a single value; expected a section of keys (`key: value`, a space behind the colon)"
+        "the app's configuration: mqtt: this is a single value; expected a section of keys (`key: value`, a space \
+         behind the colon)"
     );
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -325,6 +326,8 @@ async fn the_command_line_knows_where_it_runs() {
     let stub = Stub::start().await;
     stub.names_broker(json!(broker.port), Some(("addons", "canary-password")));
     let folder = tempfile::tempdir().unwrap();
+    // The app does not stay root.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(file("options.json"), r#"{"mqtt": {"base_topic": "door"}}"#).unwrap();
     let run = |command: &str, more: &[&str], token: &'static str| {

@@ -11,18 +11,28 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use crate::app::{self, demo};
-use crate::config::{self, Config};
-use crate::sim;
+use crate::app::{self, Home, demo};
+use crate::config::{self, Config, LogLevel, Place};
+use crate::{privileges, sim};
 
 /// Asked to stop and stopped cleanly is `SUCCESS`; the other two as INTERFACES §1 has them.
 const FATAL: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
-/// What a home owner would want to know. The WebRTC engine tells of every viewer's every step, and the demo's
-/// broker calls each closed connection an error.
-const DEFAULT_LOG: &str = "warn,doorstep=info,rtc=error,rumqttd=off";
+
+/// What a home owner would want to know is `Info`. The WebRTC engine tells of every viewer's every step, and the
+/// demo's broker calls each closed connection an error.
+fn log_of(level: LogLevel) -> EnvFilter {
+    let level = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    EnvFilter::new(format!("warn,doorstep={level},rtc=error,rumqttd=off"))
+}
 
 #[derive(Debug, Parser)]
 #[command(name = "doorstep", version, about = "Doorbells over MQTT and WebRTC, with a way back to the speaker")]
@@ -69,6 +79,17 @@ enum Command {
     Sim(sim::options::Kind),
 }
 
+impl Command {
+    /// The folder it keeps things in.
+    fn data(&self) -> Option<PathBuf> {
+        match self {
+            Self::Run(configured) | Self::Forget(configured) => Some(configured.data()),
+            Self::Check { configured, .. } | Self::Devices { configured, .. } => Some(configured.data()),
+            Self::Demo(_) | Self::Sim(_) => None,
+        }
+    }
+}
+
 /// Where a configured installation keeps its things.
 #[derive(Debug, clap::Args)]
 struct Configured {
@@ -91,40 +112,50 @@ impl Configured {
         self.data.clone().unwrap_or_else(|| default.into())
     }
 
-    fn load(&self) -> Result<Config, ExitCode> {
-        config::load(&self.config()).map_err(|errors| {
+    fn load(&self, log: &Log) -> Result<Config, ExitCode> {
+        let place = if in_add_on() { Place::App } else { Place::Standalone };
+        let config = config::load(&self.config(), place).map_err(|errors| {
             complain(&errors);
             ExitCode::from(WRONG_CONFIGURATION)
-        })
+        })?;
+        if let Some(level) = config.log_level {
+            log.set(level);
+        }
+        Ok(config)
     }
 }
 
 fn in_add_on() -> bool {
-    std::env::var_os("SUPERVISOR_TOKEN").is_some()
+    std::env::var_os("SUPERVISOR_TOKEN").is_some_and(|token| !token.is_empty())
 }
 
 /// Runs the command line to its end.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(cli.log_format);
+    let log = start_logging(cli.log_format);
+    if in_add_on()
+        && let Err(error) = privileges::give_up_root(cli.command.data().as_deref())
+    {
+        return fatal(&error.into());
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fatal(&anyhow::Error::from(error).context("starting the runtime")),
     };
-    let code = runtime.block_on(execute(cli.command));
+    let code = runtime.block_on(execute(cli.command, &log));
     // A blocked read of standard input must not keep the process alive.
     runtime.shutdown_background();
     code
 }
 
-async fn execute(command: Command) -> ExitCode {
+async fn execute(command: Command, log: &Log) -> ExitCode {
     let outcome = match command {
-        Command::Run(configured) => match configured.load() {
-            Ok(config) => app::run(config, configured.data()).await,
+        Command::Run(configured) => match configured.load(log) {
+            Ok(config) => run(config, configured.data()).await,
             Err(code) => return code,
         },
         Command::Demo(options) => demo::run(options).await,
-        Command::Check { configured, offline } => match configured.load() {
+        Command::Check { configured, offline } => match configured.load(log) {
             Ok(_) if offline => {
                 app::report("the configuration is right");
                 Ok(())
@@ -133,17 +164,25 @@ async fn execute(command: Command) -> ExitCode {
             Ok(_) => return ExitCode::from(WRONG_CONFIGURATION),
             Err(code) => return code,
         },
-        Command::Devices { configured, json } => match configured.load() {
+        Command::Devices { configured, json } => match configured.load(log) {
             Ok(config) => app::devices(&config, &configured.data(), json).await,
             Err(code) => return code,
         },
-        Command::Forget(configured) => match configured.load() {
-            Ok(config) => app::forget(&config, configured.data()).await,
+        Command::Forget(configured) => match configured.load(log) {
+            Ok(config) => forget(&config, configured.data()).await,
             Err(code) => return code,
         },
         Command::Sim(kind) => simulate(kind).await,
     };
     outcome.map_or_else(|error| fatal(&error), |()| ExitCode::SUCCESS)
+}
+
+async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
+    app::run(config, data, Home::from_env()?).await
+}
+
+async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
+    app::forget(config, data, Home::from_env()?.as_ref()).await
 }
 
 /// `doorstep sim`: one virtual device on standard input and output.
@@ -168,14 +207,29 @@ fn complain(what: &impl std::fmt::Display) {
     eprintln!("{what}");
 }
 
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("DOORSTEP_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+/// What is logged, for as long as only `log_level` of the configuration is to say so.
+struct Log(Option<reload::Handle<EnvFilter, Registry>>);
+
+impl Log {
+    fn set(&self, level: LogLevel) {
+        if let Some(Err(error)) = self.0.as_ref().map(|filter| filter.reload(log_of(level))) {
+            tracing::warn!(%error, "`log_level` of the configuration has no effect");
+        }
+    }
+}
+
+/// `DOORSTEP_LOG` is what whoever looks for a fault says now; it goes before the configuration.
+fn start_logging(format: LogFormat) -> Log {
+    let wanted = EnvFilter::try_from_env("DOORSTEP_LOG");
+    let is_usual = wanted.is_err();
+    let (filter, handle) = reload::Layer::new(wanted.unwrap_or_else(|_| log_of(LogLevel::Info)));
     let log = tracing_subscriber::registry().with(filter).with(filter_fn(has_no_secret));
     let lines = fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
         LogFormat::Json => log.with(lines.json()).init(),
     }
+    Log(is_usual.then_some(handle))
 }
 
 fn has_no_secret(line: &Metadata<'_>) -> bool {

@@ -27,5 +27,6 @@ pub mod sim;
 pub mod vendor;
 // floor 5
 pub mod app;
+pub mod privileges;
 // floor 6
 pub mod cli;

@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for DeviceId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
     pub id: DeviceId,
-    /// As its owner named it. Untrusted text: it may hold anything.
+    /// As its owner named it. Untrusted text: it may hold anything. A doorbell tells it as [`Self::shown_name`] has it.
     pub name: String,
     /// `wyze`, `vivint` or `kvs`.
     pub vendor: &'static str,
@@ -72,6 +72,22 @@ pub struct DeviceInfo {
     pub model: String,
     pub firmware: Option<String>,
     pub capabilities: BTreeSet<Capability>,
+}
+
+impl DeviceInfo {
+    /// The name as people are shown it: at most 100 characters, without those that break lines, drive terminals or
+    /// turn the text beside it round; the id where nothing is left.
+    pub fn shown_name(&self) -> String {
+        const LONGEST: usize = 100;
+        let name: String = self.name.chars().filter(|c| !steers_text(*c)).take(LONGEST).collect();
+        if name.trim().is_empty() { self.id.to_string() } else { name.trim().to_owned() }
+    }
+}
+
+/// Control characters, the separators of lines and paragraphs, and Unicode's marks of direction (UAX #9).
+fn steers_text(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || directs || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// What a doorbell can do. A face publishes entities by walking this set.
@@ -353,12 +369,38 @@ pub enum Role {
     Other,
 }
 
+/// How the MQTT broker is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttLink {
+    /// No broker is configured.
+    Off,
+    /// Whoever knows the broker has not named one yet.
+    Waiting,
+    Disconnected,
+    /// The broker has confirmed our subscriptions.
+    Connected,
+}
+
+impl MqttLink {
+    /// The word for it in the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Waiting => "waiting",
+            Self::Disconnected => "disconnected",
+            Self::Connected => "connected",
+        }
+    }
+}
+
 /// How an account does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {
     pub link: AccountLink,
     /// Devices of the last listing.
     pub devices: usize,
+    /// How many of them are shown as doorbells.
+    pub doorbells: usize,
     /// How many more requests the cloud grants, and when it counts anew.
     pub rate_limit: Option<RateLimit>,
     /// Whether it is still being found out if its events are heard; `link` tells of its listing alone until then.
@@ -463,5 +505,19 @@ mod tests {
         for id in ["", "Wyze_1", "a/b", "a+b", "a#", "ü", &"x".repeat(65)] {
             assert!(DeviceId::parse(id).is_err(), "{id:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_without_what_steers_the_text_around_it() {
+        let shown = |name: &str| {
+            let id = DeviceId::parse("fake_1").unwrap();
+            let (model, capabilities) = (String::new(), BTreeSet::new());
+            DeviceInfo { id, name: name.to_owned(), vendor: "fake", model, firmware: None, capabilities }.shown_name()
+        };
+        assert_eq!(shown(" Front Door\r\n"), "Front Door");
+        assert_eq!(shown("\u{202e}rooD\u{2066} \u{1b}[31mדלת\u{200f}"), "rooD [31mדלת");
+        assert_eq!(shown("👩\u{200d}👧"), "👩\u{200d}👧", "what joins emoji is part of them");
+        assert_eq!(shown("\u{2028}\u{0}\t "), "fake_1");
+        assert_eq!(shown(&"ü".repeat(10_000)).chars().count(), 100);
     }
 }

@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{self, AtomicBool};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
@@ -47,7 +48,11 @@ pub enum StoreError {
 ///
 /// One process at a time: two that share a folder overwrite each other.
 #[derive(Clone)]
-pub struct Store(Arc<Mutex<Inner>>);
+pub struct Store {
+    inner: Arc<Mutex<Inner>>,
+    /// Whether what this clone writes is still wanted. Read and written with `inner` locked.
+    wanted: Arc<AtomicBool>,
+}
 
 struct Inner {
     entries: BTreeMap<String, Value>,
@@ -110,7 +115,22 @@ impl Store {
     }
 
     fn of(inner: Inner) -> Self {
-        Self(Arc::new(Mutex::new(inner)))
+        Self { inner: Arc::new(Mutex::new(inner)), wanted: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// The same store for somebody whose writing ends before he does: see [`Store::heed`].
+    pub fn lend(&self) -> Self {
+        Self { inner: self.inner.clone(), wanted: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// From now on what is put into this clone and its clones is kept, or is lost without a word.
+    pub fn heed(&self, wanted: bool) {
+        let _no_write_meanwhile = self.lock();
+        self.wanted.store(wanted, atomic::Ordering::Relaxed);
+    }
+
+    fn is_heeded(&self) -> bool {
+        self.wanted.load(atomic::Ordering::Relaxed)
     }
 
     /// Whether what is put here is lost at the end of the process, by intention.
@@ -139,7 +159,7 @@ impl Store {
     pub fn put<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
         let value = encode(key, value)?;
         let mut inner = self.lock();
-        if inner.entries.get(key) != Some(&value) {
+        if self.is_heeded() && inner.entries.get(key) != Some(&value) {
             inner.entries.insert(key.to_owned(), value);
             inner.save();
         }
@@ -154,8 +174,31 @@ impl Store {
     pub fn put_synced<T: Serialize>(&self, key: &str, value: &T) -> Result<(), StoreError> {
         let value = encode(key, value)?;
         let mut inner = self.lock();
+        if !self.is_heeded() {
+            return Err(StoreError::NotWritten(inner.folder.join(FILE)));
+        }
         inner.entries.insert(key.to_owned(), value);
         if inner.save() { Ok(()) } else { Err(StoreError::NotWritten(inner.folder.join(FILE))) }
+    }
+
+    /// Sets keys, and forgets those without a value: all of it is on the disk when this returns, or nothing has happened.
+    ///
+    /// # Errors
+    /// `NotWritten` when the disk refuses or the store is read-only.
+    pub fn commit(&self, changes: impl IntoIterator<Item = (String, Option<Value>)>) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        let before = inner.entries.clone();
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(inner.entries.insert(key, value)),
+                None => drop(inner.entries.remove(&key)),
+            }
+        }
+        if inner.entries == before || inner.save() {
+            return Ok(());
+        }
+        inner.entries = before;
+        Err(StoreError::NotWritten(inner.folder.join(FILE)))
     }
 
     /// Forgets everything, and deletes what was kept of a file that could not be read.
@@ -177,7 +220,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

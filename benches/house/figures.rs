@@ -18,6 +18,7 @@ pub(crate) enum Unit {
     /// Of one core.
     Percent,
     MiB,
+    Kilobytes,
     MbitPerSecond,
     Milliseconds,
     Count,
@@ -28,6 +29,7 @@ impl Unit {
         match self {
             Self::Percent => "%",
             Self::MiB => "MiB",
+            Self::Kilobytes => "kB",
             Self::MbitPerSecond => "Mbit/s",
             Self::Milliseconds => "ms",
             Self::Count => "",
@@ -36,7 +38,7 @@ impl Unit {
 
     fn decimals(self) -> usize {
         match self {
-            Self::Percent | Self::Milliseconds | Self::MbitPerSecond => 1,
+            Self::Percent | Self::Kilobytes | Self::Milliseconds | Self::MbitPerSecond => 1,
             Self::MiB => 2,
             Self::Count => 0,
         }

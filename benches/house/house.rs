@@ -11,6 +11,8 @@ use crate::http::{Reply, request};
 use crate::mosquitto::{Mosquitto, free_port};
 use crate::process::Process;
 
+/// Longer than a browser takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const KBIT_PER_SECOND: &str = "2000";
 
 pub(crate) struct House {

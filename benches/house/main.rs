@@ -15,6 +15,7 @@ mod gwell_soak;
 mod house;
 mod kvs;
 mod machine;
+mod page;
 mod process;
 mod ring;
 mod talk;
@@ -22,6 +23,9 @@ mod vivint;
 mod watch;
 
 /// The tests' own; not all that they offer is used here.
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/it/support/browser.rs"]
+mod browser;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/it/support/http.rs"]
 mod http;
@@ -59,6 +63,8 @@ enum Section {
     Size,
     /// A pressed button to MQTT, and how soon the demo is ready
     Ring,
+    /// The page in a browser: its size, and how soon it is there
+    Page,
     /// A start with an account of eight doorbells, and its rings
     Account,
     /// Processor, memory and the wait for the picture, with 1, 10 and 100 viewers
@@ -88,6 +94,9 @@ async fn main() {
     }
     if chosen(Section::Ring) {
         ring::measure(&mut figures).await;
+    }
+    if chosen(Section::Page) {
+        page::measure(&mut figures).await;
     }
     if chosen(Section::Account) {
         account::measure(&mut figures).await;

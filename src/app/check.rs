@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::setup::Setup;
 use super::{ended, report, start_accounts, tokens};
 use crate::clock;
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub async fn check(config: &Config, data: &Path) -> bool {
     let doorbells = Registry::default();
     let store = Store::visit(data);
     let accounts = start_accounts(config, &store, data, &doorbells, &stop);
+    let _added = Setup::open(config, &store, &accounts, &stop);
     let mut all_well = true;
     if let Err(exposed) = tokens(config, &store).suffice_at(config.http.listen) {
         all_well = false;
@@ -43,7 +45,7 @@ pub async fn check(config: &Config, data: &Path) -> bool {
         report("An account did not answer in time. Try again.");
     }
     let mut codes = Codes(None);
-    for (n, (vendor, status)) in accounts.all().into_iter().enumerate() {
+    for (n, vendor, status) in accounts.all() {
         all_well &= stands(&accounts, n, vendor, status, &mut codes).await;
     }
     for doorbell in doorbells.all() {

@@ -74,13 +74,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &houses)?;
     let data = DataFolder::new(options.data)?;
 
-    let mqtt = config.mqtt.as_ref().context("the demo has a broker")?;
+    let url = config.mqtt.as_ref().and_then(|mqtt| mqtt.url.as_ref()).context("the demo has a broker")?;
     // Without the password that it may have.
-    let broker = mqtt.url.to_string();
-    houses.wire(mqtt);
+    let broker = url.to_string();
+    houses.wire(url);
     let ids = houses.ids().iter().map(DeviceId::as_str).collect::<Vec<_>>().join(" ");
     let console = Console::new(houses);
-    let settings = Settings { config, data: data.path().to_owned(), demo: true };
+    let settings = Settings { config, data: data.path().to_owned(), demo: true, home: None };
     let running = start(settings).await?;
     if tokio::time::timeout(ACCOUNT_WITHIN, running.accounts.listed()).await.is_err() {
         tracing::warn!("an account has not listed its doorbells yet");

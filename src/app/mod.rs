@@ -1,7 +1,11 @@
 //! Wiring: configuration → vendors → doorbells → faces; what starts first, and what stops first.
 
+mod broker;
 mod check;
 pub mod demo;
+mod home;
+mod listeners;
+mod setup;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,25 +15,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{self, Config, DoorbellOverride, Unlock};
+use crate::config::{Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
 use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
 use crate::http::{self, whep};
-use crate::model::{Capability, DeviceId, Found, Mechanism, Role};
-use crate::mqtt::{self, Mqtt};
+use crate::model::{Capability, DeviceId, Found, Mechanism, MqttLink, Role};
+use crate::mqtt::Mqtt;
 use crate::rtc::{self, Viewers};
 use crate::store::Store;
 use crate::vendor;
+use home::Attendant;
+use listeners::Listeners;
+use setup::Setup;
 
+pub use broker::forget;
 pub use check::check;
+pub use home::Home;
 
 /// How long ending talks and camera sessions may take; then whoever has not ended is left.
 const DEVICES_END_WITHIN: Duration = Duration::from_secs(2);
@@ -43,9 +51,7 @@ const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// Where in the store things are.
 mod key {
     pub(super) const CERTIFICATE: &str = "webrtc_certificate_pem";
-    pub(super) const CLIENT_ID: &str = "mqtt_client_id";
     pub(super) const HTTP_TOKEN: &str = "http_token";
-    pub(super) const RETAINED: &str = "mqtt_retained_topics";
 }
 
 /// What the service is started with.
@@ -55,11 +61,16 @@ pub struct Settings {
     pub data: PathBuf,
     /// Whether the doorbells are virtual; the page says so.
     pub demo: bool,
+    /// `None` but in an app of Home Assistant.
+    pub home: Option<Home>,
 }
 
 /// The service, running.
 pub struct Running {
+    /// In an app this is ingress.
     pub page: SocketAddr,
+    /// The listener that a token opens: the page's but in an app.
+    pub direct: SocketAddr,
     pub media_port: u16,
     pub doorbells: Registry,
     pub accounts: Accounts,
@@ -74,43 +85,46 @@ pub struct Running {
 
 /// Starts everything. What can fail for good (a taken port, a broken store) fails here.
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
-    let Settings { config, data, demo } = settings;
+    let Settings { config, data, demo, home } = settings;
     let store = Store::open(&data).context("opening the data folder")?;
     let tokens = tokens(&config, &store);
-    tokens.suffice_at(config.http.listen)?;
+    if home.is_none() {
+        tokens.suffice_at(config.http.listen)?;
+    }
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
 
-    let listener = TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("listening on {} for the page (`http.listen`)", config.http.listen))?;
-    let page = listener.local_addr().context("reading the page's address")?;
-    let viewers = start_viewers(&config, &store, page, media.clone()).await?;
+    let listeners = Listeners::open(&config, home.as_ref(), tokens.clone()).await?;
+    let (page, direct) = (listeners.page(), listeners.direct());
+    let viewers = start_viewers(&config, &store, is_private(page, home.as_ref()), media.clone()).await?;
 
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
-    let mqtt = match &config.mqtt {
-        Some(settings) => Some(start_mqtt(settings, &config, &store, &doorbells, &accounts, &broker)?),
-        None => None,
-    };
+    let setup = Setup::open(&config, &store, &accounts, &devices);
+    let (tell_page_url, page_url) = watch::channel(None);
+    let mqtt = start_mqtt(&config, home.as_ref(), page_url, &store, (&doorbells, &accounts), &broker)?;
 
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
-        mqtt_connected: mqtt_health(mqtt.as_ref()),
+        setup: Arc::new(setup),
+        mqtt: mqtt.as_ref().map_or_else(|| watch::channel(MqttLink::Off).1, Mqtt::link),
         whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
         counters: counters(&viewers, mqtt.as_ref()),
         version: env!("CARGO_PKG_VERSION"),
-        direct: Some(http::Direct { listen: page, tokens: tokens.clone() }),
+        direct: Some(http::Direct { listen: direct, tokens: tokens.clone() }),
         tickets: http::Tickets::default(),
         keys: http::MediaKeys::default(),
         names: config.http.names.clone(),
         origins: config.http.origins.clone(),
         demo,
     };
-    let entrance = http::Entrance::Direct { tokens };
-    let router = http::router(face, &entrance, page)?;
-    let http = tokio::spawn(http::serve(listener, &entrance, router, faces.clone()));
+    if let Some(home) = home {
+        let direct = (direct, listeners::companion_token(&tokens)?);
+        let attendant = Attendant { home, viewers: viewers.clone(), page_url: tell_page_url, direct };
+        attendant.begin(config.media.addresses.clone(), faces.clone());
+    }
+    let http = listeners.serve(&face, &faces)?;
     if tokio::time::timeout(ACCOUNTS_SETTLE_WITHIN, accounts.settled()).await.is_err() {
         info!("the accounts have not answered yet");
     }
@@ -118,6 +132,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     info!(%page, media_port = viewers.port(), doorbells = doorbells.all().len(), "ready");
     Ok(Running {
         page,
+        direct,
         media_port: viewers.port(),
         doorbells,
         accounts,
@@ -156,8 +171,8 @@ impl Running {
     /// Resolves when the broker has confirmed the subscriptions; at once without a broker.
     async fn listens_to_broker(&self) {
         let Some(mqtt) = &self.mqtt else { return };
-        let mut connected = mqtt.connected();
-        let _face_gone = connected.wait_for(|connected| *connected).await;
+        let mut link = mqtt.link();
+        let _face_gone = link.wait_for(|link| *link == MqttLink::Connected).await;
     }
 
     /// Resolves when the service cannot go on by itself.
@@ -173,8 +188,8 @@ impl Running {
 }
 
 /// `doorstep run`: until a signal asks to stop.
-pub async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
-    let running = start(Settings { config, data, demo: false }).await?;
+pub async fn run(config: Config, data: PathBuf, home: Option<Home>) -> anyhow::Result<()> {
+    let running = start(Settings { config, data, demo: false, home }).await?;
     until_stopped(running, std::future::pending()).await
 }
 
@@ -210,14 +225,19 @@ fn tokens(config: &Config, store: &Store) -> http::Tokens {
     tokens
 }
 
+/// Whether viewers are on this machine only, but for those that `media.addresses` brings. In an app they never are: the
+/// page's listener is the container's.
+fn is_private(page: SocketAddr, home: Option<&Home>) -> bool {
+    home.is_none() && page.ip().is_loopback()
+}
+
 async fn start_viewers(
     config: &Config,
     store: &Store,
-    page: SocketAddr,
+    loopback: bool,
     stop: CancellationToken,
 ) -> anyhow::Result<Viewers> {
     let certificate = certificate(store)?;
-    let loopback = page.ip().is_loopback();
     let bind = if loopback && config.media.addresses.is_empty() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     let settings = rtc::Settings {
         bind: bind.into(),
@@ -299,73 +319,24 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
     accounts.stopped().await;
 }
 
+/// The face, where there is a broker, or somebody who will know one.
 fn start_mqtt(
-    broker: &config::Mqtt,
     config: &Config,
+    home: Option<&Home>,
+    page_url: watch::Receiver<Option<String>>,
     store: &Store,
-    doorbells: &Registry,
-    accounts: &Accounts,
+    house: (&Registry, &Accounts),
     stop: &CancellationToken,
-) -> anyhow::Result<Mqtt> {
-    let buttons = config.doorbells.iter().filter_map(|doorbell| {
-        let topic = doorbell.ring_topic.clone()?;
-        Some(mqtt::Button { topic, payload: doorbell.ring_payload.clone(), doorbell: doorbell.id.clone() })
-    });
-    let settings = mqtt::Settings {
-        broker: broker.clone(),
-        client_id: client_id(store)?,
-        version: env!("CARGO_PKG_VERSION"),
-        buttons: buttons.collect(),
-        page_url: None,
-    };
-    let mqtt = mqtt::start(settings, doorbells.clone(), accounts.clone(), stop.clone());
-    tokio::spawn(remember_retained(mqtt.retained_topics(), store.clone()));
-    Ok(mqtt)
-}
-
-/// The same in every run of this installation.
-fn client_id(store: &Store) -> anyhow::Result<String> {
-    if let Some(id) = store.get(key::CLIENT_ID) {
-        return Ok(id);
-    }
-    let id = format!("doorstep-{:016x}", getrandom::u64().context("reading randomness")?);
-    store.put(key::CLIENT_ID, &id).context("keeping the MQTT client id")?;
-    Ok(id)
-}
-
-/// Keeps the list that `doorstep forget` clears.
-async fn remember_retained(mut topics: watch::Receiver<BTreeSet<String>>, store: Store) {
-    let mut all: BTreeSet<String> = store.get(key::RETAINED).unwrap_or_default();
-    loop {
-        all.extend(topics.borrow_and_update().iter().cloned());
-        if let Err(error) = store.put(key::RETAINED, &all) {
-            warn!(%error, "the list of retained topics was not kept");
-        }
-        if topics.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn mqtt_health(mqtt: Option<&Mqtt>) -> watch::Receiver<Option<bool>> {
-    let Some(mqtt) = mqtt else { return watch::channel(None).1 };
-    let (health, shown) = watch::channel(Some(false));
-    let mut connected = mqtt.connected();
-    tokio::spawn(async move {
-        loop {
-            health.send_replace(Some(*connected.borrow_and_update()));
-            if connected.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    shown
+) -> anyhow::Result<Option<Mqtt>> {
+    let found = config.mqtt.as_ref().and_then(|mqtt| Some((broker::of(mqtt, home)?, mqtt)));
+    found.map(|found| broker::start(found, config, page_url, store, house, stop)).transpose()
 }
 
 /// `doorstep devices`: what the accounts hold.
 pub async fn devices(config: &Config, data: &Path, json: bool) -> anyhow::Result<()> {
     let (mut found, mut failed) = (Vec::new(), Vec::new());
-    for vendor in vendor::all(config, &Store::visit(data)) {
+    let store = Store::visit(data);
+    for vendor in vendor::all(config, &store).into_iter().chain(setup::kept(config, &store)) {
         match vendor.discover().await {
             Ok(devices) => found.extend(devices),
             Err(error) => failed.push(format!("{} account: {error}", vendor.name())),
@@ -394,7 +365,7 @@ fn line(found: &Found) -> String {
     let mut line = format!(
         "{}  {}  {} {}  {address}  {transport}  {}",
         info.id,
-        info.name,
+        info.shown_name(),
         info.vendor,
         info.model,
         can.join(" ")
@@ -411,19 +382,6 @@ fn word(role: Role, capability: Capability) -> &'static str {
         (Role::Doorbell | Role::Camera, Capability::Unlock) => "opener (`unlock: self`)",
         (_, capability) => capability.word(),
     }
-}
-
-/// `doorstep forget`: clears what was retained at the broker, then what was stored.
-pub async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {
-    let store = Store::open(&data).context("opening the data folder")?;
-    let topics: Vec<String> = store.get(key::RETAINED).unwrap_or_default();
-    if let Some(broker) = &config.mqtt {
-        let cleared = mqtt::forget(broker, &topics).await.context("clearing retained topics")?;
-        report(&format!("{cleared} retained topics cleared"));
-    }
-    store.clear().context("deleting what is stored")?;
-    report("stored data deleted");
-    Ok(())
 }
 
 /// A line of results, for standard output. Whoever read it may have had enough and closed it (`| head -1`),
@@ -444,6 +402,7 @@ fn counters(viewers: &Viewers, mqtt: Option<&Mqtt>) -> Arc<dyn Fn() -> Vec<(&'st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::model::{DeviceInfo, OpenerEntity};
 
     #[test]
@@ -485,7 +444,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let mut config = config::parse("http: {listen: \"127.0.0.1:0\"}", "test").unwrap();
         config.media.port = 0;
-        let mut running = start(Settings { config, data: data.path().to_owned(), demo: false }).await.unwrap();
+        let mut running =
+            start(Settings { config, data: data.path().to_owned(), demo: false, home: None }).await.unwrap();
         running.media.cancel();
         let failed = tokio::time::timeout(Duration::from_secs(20), running.failed()).await;
         assert!(failed.expect("it goes on without them").to_string().contains("viewers"));

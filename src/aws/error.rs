@@ -42,7 +42,8 @@ impl fmt::Display for Action {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AwsError {
     #[error(
-        "A certificate or a key cannot be used: {0}. Correct it under `kvs` in the configuration and restart Doorstep."
+        "A certificate or a key cannot be used: {0}. Correct it on Doorstep's page if the account was added there, \
+         otherwise under `kvs` in the configuration, and restart Doorstep then."
     )]
     Pem(PemError),
     #[error(

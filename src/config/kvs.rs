@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use url::Url;
 
+use super::account::Taken;
 use super::section::Section;
 use super::values;
 use crate::secret::{Password, Pem, Token};
@@ -36,6 +37,11 @@ pub struct Kvs {
 impl Kvs {
     /// What every published doorbell uses (kvs reference §6).
     pub const RING_TOPIC: &str = "doorbell/{channel}/ring";
+
+    /// Of those that it names.
+    pub(super) fn channel_names(&self) -> impl Iterator<Item = String> {
+        self.channels.iter().map(|channel| name_of(channel).to_owned())
+    }
 }
 
 /// How to come by credentials.
@@ -147,19 +153,19 @@ fn is_local(host: &str) -> bool {
     ip4 || host.parse().is_ok_and(|ip: Ipv6Addr| ip.is_loopback()) || host == "localhost"
 }
 
-/// `named` holds the names of the channels of the accounts before this one.
-pub(super) fn read(account: &mut Section<'_>, named: &mut HashSet<String>) -> Option<Kvs> {
+/// `taken` is what the accounts before this one have.
+pub(super) fn read(account: &mut Section<'_>, taken: &mut Taken) -> Option<Kvs> {
     let region = account.required("region", &values::REGION);
     let channels = account.texts("channels", &values::CHANNEL);
     let names: HashSet<String> = channels.iter().map(|channel| name_of(channel).to_owned()).collect();
-    if !named.is_disjoint(&names) {
+    if !taken.channels.is_disjoint(&names) {
         account.report_value(
             "channels",
             "an account before this one names a channel that is called the same, and a doorbell's id is its channel's \
              name; expected each name in one account",
         );
     }
-    named.extend(names);
+    taken.channels.extend(names);
     let identity = read_identity(account);
     let thing = account.optional("thing", &values::AWS_NAME);
     let login = read_login(account, identity.as_ref(), thing.as_deref());

@@ -22,7 +22,7 @@ impl Position {
 /// One mistake of whoever wrote the file. Never holds a value out of the file, because that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// `None` when the file could not be read at all.
+    /// `None` when the file could not be read at all, and for the app's options.
     pub at: Option<Position>,
     /// `wyze[0].cameras[1].enr`; empty for the file as a whole.
     pub path: String,
@@ -42,6 +42,12 @@ impl ConfigErrors {
     pub(super) fn new(file: &str, mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(|mistake| mistake.at);
         Self { file: file.to_owned(), mistakes }
+    }
+
+    /// As whoever filled in the app's form can find them, who has never seen the file that Home Assistant made of it.
+    pub(super) fn of_form(self) -> Self {
+        let mistakes = self.mistakes.into_iter().map(|mistake| Mistake { at: None, ..mistake }).collect();
+        Self { file: "the app's configuration".to_owned(), mistakes }
     }
 }
 

@@ -3,6 +3,8 @@
 //! YAML and the add-on's options in JSON go through the same reader. It goes on after a mistake, so
 //! that an owner sees all of them at once, each with its place.
 
+mod account;
+mod go2rtc;
 mod kvs;
 mod mistake;
 mod section;
@@ -17,6 +19,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use account::Taken;
+pub use account::{Account, VENDORS, account};
+pub use go2rtc::{Enabled, Go2rtc, Go2rtcMode, is_loopback};
 pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
 use section::Section;
@@ -31,16 +36,27 @@ pub struct Config {
     pub mqtt: Option<Mqtt>,
     pub http: Http,
     pub media: Media,
+    pub go2rtc: Go2rtc,
     pub wyze: Vec<Wyze>,
     pub vivint: Vec<Vivint>,
     pub kvs: Vec<Kvs>,
     pub doorbells: Vec<DoorbellOverride>,
+    pub log_level: Option<LogLevel>,
+}
+
+/// Where Doorstep runs, which decides what a configuration may leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Standalone,
+    /// In Home Assistant, whose Supervisor knows the MQTT broker.
+    App,
 }
 
 #[derive(Debug, Clone)]
 pub struct Mqtt {
-    /// `mqtt://` or `mqtts://`, with user and password where the broker wants them.
-    pub url: MqttUrl,
+    /// `mqtt://` or `mqtts://`, with user and password where the broker wants them. `None` in the app only: the
+    /// Supervisor's broker.
+    pub url: Option<MqttUrl>,
     /// A topic without wildcards and without a slash at its ends.
     pub discovery_prefix: String,
     /// A topic without wildcards and without a slash at its ends.
@@ -50,6 +66,11 @@ pub struct Mqtt {
 impl Mqtt {
     const DISCOVERY_PREFIX: &str = "homeassistant";
     const BASE_TOPIC: &str = "doorstep";
+
+    /// The Supervisor's broker, with the usual topics.
+    fn of_supervisor() -> Self {
+        Self { url: None, discovery_prefix: Self::DISCOVERY_PREFIX.to_owned(), base_topic: Self::BASE_TOPIC.to_owned() }
+    }
 }
 
 /// A broker's address, taken apart so that its password is a secret from here on.
@@ -154,6 +175,16 @@ pub enum TutkProtocol {
     New,
 }
 
+/// How much Doorstep logs of what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
 /// Which of its pictures a camera is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Quality {
@@ -179,7 +210,7 @@ impl Default for Media {
 ///
 /// # Errors
 /// With every mistake in it, or the one reason why it could not be read.
-pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+pub fn load(path: &Path, place: Place) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
     let unreadable = |at, what| ConfigErrors::new(&file, vec![Mistake { at, path: String::new(), what }]);
     let bytes = fs::read(path).map_err(|error| unreadable(None, format!("cannot be read: {error}")))?;
@@ -187,45 +218,61 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
         unreadable(Some(Position::behind(&good)), "this is not text in UTF-8".to_owned())
     })?;
-    parse(text, &file)
+    parse_at(text, &file, place)
 }
 
-/// Reads a configuration out of `text`; `file` is what errors call it.
+/// Reads the configuration of a Doorstep that stands alone out of `text`; `file` is what errors call it.
 ///
 /// # Errors
 /// With every mistake in it. Where the text stops being YAML, only the mistakes up to there.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
+    parse_at(text, file, Place::Standalone)
+}
+
+/// [`parse`], for one that runs in `place`.
+///
+/// # Errors
+/// As [`parse`]; in the app without places in the text, which its owner never saw.
+pub fn parse_at(text: &str, file: &str, place: Place) -> Result<Config, ConfigErrors> {
     let mut mistakes = Vec::new();
     let config = match tree::parse(text, &mut mistakes) {
-        Ok(root) => section::read_section(&root, String::new(), &mut mistakes, read_config),
+        Ok(root) => {
+            let root = if place == Place::App { root.of_form() } else { root };
+            section::read_section(&root, String::new(), &mut mistakes, |file| read_config(file, place))
+        }
         Err(mistake) => {
             mistakes.push(mistake);
             None
         }
     };
-    match config {
-        Some(config) if mistakes.is_empty() => Ok(config),
-        _ => Err(ConfigErrors::new(file, mistakes)),
+    match (config, place) {
+        (Some(config), _) if mistakes.is_empty() => Ok(config),
+        (_, Place::Standalone) => Err(ConfigErrors::new(file, mistakes)),
+        (_, Place::App) => Err(ConfigErrors::new(file, mistakes).of_form()),
     }
 }
 
-fn read_config(file: &mut Section<'_>) -> Option<Config> {
-    let mut macs = HashSet::new();
-    let mut usernames = HashSet::new();
-    let mut channels = HashSet::new();
-    let mqtt = file.section("mqtt", read_mqtt);
+fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
+    let mut taken = Taken::default();
+    let mut mqtt = file.section("mqtt", |mqtt| read_mqtt(mqtt, place));
+    if place == Place::App && mqtt.is_none() {
+        mqtt = Some(Mqtt::of_supervisor());
+    }
     let own_topics = format!("{}/", mqtt.as_ref().map_or(Mqtt::BASE_TOPIC, |mqtt| &mqtt.base_topic));
     let http = file.section("http", read_http).unwrap_or_default();
     let media = file.section("media", read_media).unwrap_or_default();
-    let wyze = file.sections("wyze", |account| wyze::read(account, &mut macs));
-    let vivint = file.sections("vivint", |account| vivint::read(account, &mut usernames));
-    let kvs = file.sections("kvs", |account| kvs::read(account, &mut channels));
+    let go2rtc = file.section("go2rtc", go2rtc::read).unwrap_or_default();
+    let wyze = file.sections("wyze", |account| wyze::read(account, &mut taken));
+    let vivint = file.sections("vivint", |account| vivint::read(account, &mut taken));
+    let kvs = file.sections("kvs", |account| kvs::read(account, &mut taken));
     let is_ambiguous = kvs.len() > 1 && kvs.iter().any(|account| account.channels.is_empty());
     let mut named = Named { openers_are_ambiguous: is_ambiguous, ..Named::default() };
     Some(Config {
+        log_level: file.optional("log_level", &values::LOG_LEVEL),
         mqtt,
         http,
         media,
+        go2rtc,
         wyze,
         vivint,
         kvs,
@@ -233,8 +280,11 @@ fn read_config(file: &mut Section<'_>) -> Option<Config> {
     })
 }
 
-fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
-    let url = mqtt.required("url", &values::BROKER);
+fn read_mqtt(mqtt: &mut Section<'_>, place: Place) -> Option<Mqtt> {
+    let url = match place {
+        Place::Standalone => mqtt.required("url", &values::BROKER),
+        Place::App => mqtt.optional("url", &values::BROKER),
+    };
     let discovery_prefix = mqtt.optional("discovery_prefix", &values::TOPIC);
     let base_topic = mqtt.optional("base_topic", &values::TOPIC);
     let discovery_prefix = discovery_prefix.unwrap_or_else(|| Mqtt::DISCOVERY_PREFIX.to_owned());
@@ -244,7 +294,8 @@ fn read_mqtt(mqtt: &mut Section<'_>) -> Option<Mqtt> {
         let written = if mqtt.has("base_topic") { "base_topic" } else { "discovery_prefix" };
         mqtt.report_value(written, "`base_topic` and `discovery_prefix` are the same; expected two topics");
     }
-    Some(Mqtt { url: url?, discovery_prefix, base_topic })
+    let has_broker = url.is_some() || place == Place::App;
+    has_broker.then_some(Mqtt { url, discovery_prefix, base_topic })
 }
 
 fn read_http(http: &mut Section<'_>) -> Option<Http> {

@@ -4,6 +4,7 @@
 //! none of them, and each would be a second way to say the same thing.
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
+use serde_json::Value as Json;
 
 use super::mistake::{Mistake, Position};
 
@@ -57,6 +58,24 @@ impl Value {
     }
 }
 
+impl Node {
+    /// What a form means by it: a field that was cleared holds an empty text, and a cleared line of a list is none.
+    pub(super) fn of_form(self) -> Self {
+        let value = match self.value {
+            Value::Text(text) if text.is_empty() => Value::Nothing,
+            Value::List(items) => {
+                let items = items.into_iter().map(Self::of_form);
+                Value::List(items.filter(|item| !matches!(item.value, Value::Nothing)).collect())
+            }
+            Value::Section(entries) => {
+                Value::Section(entries.into_iter().map(|entry| Entry { node: entry.node.of_form(), ..entry }).collect())
+            }
+            other => other,
+        };
+        Self { at: self.at, value }
+    }
+}
+
 /// Reads the whole text. Keys that stand twice are put into `mistakes`; the first of them counts.
 ///
 /// # Errors
@@ -64,6 +83,22 @@ impl Value {
 pub(super) fn parse(text: &str, mistakes: &mut Vec<Mistake>) -> Result<Node, Mistake> {
     let mut builder = Builder { parser: Parser::new_from_str(text), text, mistakes };
     builder.document()
+}
+
+/// What is in JSON already. All of it stands at the beginning of a text that nobody sees.
+pub(super) fn of_json(json: &Json) -> Node {
+    let value = match json {
+        Json::Null => Value::Nothing,
+        Json::Bool(_) | Json::Number(_) => Value::Text(json.to_string()),
+        Json::String(text) => Value::Text(text.clone()),
+        Json::Array(items) => Value::List(items.iter().map(of_json).collect()),
+        Json::Object(entries) => {
+            let entry =
+                |(key, json): (&String, &Json)| Entry { key: key.clone(), at: Position::START, node: of_json(json) };
+            Value::Section(entries.iter().map(entry).collect())
+        }
+    };
+    Node { at: Position::START, value }
 }
 
 struct Builder<'a> {

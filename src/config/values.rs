@@ -8,7 +8,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
-use super::{DoorCommand, HostPort, IotEndpoint, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock};
+use super::{
+    DoorCommand, HostPort, IotEndpoint, LogLevel, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock,
+};
 use crate::model::{DeviceId, OpenerEntity};
 use crate::proto::totp::totp;
 use crate::secret::{Email, Enr, Password, Pem, Token};
@@ -40,6 +42,8 @@ pub(super) const PORT: Kind<NonZeroU16> =
 
 pub(super) const ADDRESS: Kind<IpAddr> =
     Kind { expected: "the IP address of one machine, `192.168.1.10`", parse: address };
+
+pub(super) const SWITCH: Kind<bool> = Kind { expected: "`true` or `false`", parse: switch };
 
 pub(super) const NAME: Kind<String> = Kind { expected: "a name of 1 to 64 characters", parse: name };
 
@@ -78,6 +82,9 @@ pub(super) const TALK_LIMIT_S: Kind<u64> =
 
 pub(super) const PAYLOAD: Kind<String> =
     Kind { expected: "the message that means a press, 1 to 256 characters", parse: payload };
+
+pub(super) const LOG_LEVEL: Kind<LogLevel> =
+    Kind { expected: "`error`, `warn`, `info`, `debug` or `trace`", parse: log_level };
 
 pub(super) const EMAIL: Kind<Email> = Kind { expected: "the account's e-mail address", parse: email };
 
@@ -344,6 +351,10 @@ fn port(number: u64) -> Result<NonZeroU16, Reason> {
     u16::try_from(number).ok().and_then(NonZeroU16::new).ok_or("out of range")
 }
 
+fn switch(text: &str) -> Result<bool, Reason> {
+    text.parse().map_err(|_| "neither of the two")
+}
+
 fn address(text: &str) -> Result<IpAddr, Reason> {
     let address: IpAddr = text.parse().map_err(|_| "not an IP address")?;
     one_machine(address)
@@ -431,6 +442,17 @@ fn quality(text: &str) -> Result<Quality, Reason> {
         "hd" => Ok(Quality::Hd),
         "sd" => Ok(Quality::Sd),
         _ => Err("not a quality"),
+    }
+}
+
+fn log_level(text: &str) -> Result<LogLevel, Reason> {
+    match text {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        _ => Err("not a level"),
     }
 }
 

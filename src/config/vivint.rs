@@ -1,10 +1,10 @@
 //! Vivint accounts: the login, and where the clouds are that take part.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use url::Url;
 
+use super::account::Taken;
 use super::section::Section;
 use super::values;
 use crate::secret::{Email, Password, Token};
@@ -74,10 +74,10 @@ impl Default for VivintEndpoints {
     }
 }
 
-/// `usernames` are those of the accounts before this one.
-pub(super) fn read(account: &mut Section<'_>, usernames: &mut HashSet<String>) -> Option<Vivint> {
+/// `taken` is what the accounts before this one have.
+pub(super) fn read(account: &mut Section<'_>, taken: &mut Taken) -> Option<Vivint> {
     let username = account.required("username", &values::USERNAME);
-    if username.as_ref().is_some_and(|name| !usernames.insert(name.expose().to_lowercase())) {
+    if username.as_ref().is_some_and(|name| !taken.usernames.insert(name.expose().to_lowercase())) {
         account.report_value("username", "an account before this one has the same; expected each account once");
     }
     let password = account.optional("password", &values::PASSWORD);

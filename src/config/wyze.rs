@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::account::Taken;
 use super::section::Section;
 use super::{Mac, Uid, values};
 use crate::model::DeviceId;
@@ -140,9 +141,9 @@ impl WyzeCamera {
     }
 }
 
-/// `macs` are those of the accounts before this one.
-pub(super) fn read(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option<Wyze> {
-    let cameras = account.sections("cameras", |camera| read_camera(camera, macs));
+/// `taken` is what the accounts before this one have.
+pub(super) fn read(account: &mut Section<'_>, taken: &mut Taken) -> Option<Wyze> {
+    let cameras = account.sections("cameras", |camera| read_camera(camera, &mut taken.macs));
     let by_hand_only = !["email", "password", "key_id", "api_key"].into_iter().any(|key| account.has(key));
     if by_hand_only && account.has("cameras") {
         for key in ["totp_secret", "ring_events", "poll_s", "endpoints", "gwell"] {
@@ -153,11 +154,14 @@ pub(super) fn read(account: &mut Section<'_>, macs: &mut HashSet<Mac>) -> Option
         }
         return Some(Wyze { login: None, cameras });
     }
-    Some(Wyze { login: Some(read_login(account)?), cameras })
+    Some(Wyze { login: Some(read_login(account, &mut taken.emails)?), cameras })
 }
 
-fn read_login(account: &mut Section<'_>) -> Option<WyzeLogin> {
+fn read_login(account: &mut Section<'_>, emails: &mut HashSet<String>) -> Option<WyzeLogin> {
     let email = account.required("email", &values::EMAIL);
+    if email.as_ref().is_some_and(|email| !emails.insert(email.expose().to_lowercase())) {
+        account.report_value("email", "an account before this one has the same; expected each account once");
+    }
     let password = account.required("password", &values::PASSWORD);
     let key_id = account.required("key_id", &values::KEY_ID);
     let api_key = account.required("api_key", &values::API_KEY);

@@ -400,11 +400,12 @@ fn stopped() -> ActionError {
     ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() }
 }
 
-/// The owner's own name stands, and only an enabled door is one.
+/// The owner's own name stands, no name holds more than a name, and only an enabled door is one.
 fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> DeviceInfo {
     if let Some(name) = name {
         name.clone_into(&mut info.name);
     }
+    info.name = info.shown_name();
     info.capabilities.retain(|capability| !matches!(capability, Capability::Unlock | Capability::Garage));
     info.capabilities.extend(doors.keys().map(|kind| kind.capability()));
     info

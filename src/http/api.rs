@@ -17,7 +17,7 @@ use super::{ApiError, House, accounts};
 use crate::clock::rfc3339;
 use crate::doorbell::{ActionError, Doorbell};
 use crate::media::Formats;
-use crate::model::{Capability, DeviceId, Door, DoorKind, Link, LockState, Ring, State as DoorbellState};
+use crate::model::{Capability, DeviceId, Door, DoorKind, Link, LockState, MqttLink, Ring, State as DoorbellState};
 
 /// A doorbell as `GET /api/doorbells/{id}` and the events tell it.
 #[derive(Serialize)]
@@ -211,11 +211,7 @@ pub(super) fn refused(doorbell: &Doorbell, why: ActionError) -> ApiError {
 
 /// The broker's state in one word.
 pub(super) fn mqtt_word(house: &House) -> &'static str {
-    match *house.mqtt_connected.borrow() {
-        None => "off",
-        Some(true) => "connected",
-        Some(false) => "disconnected",
-    }
+    house.mqtt.borrow().word()
 }
 
 /// Public, so without a name or an id: how many doorbells stand how, and whether the owner should look.
@@ -224,15 +220,15 @@ pub(super) async fn health(State(house): State<Arc<House>>) -> Json<Value> {
     for doorbell in house.doorbells.all() {
         *links.entry(doorbell.state().borrow().link.word()).or_default() += 1;
     }
-    let mqtt = mqtt_word(&house);
+    let mqtt = *house.mqtt.borrow();
     let accounts = accounts::health(&house.accounts);
-    let troubled = mqtt == "disconnected"
+    let troubled = matches!(mqtt, MqttLink::Waiting | MqttLink::Disconnected)
         || links.contains_key("offline")
         || links.contains_key("needs_attention")
         || accounts.values().any(|word| *word == accounts::DEGRADED);
     Json(json!({
         "status": if troubled { "degraded" } else { "ok" },
-        "mqtt": mqtt,
+        "mqtt": mqtt.word(),
         "accounts": accounts,
         "doorbells": links,
         "demo": house.demo,

@@ -8,10 +8,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::SetupError;
 use super::auth::NotMade;
+use crate::config::Mistake;
 use crate::doorbell::ActionError;
 
-/// Answered as its status with the body `{"error": "…"}`.
+/// Answered as its status with the body `{"error": "…"}`, and `mistakes` beside where each has a place.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error("There is nothing at this address. docs/http-api.md lists what there is.")]
@@ -22,6 +24,8 @@ pub enum ApiError {
     NoSuchDoorbell,
     #[error("There is no such account. `GET /api/accounts` lists those there are.")]
     NoSuchAccount,
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     #[error("This account waits for no code.")]
     NoCodeWanted,
     /// Without the body, which may hold a code.
@@ -94,6 +98,13 @@ impl ApiError {
         match self {
             Self::NoSuchRoute | Self::NoSuchDoorbell | Self::NoSuchAccount | Self::NoDirect => StatusCode::NOT_FOUND,
             Self::NoCodeWanted => StatusCode::CONFLICT,
+            Self::Setup(why) => match why {
+                SetupError::Mistakes(_) => StatusCode::BAD_REQUEST,
+                SetupError::NoSuchAccount => StatusCode::NOT_FOUND,
+                SetupError::Configured | SetupError::Full(_) => StatusCode::CONFLICT,
+                SetupError::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+                SetupError::NotKept(_) => StatusCode::INSUFFICIENT_STORAGE,
+            },
             Self::Code | Self::BodyUnexpected | Self::Way | Self::Question => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Action { why, .. } => match why {
@@ -116,7 +127,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status(), Json(json!({ "error": self.to_string() }))).into_response();
+        let mut body = json!({ "error": self.to_string() });
+        if let Self::Setup(SetupError::Mistakes(mistakes)) = &self {
+            let mistake = |Mistake { path, what, .. }: &Mistake| json!({ "path": path, "what": what });
+            body["mistakes"] = mistakes.iter().map(mistake).collect();
+        }
+        let mut response = (self.status(), Json(body)).into_response();
         match &self {
             Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

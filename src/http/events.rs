@@ -55,7 +55,7 @@ enum News {
         accounts: Vec<AccountView>,
         doorbells: Vec<DoorbellView>,
     },
-    /// All of them, whenever anything of one changed.
+    /// All of them, whenever one came, went, or changed.
     Accounts {
         accounts: Vec<AccountView>,
     },
@@ -159,7 +159,7 @@ fn snapshot(house: &House) -> News {
         version: house.version,
         mqtt: mqtt_word(house),
         demo_hint: house.demo.then_some(DEMO_HINT),
-        accounts: accounts::views(&house.accounts),
+        accounts: accounts::views(house),
         doorbells: house.doorbells.all().iter().map(DoorbellView::from).collect(),
     }
 }
@@ -167,7 +167,7 @@ fn snapshot(house: &House) -> News {
 /// The news of every doorbell that there is now, of the accounts and of the broker.
 fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
     let mut all: SelectAll<_> = house.doorbells.all().into_iter().map(|d| Source::new(d).stream()).collect();
-    let mqtt = (house.clone(), house.mqtt_connected.clone());
+    let mqtt = (house.clone(), house.mqtt.clone());
     all.push(
         stream::unfold(mqtt, async |(house, mut mqtt)| {
             mqtt.changed().await.ok()?;
@@ -176,15 +176,14 @@ fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
         })
         .boxed(),
     );
-    for (_, mut status) in house.accounts.all() {
-        status.mark_unchanged();
-        let account = stream::unfold((house.clone(), status), async |(house, mut status)| {
-            status.changed().await.ok()?;
-            status.borrow_and_update();
-            Some((News::Accounts { accounts: accounts::views(&house.accounts) }, (house, status)))
-        });
-        all.push(account.boxed());
-    }
+    let accounts = (house.clone(), house.accounts.changes());
+    all.push(
+        stream::unfold(accounts, async |(house, mut changes)| {
+            changes.changed().await;
+            Some((News::Accounts { accounts: accounts::views(&house) }, (house, changes)))
+        })
+        .boxed(),
+    );
     all
 }
 

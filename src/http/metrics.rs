@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::House;
 use crate::doorbell::{Accounts, Doorbell};
 use crate::media::hub::Counters;
-use crate::model::DeviceId;
+use crate::model::{DeviceId, MqttLink};
 
 const ACCOUNT_LINKS: [&str; 5] = ["starting", "ready", "failing", "needs_code", "needs_attention"];
 const LINKS: [&str; 5] = ["offline", "ready", "connecting", "streaming", "needs_attention"];
@@ -23,9 +23,10 @@ fn page(house: &House) -> String {
     let mut page = Page::default();
     page.family("build_info", "The version that runs.");
     page.sample("build_info", &[("version", house.version)], 1);
-    if let Some(connected) = *house.mqtt_connected.borrow() {
+    let mqtt = *house.mqtt.borrow();
+    if mqtt != MqttLink::Off {
         page.family("mqtt_connected", "Whether the broker is connected.");
-        page.sample("mqtt_connected", &[], u8::from(connected));
+        page.sample("mqtt_connected", &[], u8::from(mqtt == MqttLink::Connected));
     }
     accounts(&mut page, &house.accounts);
     let doorbells = house.doorbells.all();
@@ -59,7 +60,7 @@ fn page(house: &House) -> String {
 /// By vendor and number: an account's name is its owner's.
 fn accounts(page: &mut Page, accounts: &Accounts) {
     let accounts: Vec<_> =
-        accounts.all().into_iter().enumerate().map(|(n, account)| (n.to_string(), account)).collect();
+        accounts.all().into_iter().map(|(n, vendor, status)| (n.to_string(), (vendor, status))).collect();
     page.family("account_link", "1 for the link state the account is in, 0 for the others.");
     for (n, (vendor, status)) in &accounts {
         let now = status.borrow().link.word();

@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod api;
 mod auth;
+mod card;
 mod diagnostics;
 mod door;
 mod error;
@@ -23,11 +24,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, get, post, put};
 use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
 use crate::doorbell::{Accounts, Registry};
+use crate::model::MqttLink;
+
+pub use accounts::{About, Setup, SetupError};
 pub use api::Switch;
 pub use auth::{Entrance, Generated, MediaKeys, NotMade, Tickets, Tokens};
 pub use error::ApiError;
@@ -43,8 +47,8 @@ const LISTENERS: usize = 64;
 pub struct Face {
     pub doorbells: Registry,
     pub accounts: Accounts,
-    /// `None` when no broker is configured.
-    pub mqtt_connected: watch::Receiver<Option<bool>>,
+    pub setup: Arc<dyn Setup>,
+    pub mqtt: watch::Receiver<MqttLink>,
     /// The WHEP routes; they get the same guards as every other route.
     pub whep: whep::Routes,
     /// What other parts count: name (without prefix, ending in `_total` when it only grows) and value, for `/metrics`.
@@ -84,7 +88,8 @@ pub struct Exposed(pub SocketAddr);
 struct House {
     doorbells: Registry,
     accounts: Accounts,
-    mqtt_connected: watch::Receiver<Option<bool>>,
+    setup: Arc<dyn Setup>,
+    mqtt: watch::Receiver<MqttLink>,
     counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
     version: &'static str,
     demo: bool,
@@ -149,13 +154,19 @@ fn routes(whep: whep::Routes) -> Vec<Route> {
         guarded("/api/doorbells/{id}/diagnostics", get(diagnostics::ask)),
         guarded("/api/access", get(access::show)),
         guarded("/api/access/token", post(access::make_token)),
-        guarded("/api/accounts", get(accounts::list)),
+        guarded("/api/accounts", get(accounts::list).post(accounts::add)),
+        guarded("/api/accounts/{n}", put(accounts::correct).delete(accounts::remove)),
         guarded("/api/accounts/rediscover", post(accounts::rediscover)),
         guarded("/api/accounts/{n}/code", post(accounts::code)),
         lenient("/api/wyze/{id}/kvs", get(kvs::call)),
         guarded("/api/events", get(events::listen)),
         guarded("/metrics", get(metrics::text)),
         public("/health", get(api::health)),
+        Route {
+            path: page::CARD.path,
+            access: Access::Anywhere,
+            methods: get(|headers| page::asset(&page::CARD, headers)),
+        },
         viewing("/whep/{id}", whep.offers),
         viewing("/whep/{id}/{session}", whep.sessions),
     ];
@@ -181,7 +192,8 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
     let house = Arc::new(House {
         doorbells: face.doorbells,
         accounts: face.accounts,
-        mqtt_connected: face.mqtt_connected,
+        setup: face.setup,
+        mqtt: face.mqtt,
         counters: face.counters,
         version: face.version,
         demo: face.demo,
@@ -218,9 +230,32 @@ mod tests {
 
     use super::*;
     use crate::doorbell::accounts::Wishes;
+    use crate::doorbell::vendor::BoxFuture;
     use crate::secret::Token;
+    use serde_json::Value;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_util::sync::CancellationToken;
+
+    /// Nobody adds an account here.
+    struct Unchangeable;
+
+    impl Setup for Unchangeable {
+        fn about(&self, _: usize) -> About {
+            About::default()
+        }
+
+        fn add(&self, _: Value) -> BoxFuture<'static, Result<usize, SetupError>> {
+            Box::pin(async { Err(SetupError::Full(0)) })
+        }
+
+        fn correct(&self, _: usize, _: Value) -> BoxFuture<'static, Result<(), SetupError>> {
+            Box::pin(async { Err(SetupError::Configured) })
+        }
+
+        fn remove(&self, _: usize) -> BoxFuture<'static, Result<(), SetupError>> {
+            Box::pin(async { Err(SetupError::Configured) })
+        }
+    }
 
     fn face() -> Face {
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
@@ -228,7 +263,8 @@ mod tests {
         Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
-            mqtt_connected: watch::channel(None).1,
+            setup: Arc::new(Unchangeable),
+            mqtt: watch::channel(MqttLink::Off).1,
             whep: whep::Routes { offers: post(async || "an answer"), sessions: MethodRouter::new() },
             counters: Arc::new(Vec::new),
             version: "0",
@@ -271,8 +307,8 @@ mod tests {
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let status = status(address, method, &path.replace("{id}", "fake_1").replace("{n}", "0")).await;
                 match (access, method) {
-                    (Access::Public, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
-                    (Access::Public, _) => assert_eq!(status, 405, "{method} {path}"),
+                    (Access::Public | Access::Anywhere, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
+                    (Access::Public | Access::Anywhere, _) => assert_eq!(status, 405, "{method} {path}"),
                     _ => assert_eq!(status, 401, "{method} {path}"),
                 }
             }

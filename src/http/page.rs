@@ -6,11 +6,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use super::card;
+
 /// One embedded file. Its content never changes while the service runs.
 pub(super) struct Asset {
     pub(super) path: &'static str,
     kind: &'static str,
-    body: &'static str,
+    body: fn() -> &'static str,
     /// Of the content, so that a browser keeps its copy until the service is updated.
     etag: LazyLock<HeaderValue>,
 }
@@ -20,7 +22,7 @@ macro_rules! asset {
         Asset {
             path: $path,
             kind: $kind,
-            body: include_str!(concat!("assets/", $file)),
+            body: || include_str!(concat!("assets/", $file)),
             etag: LazyLock::new(|| etag(include_str!(concat!("assets/", $file)))),
         }
     };
@@ -29,20 +31,33 @@ macro_rules! asset {
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
 /// What the page loads. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 12] = [
+pub(super) static ASSETS: [Asset; 17] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
     asset!("/assets/access.js", "text/javascript; charset=utf-8", "access.js"),
     asset!("/assets/accounts.js", "text/javascript; charset=utf-8", "accounts.js"),
     asset!("/assets/card.js", "text/javascript; charset=utf-8", "card.js"),
     asset!("/assets/door.js", "text/javascript; charset=utf-8", "door.js"),
+    asset!("/assets/hold.js", "text/javascript; charset=utf-8", "hold.js"),
     asset!("/assets/house.js", "text/javascript; charset=utf-8", "house.js"),
     asset!("/assets/player.js", "text/javascript; charset=utf-8", "player.js"),
     asset!("/assets/microphone.js", "text/javascript; charset=utf-8", "microphone.js"),
+    asset!("/assets/request.js", "text/javascript; charset=utf-8", "request.js"),
     asset!("/assets/rings.js", "text/javascript; charset=utf-8", "rings.js"),
+    asset!("/assets/setup.js", "text/javascript; charset=utf-8", "setup.js"),
+    asset!("/assets/talk.js", "text/javascript; charset=utf-8", "talk.js"),
     asset!("/assets/text.js", "text/javascript; charset=utf-8", "text.js"),
+    asset!("/assets/vendors.js", "text/javascript; charset=utf-8", "vendors.js"),
     asset!("/assets/icon.svg", "image/svg+xml", "icon.svg"),
 ];
+
+/// What dashboards load, also those of other sites.
+pub(super) static CARD: Asset = Asset {
+    path: "/card.js",
+    kind: "text/javascript; charset=utf-8",
+    body: card::text,
+    etag: LazyLock::new(|| etag(card::text())),
+};
 
 fn etag(body: &str) -> HeaderValue {
     let digest = Sha256::digest(body);
@@ -57,7 +72,7 @@ pub(super) async fn index(headers: HeaderMap) -> Response {
 /// The page for somebody who has not shown the token yet: it asks for it.
 pub(super) fn sign_in() -> Response {
     let headers = [(header::CONTENT_TYPE, INDEX.kind), (header::WWW_AUTHENTICATE, "Bearer")];
-    (StatusCode::UNAUTHORIZED, headers, INDEX.body).into_response()
+    (StatusCode::UNAUTHORIZED, headers, (INDEX.body)()).into_response()
 }
 
 pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response {
@@ -69,5 +84,5 @@ pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response
     if fresh {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, asset.kind)], asset.body).into_response()
+    (caching, [(header::CONTENT_TYPE, asset.kind)], (asset.body)()).into_response()
 }

@@ -22,9 +22,11 @@ use super::backoff::{Backoff, Failure};
 use super::complaint::Complaint;
 use super::instance::{Instance, Rival};
 use super::publisher::Publisher;
+use super::source::{Broker, Source};
 use super::subscriptions::{self, Subscriptions};
 use crate::clock::{self, Instant};
-use crate::config;
+use crate::config::MqttUrl;
+use crate::model::MqttLink;
 use crate::net::supervise::jitter;
 
 /// The largest packet that is taken; a larger one ends the connection before it is read.
@@ -59,7 +61,7 @@ pub(super) struct Message {
 
 /// What a connection is made of.
 pub(super) struct Plan {
-    pub(super) broker: config::Mqtt,
+    pub(super) broker: Broker,
     pub(super) client_id: String,
     pub(super) keep_alive: Duration,
     /// The retained topic that says `offline` when we vanish.
@@ -79,8 +81,7 @@ impl Plan {
         self.keep_alive.mul_f64(1.5)
     }
 
-    fn options(&self, max_packet: usize) -> MqttOptions {
-        let url = &self.broker.url;
+    fn options(&self, url: &MqttUrl, max_packet: usize) -> MqttOptions {
         let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
         options.set_keep_alive(self.keep_alive).set_clean_session(true).set_inflight(CLIENT_IN_FLIGHT);
         options.set_max_packet_size(max_packet, MAX_SENT);
@@ -120,7 +121,7 @@ fn tls_config() -> rustls::ClientConfig {
 /// A running client.
 pub(super) struct Client {
     task: JoinHandle<()>,
-    connected: watch::Receiver<bool>,
+    link: watch::Receiver<MqttLink>,
 }
 
 impl Client {
@@ -134,14 +135,14 @@ impl Client {
         incoming: mpsc::Sender<Message>,
         finish: CancellationToken,
     ) -> Self {
-        let (tell_connected, connected) = watch::channel(false);
-        let connections = Connections { plan, publisher, incoming, finish, connected: tell_connected };
-        Self { task: tokio::spawn(connections.run()), connected }
+        let (tell, link) = watch::channel(MqttLink::Disconnected);
+        let connections = Connections { plan, publisher, incoming, finish, link: tell };
+        Self { task: tokio::spawn(connections.run()), link }
     }
 
-    /// True while the broker has confirmed our subscriptions.
-    pub(super) fn connected(&self) -> watch::Receiver<bool> {
-        self.connected.clone()
+    /// `Waiting`, `Disconnected` or `Connected`.
+    pub(super) fn link(&self) -> watch::Receiver<MqttLink> {
+        self.link.clone()
     }
 
     pub(super) async fn finished(mut self) {
@@ -160,7 +161,7 @@ struct Connections {
     publisher: Publisher,
     incoming: mpsc::Sender<Message>,
     finish: CancellationToken,
-    connected: watch::Sender<bool>,
+    link: watch::Sender<MqttLink>,
 }
 
 /// How a connection ended.
@@ -191,13 +192,15 @@ enum Progress {
 
 impl Connections {
     async fn run(mut self) {
+        let mut source = Source::new(self.plan.broker.clone());
         let mut backoff = Backoff::default();
-        let mut complaint = Complaint::default();
+        let mut complaint = Complaint::new(source.remedy());
         let mut max_packet = MAX_PACKET;
-        while !self.finish.is_cancelled() {
-            let (end, lived) = self.connection(max_packet, &mut complaint).await;
+        let finish = self.finish.clone();
+        while let Some(url) = finish.run_until_cancelled(source.url(&self.link)).await {
+            let (end, lived) = self.connection(&url, max_packet, &mut complaint).await;
             self.publisher.outbox().on_disconnected();
-            self.connected.send_replace(false);
+            self.link.send_replace(MqttLink::Disconnected);
             if matches!(end, End::Finished | End::Yielded) {
                 return;
             }
@@ -206,18 +209,25 @@ impl Connections {
             }
             max_packet = next_limit(&end);
             let (failure, reason) = diagnose(&end, lived.is_some());
+            match finish.run_until_cancelled(source.ended(failure, lived.is_some())).await {
+                Some(true) => continue,
+                Some(false) => {}
+                None => return,
+            }
             let wait = backoff.next(failure, lived, jitter());
             complaint.about(failure, reason, wait);
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.finish.cancelled() => return,
-            }
+            finish.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 
     /// One connection, from the attempt to its end, and how long it was up.
-    async fn connection(&mut self, max_packet: usize, complaint: &mut Complaint) -> (End, Option<Duration>) {
-        let (client, mut event_loop) = AsyncClient::new(self.plan.options(max_packet), REQUESTS);
+    async fn connection(
+        &mut self,
+        url: &MqttUrl,
+        max_packet: usize,
+        complaint: &mut Complaint,
+    ) -> (End, Option<Duration>) {
+        let (client, mut event_loop) = AsyncClient::new(self.plan.options(url, max_packet), REQUESTS);
         event_loop.network_options.set_tcp_nodelay(true);
         let (reports, progress) = mpsc::channel(PROGRESS);
         let instance_topic = self.plan.instance.as_ref().map(|instance| instance.topic().to_owned());
@@ -312,7 +322,7 @@ impl Live {
                     );
                 }
                 complaint.settle();
-                shared.connected.send_replace(true);
+                shared.link.send_replace(MqttLink::Connected);
             }
             Progress::Sent(packet_id) => shared.publisher.outbox().on_sent(packet_id),
             Progress::Acknowledged(packet_id) => shared.publisher.outbox().on_acknowledged(packet_id),
@@ -331,7 +341,7 @@ impl Live {
         self.subscribed = self.wanted.borrow_and_update().keys().cloned().collect();
         let filters: Vec<_> = shared.plan.filters.iter().chain(&self.subscribed).map(|topic| filter(topic)).collect();
         if filters.is_empty() {
-            shared.connected.send_replace(true);
+            shared.link.send_replace(MqttLink::Connected);
         } else if self.client.try_subscribe_many(filters).is_err() {
             return Some(End::Overrun);
         }
@@ -533,7 +543,6 @@ fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MqttUrl;
     use crate::doorbell::Door;
     use crate::doorbell::guard::{Attempt, Via};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -541,18 +550,13 @@ mod tests {
 
     const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
-    async fn listen() -> (TcpListener, config::Mqtt) {
+    async fn listen() -> (TcpListener, Broker) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
-        let broker = config::Mqtt {
-            url: MqttUrl::parse(&url).unwrap(),
-            discovery_prefix: "homeassistant".to_owned(),
-            base_topic: "doorstep".to_owned(),
-        };
-        (listener, broker)
+        (listener, Broker::At(MqttUrl::parse(&url).unwrap()))
     }
 
-    fn client(broker: config::Mqtt) -> Client {
+    fn client(broker: Broker) -> Client {
         let plan = Plan {
             broker,
             client_id: "doorstep-test".to_owned(),
@@ -579,7 +583,7 @@ mod tests {
         let (listener, broker) = listen().await;
         let client = client(broker);
         let _silent = accept(&listener).await;
-        client.connected().wait_for(|connected| *connected).await.unwrap();
+        client.link().wait_for(|link| *link == MqttLink::Connected).await.unwrap();
         let again = tokio::time::timeout(Duration::from_millis(3_500), accept(&listener)).await;
         assert!(again.is_ok(), "still waiting for a dead connection");
     }

@@ -10,6 +10,8 @@ use crate::clock::{self, Instant};
 /// than once a minute.
 #[derive(Default)]
 pub(super) struct Complaint {
+    /// What the owner can do about a refused login.
+    remedy: &'static str,
     /// When each reason was last told: in this trouble, or less than a minute before it.
     told: BTreeMap<String, Instant>,
     /// Whether there was a connection since the last trouble.
@@ -20,6 +22,10 @@ pub(super) struct Complaint {
 
 impl Complaint {
     const SILENT_FOR: Duration = Duration::from_secs(60);
+
+    pub(super) fn new(remedy: &'static str) -> Self {
+        Self { remedy, ..Self::default() }
+    }
 
     /// There is no connection for `reason`; the next attempt is in `wait`.
     pub(super) fn about(&mut self, failure: Failure, reason: String, wait: Duration) {
@@ -33,7 +39,8 @@ impl Complaint {
         }
         match failure {
             Failure::Login => tracing::error!(
-                "the MQTT broker refuses our user name or password; correct `mqtt.url`. Trying again once or twice a minute"
+                "the MQTT broker refuses our user name or password; {}. Trying again once or twice a minute",
+                self.remedy
             ),
             Failure::Absent | Failure::Dropped => {
                 tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker");

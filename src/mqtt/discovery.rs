@@ -2,6 +2,7 @@
 //! (its MQTT discovery as of 2026.11; docs/entities.md lists the entities).
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::topics::{Switch, Topics, doorbell_device};
 use crate::doorbell::{Door, Doors};
@@ -12,14 +13,14 @@ use crate::model::{Capability, DeviceInfo, DoorKind, MotionKind, OpenerEntity};
 pub(super) struct Discovery {
     pub(super) topics: Topics,
     pub(super) version: &'static str,
-    /// The page, as a browser reaches it.
-    pub(super) page_url: Option<String>,
+    /// The page, as a browser or Home Assistant reaches it.
+    pub(super) page_url: watch::Receiver<Option<String>>,
 }
 
 impl Discovery {
     /// The device that stands for Doorstep itself; doorbells point to it, so it is published first. `accounts`
-    /// are the vendors of the configured accounts, in their order.
-    pub(super) fn bridge(&self, accounts: &[&str]) -> Value {
+    /// are numbers and vendors.
+    pub(super) fn bridge(&self, accounts: &[(usize, &str)]) -> Value {
         let mut components = serde_json::Map::new();
         let mut add = |key: String, mut component: Value| {
             component["unique_id"] = json!(format!("{}_{key}", self.topics.bridge_device()));
@@ -27,9 +28,9 @@ impl Discovery {
         };
         add("connection".to_owned(), self.bridge_connection());
         add("rediscover".to_owned(), self.rediscover());
-        for (n, vendor) in accounts.iter().enumerate() {
-            let of_vendor = accounts.iter().take(n + 1).filter(|other| *other == vendor).count();
-            add(format!("account_{n}"), self.account(n, vendor, of_vendor));
+        for (at, (n, vendor)) in accounts.iter().enumerate() {
+            let of_vendor = accounts.iter().take(at + 1).filter(|(_, other)| other == vendor).count();
+            add(format!("account_{n}"), self.account(*n, vendor, of_vendor));
         }
         let mut about = json!({
             "identifiers": [self.topics.bridge_device()],
@@ -135,7 +136,7 @@ impl Discovery {
     fn device(&self, info: &DeviceInfo) -> Value {
         let mut device = json!({
             "identifiers": [doorbell_device(&info.id)],
-            "name": shown_name(info),
+            "name": info.name,
             "manufacturer": capitalised(info.vendor),
             "model": info.model,
             "via_device": self.topics.bridge_device(),
@@ -148,7 +149,7 @@ impl Discovery {
     }
 
     fn link_page(&self, device: &mut Value) {
-        if let Some(url) = &self.page_url {
+        if let Some(url) = &*self.page_url.borrow() {
             device["configuration_url"] = json!(url);
         }
     }
@@ -368,12 +369,6 @@ fn entity(info: &DeviceInfo, platform: &str, key: &str, name: &str, mut componen
     component["default_entity_id"] = json!(format!("{platform}.{}_{key}", slug(info)));
     component["name"] = json!(name);
     component
-}
-
-/// The owner's name without control characters, 100 characters at most; the id where nothing is left.
-fn shown_name(info: &DeviceInfo) -> String {
-    let name: String = info.name.chars().filter(|c| !c.is_control()).take(100).collect();
-    if name.trim().is_empty() { info.id.to_string() } else { name.trim().to_owned() }
 }
 
 /// The owner's name as entity ids are spelt (`Front Door!` → `front_door`); the id where nothing is left.

@@ -7,8 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Plan};
 use super::publisher::Publisher;
+use super::source::Broker;
 use super::subscriptions::Subscriptions;
-use crate::config;
+use crate::config::MqttUrl;
+use crate::model::MqttLink;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MqttError {
@@ -20,16 +22,15 @@ pub enum MqttError {
 ///
 /// # Errors
 /// When the broker has not confirmed them all within 15 s.
-pub async fn forget(broker: &config::Mqtt, topics: &[String]) -> Result<usize, MqttError> {
+pub async fn forget(url: &MqttUrl, topics: &[String]) -> Result<usize, MqttError> {
     const WITHIN: Duration = Duration::from_secs(15);
     let publisher = Publisher::default();
     topics.iter().for_each(|topic| publisher.clear(topic));
     let finish = CancellationToken::new();
-    let client = Client::start(plan(broker, "forget"), publisher.clone(), mpsc::channel(1).0, finish.clone());
+    let client = Client::start(plan(url, "forget"), publisher.clone(), mpsc::channel(1).0, finish.clone());
     let cleared = tokio::time::timeout(WITHIN, publisher.drained()).await.is_ok();
     finish.cancel();
     client.finished().await;
-    let url = &broker.url;
     let failure = || MqttError::Unreachable { host: url.host.clone(), port: url.port, within: WITHIN };
     cleared.then_some(topics.len()).ok_or_else(failure)
 }
@@ -42,15 +43,15 @@ pub struct ButtonClient {
 }
 
 impl ButtonClient {
-    pub fn start(broker: &config::Mqtt) -> Self {
+    pub fn start(url: &MqttUrl) -> Self {
         let publisher = Publisher::default();
         let incoming = mpsc::channel(1).0;
-        let client = Client::start(plan(broker, "button"), publisher.clone(), incoming, CancellationToken::new());
+        let client = Client::start(plan(url, "button"), publisher.clone(), incoming, CancellationToken::new());
         Self { publisher, client }
     }
 
-    pub fn connected(&self) -> watch::Receiver<bool> {
-        self.client.connected()
+    pub fn link(&self) -> watch::Receiver<MqttLink> {
+        self.client.link()
     }
 
     /// Publishes `payload`, not retained. Without a connection it waits for one, at most 30 s.
@@ -59,10 +60,10 @@ impl ButtonClient {
     }
 }
 
-fn plan(broker: &config::Mqtt, errand: &str) -> Plan {
+fn plan(url: &MqttUrl, errand: &str) -> Plan {
     let random = getrandom::u64().unwrap_or_default();
     Plan {
-        broker: broker.clone(),
+        broker: Broker::At(url.clone()),
         client_id: format!("doorstep-{errand}-{random:016x}"),
         keep_alive: Plan::KEEP_ALIVE,
         will: None,

@@ -14,6 +14,7 @@ pub mod outbox;
 mod publisher;
 mod report;
 mod snapshot;
+mod source;
 mod subscriptions;
 mod topics;
 
@@ -26,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
-use crate::config;
 use crate::doorbell::{Accounts, Doorbell, Registry};
-use crate::model::DeviceId;
+use crate::model::{DeviceId, MqttLink};
 use crate::net::supervise::jitter;
 use announce::Announcer;
+use bridge::Bridge;
 use client::{Client, Message, Plan};
 use commands::{Commands, Inbox, Worker};
 use discovery::Discovery;
@@ -45,18 +46,24 @@ use topics::Topics;
 pub use commands::{Order, Refusal};
 pub use errands::{ButtonClient, MqttError, forget};
 pub use publisher::Counters;
+pub use source::{Ask, Broker, Unknown};
 
 const ONLINE: &str = "online";
 const OFFLINE: &str = "offline";
 
 pub struct Settings {
-    pub broker: config::Mqtt,
+    pub broker: Broker,
+    /// A topic without wildcards and without a slash at its ends.
+    pub discovery_prefix: String,
+    /// A topic without wildcards and without a slash at its ends.
+    pub base_topic: String,
     /// The same for every run of this installation, and no other's.
     pub client_id: String,
     pub version: &'static str,
     pub buttons: Vec<Button>,
-    /// The page, as a browser of the household reaches it: `http://` or `https://`.
-    pub page_url: Option<String>,
+    /// The page, once it is known where that is: as a browser of the household reaches it (`http://`, `https://`), or
+    /// as Home Assistant opens it (`homeassistant://`).
+    pub page_url: watch::Receiver<Option<String>>,
 }
 
 /// A topic of somebody else's on which a message means that a doorbell's button was pressed.
@@ -83,24 +90,28 @@ impl Button {
 /// The running face.
 pub struct Mqtt {
     task: JoinHandle<()>,
-    connected: watch::Receiver<bool>,
+    link: watch::Receiver<MqttLink>,
     publisher: Publisher,
 }
 
 /// Connects and publishes every account, and every doorbell of the registry, now and later, until `stop` is
 /// cancelled.
 pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: CancellationToken) -> Mqtt {
-    let topics = Topics::new(&settings.broker);
+    let topics = Topics::new(settings.base_topic, settings.discovery_prefix);
     let publisher = Publisher::default();
     let discovery = Discovery { topics: topics.clone(), version: settings.version, page_url: settings.page_url };
     publisher.set(&topics.status(), ONLINE);
     let subscriptions = Subscriptions::default();
     let announcer = Announcer::new(topics.clone(), publisher.clone(), subscriptions.clone());
-    let vendors: Vec<_> = accounts.all().into_iter().map(|(vendor, _)| vendor).collect();
-    announcer.announce(&topics.bridge_discovery(), discovery.bridge(&vendors));
+    let bridge = Bridge {
+        accounts: accounts.clone(),
+        discovery: discovery.clone(),
+        announcer: announcer.clone(),
+        publisher: publisher.clone(),
+    };
+    let bridge = bridge.follow();
     let instance = Instance::new(topics.instance(), clock::unix_now(), getrandom::u64().unwrap_or_default());
     publisher.set(instance.topic(), instance.mark().to_owned());
-    let following = bridge::follow(&accounts, &topics, &publisher);
 
     let mut filters = topics.command_filters();
     filters.push(topics.birth());
@@ -121,7 +132,7 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
     let finish = CancellationToken::new();
     let (deliver, incoming) = mpsc::channel(Face::INCOMING);
     let client = Client::start(plan, publisher.clone(), deliver, finish.clone());
-    let connected = client.connected();
+    let link = client.link();
     let commands = Commands::new(topics, publisher.clone(), accounts);
     let face = Face {
         discovery,
@@ -133,10 +144,10 @@ pub fn start(settings: Settings, doorbells: Registry, accounts: Accounts, stop: 
         doorbells,
         present: BTreeMap::new(),
         resending: None,
-        _accounts: following,
+        _bridge: bridge,
     };
     let task = tokio::spawn(face.run(incoming, client, finish, stop));
-    Mqtt { task, connected, publisher }
+    Mqtt { task, link, publisher }
 }
 
 fn is_usable(button: &Button) -> bool {
@@ -148,9 +159,9 @@ fn is_usable(button: &Button) -> bool {
 }
 
 impl Mqtt {
-    /// True while the broker has confirmed our subscriptions.
-    pub fn connected(&self) -> watch::Receiver<bool> {
-        self.connected.clone()
+    /// `Waiting`, `Disconnected` or `Connected`.
+    pub fn link(&self) -> watch::Receiver<MqttLink> {
+        self.link.clone()
     }
 
     /// Every topic that was ever retained, for [`forget`]; the caller stores it.
@@ -198,7 +209,7 @@ struct Face {
     doorbells: Registry,
     present: BTreeMap<DeviceId, Present>,
     resending: Option<AbortOnDropHandle<()>>,
-    _accounts: Vec<AbortOnDropHandle<()>>,
+    _bridge: AbortOnDropHandle<()>,
 }
 
 impl Face {

@@ -30,6 +30,7 @@ pub(super) struct Reporter {
     events: broadcast::Receiver<Event>,
     state: watch::Receiver<State>,
     formats: watch::Receiver<Formats>,
+    page_url: watch::Receiver<Option<String>>,
 }
 
 impl Reporter {
@@ -40,6 +41,7 @@ impl Reporter {
             events: doorbell.events(),
             state: doorbell.state(),
             formats: doorbell.media().formats(),
+            page_url: discovery.page_url.clone(),
             doorbell,
             discovery,
             announcer,
@@ -68,6 +70,10 @@ impl Reporter {
                     self.announce();
                     self.tell_state();
                     self.clear_the_rest();
+                }
+                Ok(()) = self.page_url.changed() => {
+                    self.announce();
+                    self.tell_state();
                 }
                 Ok(()) = self.state.changed() => self.tell_state(),
                 Ok(()) = self.formats.changed() => self.tell_state(),
@@ -181,7 +187,9 @@ impl Reporter {
         for (kind, door) in &state.doors {
             attributes[format!("{}_blocked", kind.word())] = json!(door.blocked);
         }
-        if let (Some(page), true) = (&self.discovery.page_url, self.info().capabilities.contains(&Capability::Stream)) {
+        // What only Home Assistant can open leads no player anywhere.
+        let page = self.discovery.page_url.borrow().clone().filter(|page| page.starts_with("http"));
+        if let (Some(page), true) = (page, self.info().capabilities.contains(&Capability::Stream)) {
             let whep = format!("{}/whep/{}", page.trim_end_matches('/'), self.info().id);
             attributes["streams"] = json!({ "whep": whep });
         }

@@ -1,6 +1,5 @@
 //! Every topic there is, made of the configured prefixes and of ids, never of names (docs/entities.md).
 
-use crate::config;
 use crate::model::{DeviceId, DoorKind};
 
 /// A switch of a doorbell that MQTT can flip.
@@ -40,8 +39,8 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    pub(super) fn new(broker: &config::Mqtt) -> Self {
-        Self { base: broker.base_topic.clone(), discovery_prefix: broker.discovery_prefix.clone() }
+    pub(super) fn new(base: String, discovery_prefix: String) -> Self {
+        Self { base, discovery_prefix }
     }
 
     /// Whether `topic` is below the base topic, and can be published to.
@@ -60,7 +59,7 @@ impl Topics {
         format!("{}/bridge/instance", self.base)
     }
 
-    /// How an account does, by its place in the configuration.
+    /// How an account does, by its number.
     pub(super) fn account(&self, n: usize) -> String {
         format!("{}/bridge/account/{n}", self.base)
     }
@@ -245,5 +244,25 @@ mod tests {
         ] {
             assert_eq!(topics.parse_command(topic), None, "{topic}");
         }
+    }
+
+    #[test]
+    fn the_node_red_flow_speaks_of_topics_that_there_are() {
+        let flow: Vec<serde_json::Value> =
+            serde_json::from_str(include_str!("../../docs/node-red/doorstep-flow.json")).unwrap();
+        let (topics, id) = (topics("doorstep"), DeviceId::parse("wyze_1").unwrap());
+        let (mut heard, mut sent) = (Vec::new(), Vec::new());
+        for node in flow {
+            if node["type"] == "mqtt in" {
+                heard.push(node["topic"].as_str().unwrap().replace('+', id.as_str()));
+            }
+            let rules = node["rules"].as_array().into_iter().flatten().filter(|rule| rule["p"] == "topic");
+            // JSONata: `"doorstep/" & $env("DOORBELL") & "/talk/set"`.
+            let join = |rule: &serde_json::Value| rule["to"].as_str().unwrap().replace("$env(\"DOORBELL\")", "wyze_1");
+            sent.extend(rules.map(|rule| join(rule).replace([' ', '&', '"'], "")));
+        }
+        let told = [topics.ring(&id), topics.motion(&id), topics.result(&id)];
+        assert!(!heard.is_empty() && heard.iter().all(|topic| told.contains(topic)), "{heard:?}");
+        assert!(sent.len() >= 5 && sent.iter().all(|topic| topics.parse_command(topic).is_some()), "{sent:?}");
     }
 }

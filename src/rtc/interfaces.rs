@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 /// Each address costs two candidates in every answer, and a check to each of the viewer's.
-const MAX_ADDRESSES: usize = 16;
+pub(super) const MAX_ADDRESSES: usize = 16;
 
 /// The addresses to advertise, the most promising first: configured ones (NAT 1:1), then the interfaces' own.
 pub(super) fn advertised(bind: IpAddr, configured: &[IpAddr], loopback: bool) -> io::Result<Vec<IpAddr>> {

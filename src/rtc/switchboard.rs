@@ -16,7 +16,7 @@ use super::peer::{Heard, Inbound, Peer};
 use super::playout::{Gop, Packet, Playout};
 use super::tcp::Line;
 use super::udp::{Received, Udp};
-use super::viewers::{Counters, MicPacket};
+use super::viewers::{Advertised, Counters, MicPacket};
 use crate::clock;
 use crate::media::{AudioFormat, Demand, MediaHub, VideoCodec};
 
@@ -43,6 +43,7 @@ pub(super) enum Command {
 pub(super) struct Newcomer {
     pub(super) viewer: u64,
     pub(super) peer: Peer,
+    pub(super) advertised: Advertised,
     /// Keeps the camera streaming.
     pub(super) demand: Demand,
     /// What it is sent, if it takes pictures, and if it takes sound.
@@ -56,6 +57,8 @@ pub(super) struct Newcomer {
 
 struct Viewer {
     peer: Peer,
+    /// What it was told of us.
+    advertised: Advertised,
     playout: Playout,
     stream: u64,
     video: Option<VideoCodec>,
@@ -86,7 +89,6 @@ struct Stream {
 pub(super) struct Switchboard {
     outlet: Outlet,
     bind: IpAddr,
-    advertised: Vec<SocketAddr>,
     viewers: HashMap<u64, Viewer>,
     by_ufrag: HashMap<String, u64>,
     /// Learned from checks that were signed with the viewer's password, from nothing else.
@@ -123,14 +125,13 @@ impl Outlet {
 }
 
 impl Switchboard {
-    pub(super) fn new(udp: Udp, bind: IpAddr, advertised: Vec<SocketAddr>) -> (Self, watch::Receiver<Counters>) {
+    pub(super) fn new(udp: Udp, bind: IpAddr) -> (Self, watch::Receiver<Counters>) {
         let (items, inbox) = mpsc::channel(ITEMS);
         let (shown, counters) = watch::channel(Counters::default());
         let outlet = Outlet { udp, tcp: HashMap::new(), reply_from: HashMap::new(), refused: 0 };
         let board = Self {
             outlet,
             bind,
-            advertised,
             viewers: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_source: HashMap::new(),
@@ -232,7 +233,7 @@ impl Switchboard {
     }
 
     fn add(&mut self, newcomer: Newcomer, now: Instant) {
-        let Newcomer { viewer: id, mut peer, demand, video, sound, mic, offset, place } = newcomer;
+        let Newcomer { viewer: id, mut peer, advertised, demand, video, sound, mic, offset, place } = newcomer;
         let stream = self.stream_of(demand.hub());
         // The engine wants to send its first checks now; waiting for its deadline would lose a race (see `Peer`).
         peer.wake(now);
@@ -240,6 +241,7 @@ impl Switchboard {
         let playout = Playout::new(offset);
         let viewer = Viewer {
             peer,
+            advertised,
             playout,
             stream,
             video,
@@ -369,7 +371,7 @@ impl Switchboard {
         };
         let Some(viewer) = self.viewers.get_mut(&id) else { return };
         let protocol = if source.tcp { TransportProtocol::TCP } else { TransportProtocol::UDP };
-        let Some(to) = candidate_of(&self.advertised, source.address.ip(), to) else { return };
+        let Some(to) = candidate_of(&viewer.advertised, source.address.ip(), to) else { return };
         viewer.peer.receive(now, Inbound { protocol, from: source.address, to, data });
         self.attend(id, now);
     }

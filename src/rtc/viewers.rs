@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificate;
-use super::interfaces::advertised;
+use super::interfaces::{MAX_ADDRESSES, advertised};
 use super::peer::Peer;
 use super::sdp::{AnswerError, Offer, Plan};
 use super::switchboard::{Command, Newcomer, Switchboard};
@@ -118,9 +118,12 @@ struct Shared {
     counters: watch::Receiver<Counters>,
     places: Arc<Semaphore>,
     certificate: Certificate,
-    advertised: Vec<SocketAddr>,
+    advertised: watch::Sender<Advertised>,
     port: u16,
 }
+
+/// Where a viewer is told that we are. It knows us by these as long as it is here.
+pub(super) type Advertised = Arc<[SocketAddr]>;
 
 impl Viewers {
     /// Binds UDP and TCP on the same port number and starts the loop, which runs until `stop`.
@@ -135,11 +138,19 @@ impl Viewers {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (lines, tcp_lines) = mpsc::channel(LINES);
         tokio::spawn(tcp::listen(tcp, lines, stop.clone()));
-        let (board, counters) = Switchboard::new(Udp::new(udp)?, settings.bind, advertised.clone());
+        let (board, counters) = Switchboard::new(Udp::new(udp)?, settings.bind);
         tokio::spawn(board.run(inbox, tcp_lines, stop));
         let places = Arc::new(Semaphore::new(MAX_VIEWERS));
         let certificate = settings.certificate;
+        let advertised = watch::Sender::new(advertised.into());
         Ok(Self(Arc::new(Shared { commands, counters, places, certificate, advertised, port })))
+    }
+
+    /// From now on viewers are told these, the most promising first, and nothing else: where this machine has
+    /// addresses that lead to nobody, as a container has. At most 16 count.
+    pub fn advertise(&self, mut addresses: Vec<SocketAddr>) {
+        addresses.truncate(MAX_ADDRESSES);
+        self.0.advertised.send_replace(addresses.into());
     }
 
     /// Of UDP and TCP.
@@ -167,14 +178,15 @@ impl Viewers {
         let plan = choose(&offer, formats, mic.is_some())?;
         let now = clock::now().into_std();
         let shared = &*self.0;
-        let (peer, sdp) = Peer::answer(now, &offer, &plan, &shared.certificate, &shared.advertised)?;
+        let advertised = shared.advertised.borrow().clone();
+        let (peer, sdp) = Peer::answer(now, &offer, &plan, &shared.certificate, &advertised)?;
         let viewer = random_u64()?;
         let video = plan.video.as_ref().map(|accepted| accepted.codec);
         let sound = plan.audio.iter().find(|accepted| accepted.to_viewer).map(|accepted| accepted.codec);
         let spoken = plan.audio.iter().find(|accepted| accepted.from_viewer).map(|accepted| accepted.codec);
         let mic = spoken.zip(mic);
         let offset = (random_u64()? & 0x7fff_ffff) as u32;
-        let newcomer = Newcomer { viewer, peer, demand, video, sound, mic, offset, place };
+        let newcomer = Newcomer { viewer, peer, advertised, demand, video, sound, mic, offset, place };
         let accepted = shared.commands.send(Command::Add(Box::new(newcomer))).await;
         // The loop has ended: the service is stopping and takes nobody any more.
         accepted.map_err(|_| AnswerError::Full)?;

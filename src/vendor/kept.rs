@@ -78,7 +78,14 @@ impl Logins {
         let long_ago = now.checked_sub(self.at).is_some_and(|gone| gone >= budget.forgotten_after.as_secs());
         self.in_a_row = if long_ago { 1 } else { self.in_a_row.saturating_add(1) };
         self.at = now;
-        self.wait = (budget.first_wait.as_secs() << (self.in_a_row - 1).min(8)).min(budget.longest_wait.as_secs());
+        self.wait = budget.wait(self.in_a_row);
+    }
+}
+
+impl Budget {
+    /// How many seconds the next login waits after so many in a row.
+    fn wait(&self, in_a_row: u32) -> u64 {
+        (self.first_wait.as_secs() << in_a_row.saturating_sub(1).min(8)).min(self.longest_wait.as_secs())
     }
 }
 
@@ -159,6 +166,19 @@ impl<Tokens: Serialize + DeserializeOwned> Kept<Tokens> {
         self.not_before = until;
         let logins = &mut self.entry.logins;
         (logins.at, logins.wait) = (unix_seconds(), wait.as_secs());
+        self.save();
+    }
+
+    /// The owner has seen to the login: it is tried once more, and now, unless too many were tried in a row or the
+    /// vendor wants to be left alone for longer.
+    pub(super) fn retry(&mut self) {
+        const IN_A_ROW: u32 = 3;
+        let logins = &mut self.entry.logins;
+        self.entry.refused = None;
+        if logins.in_a_row <= IN_A_ROW && logins.wait <= self.budget.wait(logins.in_a_row) {
+            logins.wait = 0;
+            self.not_before = clock::now();
+        }
         self.save();
     }
 
@@ -283,6 +303,27 @@ mod tests {
         for kept in [kept, open(&folder)] {
             assert!((898..=900).contains(&kept.login_in().as_secs()), "{:?}", kept.login_in());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_who_corrects_a_login_need_not_wait_unless_again_and_again_or_locked_out() {
+        let folder = tempfile::tempdir().unwrap();
+        for in_a_row in 1..=5 {
+            let mut kept = open(&folder);
+            kept.begin_login();
+            kept.refuse();
+            kept.retry();
+            let kept = open(&folder);
+            assert!(!kept.is_refused());
+            assert_eq!(kept.login_in().is_zero(), in_a_row <= 3, "{in_a_row} in a row: {:?}", kept.login_in());
+            tokio::time::advance(kept.login_in()).await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = open(&folder);
+        kept.begin_login();
+        kept.hold_logins(Duration::from_secs(900));
+        kept.retry();
+        assert!(kept.login_in() > Duration::from_secs(890) && open(&folder).login_in() > Duration::from_secs(890));
     }
 
     #[test]

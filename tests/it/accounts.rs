@@ -143,7 +143,7 @@ impl House {
 
     /// Waits until `link` is so for the account `n`.
     async fn account(&self, n: usize, is_so: impl FnMut(&doorstep::model::Account) -> bool) {
-        let (_, mut status) = self.accounts.all().remove(n);
+        let (.., mut status) = self.accounts.all().remove(n);
         status.wait_for(is_so).await.unwrap();
     }
 
@@ -345,4 +345,100 @@ async fn an_account_that_needs_its_owner_is_left_alone_and_harms_no_other() {
     house.stop.cancel();
     house.accounts.stopped().await;
     house.doorbell("bell").stopped().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_removed_takes_along_what_it_brought_and_nothing_else() {
+    let ((one, first), (two, second)) = (Puppet::new(), Puppet::new());
+    let house = House::of(vec![one]);
+    house.accounts.add(100, two.clone());
+    first.send(Order::List(vec![found("mine", Role::Doorbell)])).ok().unwrap();
+    second.send(Order::List(vec![found("yours", Role::Doorbell), found("lock_named", Role::Lock)])).ok().unwrap();
+    house.until(&["mine", "yours"]).await;
+    let (mine, yours) = (house.doorbell("mine"), house.doorbell("yours"));
+    let lock = house.locks.get(&id("lock_named")).expect("it is connected to");
+    assert!(house.accounts.remove(100).await && !house.accounts.remove(100).await);
+    assert_eq!((house.ids(), house.locks.all().len()), (vec!["mine".to_owned()], 0));
+    yours.stopped().await;
+    lock.stopped().await;
+    assert!(house.doorbell("mine").media().same(mine.media()));
+    let numbers: Vec<usize> = house.accounts.all().into_iter().map(|(n, ..)| n).collect();
+    assert_eq!(numbers, [0]);
+    assert!(second.send(Order::List(vec![])).is_ok() && two.lives() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_waits_for_its_owner_is_removed_with_its_doorbells_too() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet]);
+    orders.send(Order::List(vec![found("bell", Role::Doorbell)])).ok().unwrap();
+    house.until(&["bell"]).await;
+    orders.send(Order::End(Retry::WaitForUser)).ok().unwrap();
+    house.account(0, |account| matches!(account.link, AccountLink::NeedsAttention { .. })).await;
+    assert_eq!(house.ids(), ["bell"]);
+    assert!(house.accounts.remove(0).await);
+    assert_eq!(house.ids(), Vec::<String>::new());
+}
+
+/// An account that does not end, nor does its doorbell.
+struct Wedged;
+
+impl Vendor for Wedged {
+    fn name(&self) -> &'static str {
+        "wedged"
+    }
+
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn run_account(
+        self: Arc<Self>,
+        port: AccountPort,
+        _: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(async move {
+            port.listings.send(vec![found("stuck", Role::Doorbell)]).await.expect("the house listens");
+            std::future::pending().await
+        })
+    }
+
+    fn run_device(self: Arc<Self>, _: DevicePort, _: CancellationToken) -> BoxFuture<'static, Result<(), VendorError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_does_not_end_is_gone_all_the_same() {
+    let (puppet, orders) = Puppet::new();
+    let house = House::of(vec![puppet]);
+    house.accounts.add(100, Arc::new(Wedged));
+    house.until(&["stuck"]).await;
+    let removing = tokio::time::timeout(Duration::from_secs(5), house.accounts.remove(100));
+    assert!(removing.await.expect("it holds everybody up"));
+    orders.send(Order::List(vec![found("bell", Role::Doorbell)])).ok().unwrap();
+    house.until(&["bell"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_the_accounts_hears_of_those_that_come_change_and_go() {
+    let ((one, first), (two, second)) = (Puppet::new(), Puppet::new());
+    let house = House::of(vec![one]);
+    let mut changes = house.accounts.changes();
+    let mut hears = async |what: &str| {
+        let heard = tokio::time::timeout(Duration::from_secs(60), changes.changed()).await;
+        heard.unwrap_or_else(|_| panic!("nobody told that {what}"));
+    };
+    first.send(Order::List(Vec::new())).ok().unwrap();
+    hears("the first listed").await;
+    house.accounts.add(100, two);
+    hears("another came").await;
+    second.send(Order::List(Vec::new())).ok().unwrap();
+    hears("it listed").await;
+    house.accounts.remove(0).await;
+    hears("the first went").await;
+    second.send(Order::End(Retry::WaitForUser)).ok().unwrap();
+    hears("the second needs its owner").await;
+    let nothing = tokio::time::timeout(Duration::from_secs(60), changes.changed()).await;
+    assert!(nothing.is_err(), "there was nothing to tell");
 }

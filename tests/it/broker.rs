@@ -4,14 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use doorstep::clock;
 use doorstep::doorbell::Registry;
-use doorstep::model::Link;
+use doorstep::model::{Link, MqttLink};
 use doorstep::mqtt::{self, Button, ButtonClient, Settings};
 use doorstep::sim::broker;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::mosquitto::{self, Witness};
-use crate::support::mqtt_house::no_accounts;
+use crate::support::mqtt_house::{no_accounts, settings};
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -32,8 +32,8 @@ async fn a_press_of_the_demo_button_is_heard_at_once() {
     let broker = broker::start(loopback(mosquitto::free_port())).unwrap();
     let port = broker.address.port();
     let mut witness = Witness::of_3_1_1(port, "demo/#").await;
-    let button = ButtonClient::start(&mosquitto::settings(port));
-    button.connected().wait_for(|connected| *connected).await.unwrap();
+    let button = ButtonClient::start(&mosquitto::url(port));
+    button.link().wait_for(|link| *link == MqttLink::Connected).await.unwrap();
     let mut took = Vec::new();
     for n in 0..21 {
         let pressed = clock::now();
@@ -59,17 +59,12 @@ async fn a_press_in_the_demo_becomes_a_ring() {
     doorbell.state().wait_for(|state| state.link == Link::Ready).await.unwrap();
     registry.insert(doorbell.clone());
     let wired = Button { topic: "demo/door/button".to_owned(), payload: None, doorbell: doorbell.info().id.clone() };
-    let settings = Settings {
-        broker: mosquitto::settings(port),
-        client_id: "doorstep-demo".to_owned(),
-        version: "1.2.3",
-        buttons: vec![wired],
-        page_url: None,
-    };
+    let settings =
+        Settings { client_id: "doorstep-demo".to_owned(), buttons: vec![wired], ..settings(mosquitto::settings(port)) };
     let mqtt = mqtt::start(settings, registry, no_accounts(), stop.clone());
-    mqtt.connected().wait_for(|connected| *connected).await.unwrap();
-    let button = ButtonClient::start(&mosquitto::settings(port));
-    button.connected().wait_for(|connected| *connected).await.unwrap();
+    mqtt.link().wait_for(|link| *link == MqttLink::Connected).await.unwrap();
+    let button = ButtonClient::start(&mosquitto::url(port));
+    button.link().wait_for(|link| *link == MqttLink::Connected).await.unwrap();
     let mut witness = Witness::of_3_1_1(port, "doorstep/fake_1/ring").await;
 
     let pressed = clock::now();

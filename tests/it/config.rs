@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use doorstep::config::{
-    self, DoorCommand, Gwell, IotEndpoint, KvsLogin, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints,
+    self, DoorCommand, Gwell, IotEndpoint, KvsLogin, Place, Quality, Transport, TutkProtocol, Unlock, VivintEndpoints,
     WyzeEndpoints,
 };
 use doorstep::model::{DeviceId, OpenerEntity};
@@ -89,8 +89,9 @@ doorbells:
 fn everything_that_can_be_said_is_understood() {
     let config = config::parse(WHOLE, "doorstep.yaml").unwrap();
     let mqtt = config.mqtt.unwrap();
-    assert_eq!((mqtt.url.host.as_str(), mqtt.url.port, mqtt.url.tls), ("broker.local", 1884, false));
-    let (user, password) = mqtt.url.login.unwrap();
+    let url = mqtt.url.unwrap();
+    assert_eq!((url.host.as_str(), url.port, url.tls), ("broker.local", 1884, false));
+    let (user, password) = url.login.unwrap();
     assert_eq!((user.as_str(), password.expose()), ("ha", "p@ss/word"));
     assert_eq!((mqtt.discovery_prefix.as_str(), mqtt.base_topic.as_str()), ("homeassistant", "doorstep"));
     assert_eq!(config.http.listen, SocketAddr::from(([0, 0, 0, 0], 8480)));
@@ -180,6 +181,35 @@ fn the_add_ons_options_in_json_are_the_same_language() {
     let config = config::parse(options, "/data/options.json").unwrap();
     assert!(config.mqtt.is_none() && config.http.token.is_none());
     assert_eq!(config.wyze[0].cameras[0].name, "Tür / 1");
+}
+
+#[test]
+fn in_the_app_the_broker_may_be_left_to_the_supervisor() {
+    let read = |text| config::parse_at(text, "/data/options.json", Place::App);
+    for text in ["{}", r#"{"mqtt": {}}"#, r#"{"mqtt": {"url": null}}"#, r#"{"mqtt": {"base_topic": "doorstep"}}"#] {
+        let mqtt = read(text).unwrap().mqtt.unwrap();
+        assert!(mqtt.url.is_none(), "{text}");
+        assert_eq!((mqtt.discovery_prefix.as_str(), mqtt.base_topic.as_str()), ("homeassistant", "doorstep"), "{text}");
+    }
+    let other = read(r#"{"mqtt": {"base_topic": "door", "discovery_prefix": "ha"}}"#).unwrap().mqtt.unwrap();
+    assert_eq!((other.discovery_prefix.as_str(), other.base_topic.as_str()), ("ha", "door"));
+    let own = read(r#"{"mqtt": {"url": "mqtt://ha:x@broker"}}"#).unwrap().mqtt.unwrap();
+    assert_eq!(own.url.unwrap().to_string(), "mqtt://broker:1883");
+}
+
+#[test]
+fn in_the_app_a_broker_that_is_written_must_be_right_all_the_same() {
+    let mistakes = |text| config::parse_at(text, "f", Place::App).unwrap_err().to_string();
+    assert_eq!(
+        mistakes("mqtt: {url: 'http://host', base_topic: homeassistant}"),
+        "f:1:13: mqtt.url: not a broker's protocol; expected a broker's address, `mqtt://host:1883` or \
+         `mqtts://user:password@host:8883`\n\
+         f:1:40: mqtt.base_topic: `base_topic` and `discovery_prefix` are the same; expected two topics"
+    );
+    assert_eq!(
+        mistakes("mqtt: mqtt://host"),
+        "f:1:7: mqtt: this is a single value; expected a section of keys (`key: value`, a space behind the colon)"
+    );
 }
 
 #[test]
@@ -834,15 +864,15 @@ fn a_brokers_address_is_shown_without_its_login() {
 fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("doorstep.yaml");
-    let error = config::load(&missing).unwrap_err().to_string();
+    let error = config::load(&missing, Place::Standalone).unwrap_err().to_string();
     assert_eq!(error, format!("{}: cannot be read: No such file or directory (os error 2)", missing.display()));
 
     fs::write(&missing, b"http: {}\n# \xff\n").unwrap();
-    let error = config::load(&missing).unwrap_err().to_string();
+    let error = config::load(&missing, Place::Standalone).unwrap_err().to_string();
     assert_eq!(error, format!("{}:2:3: this is not text in UTF-8", missing.display()));
 
     fs::write(&missing, WHOLE).unwrap();
-    assert_eq!(config::load(&missing).unwrap().wyze.len(), 2);
+    assert_eq!(config::load(&missing, Place::Standalone).unwrap().wyze.len(), 2);
 }
 
 #[test]

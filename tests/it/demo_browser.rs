@@ -148,7 +148,7 @@ async fn the_demos_page_shows_every_doorbell_and_the_held_button_is_heard_there(
 }
 
 /// Nothing that the browser made the service do was against the protocol.
-async fn quit(mut demo: Demo) {
+pub(crate) async fn quit(mut demo: Demo) {
     demo.program.type_line("quit").await;
     let ended = demo.program.ends().await;
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
@@ -158,12 +158,12 @@ async fn quit(mut demo: Demo) {
     assert!(broken.is_empty(), "a virtual camera complains: {broken:?}");
 }
 
-fn is_our_tone(event: &Value) -> bool {
+pub(crate) fn is_our_tone(event: &Value) -> bool {
     event["tone_hz"].as_f64().is_some_and(|tone_hz| (tone_hz - TONE_HZ).abs() < 10.0)
 }
 
 /// A WAV file for a browser's microphone: beeps, which no noise suppression takes for a fan.
-fn beeps() -> (TempDir, PathBuf) {
+pub(crate) fn beeps() -> (TempDir, PathBuf) {
     let samples: Vec<i16> =
         (0..2 * RATE_HZ).map(|n| if n % (RATE_HZ / 2) < RATE_HZ / 4 { sine(n) } else { 0 }).collect();
     let size = u32::try_from(2 * samples.len()).unwrap();

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["rtc"],
     &["aws", "doorbell", "supervisor"],
     &["go2rtc", "http", "mqtt", "sim", "vendor"],
-    &["app"],
+    &["app", "privileges"],
     &["cli", "main"],
 ];
 
@@ -37,6 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rtc", &["rtc"]),
     ("rumqttc", &["aws", "mqtt", "sim"]),
     ("rumqttd", &["sim"]),
+    ("rustix", &["privileges"]),
     ("saphyr_parser", &["config"]),
     ("webrtc", &["rtc"]),
 ];

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorstep::clock::unix_now;
 use doorstep::doorbell::ActionError;
 use doorstep::doorbell::vendor::Retry;
-use doorstep::model::{Account, AccountLink, DeviceId, DeviceInfo, Event, Link, RateLimit, Ring};
+use doorstep::model::{Account, AccountLink, DeviceId, DeviceInfo, Event, Link, MqttLink, RateLimit, Ring};
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -142,10 +142,10 @@ async fn health_is_public_and_tells_no_name_and_no_id() {
     assert_eq!((&health["status"], &health["mqtt"]), (&"ok".into(), &"connected".into()));
     assert_eq!(health["doorbells"]["ready"], 1);
     assert!(!reply.body.contains("Front Door") && !reply.body.contains("fake_1"), "{}", reply.body);
-    house.mqtt.send(Some(false)).unwrap();
+    house.mqtt.send(MqttLink::Disconnected).unwrap();
     let health = house.get("/health").await.json();
     assert_eq!((&health["status"], &health["mqtt"]), (&"degraded".into(), &"disconnected".into()));
-    house.mqtt.send(None).unwrap();
+    house.mqtt.send(MqttLink::Off).unwrap();
     assert_eq!(house.get("/health").await.json()["status"], "ok", "no broker is no trouble");
 }
 
@@ -224,7 +224,7 @@ async fn a_listener_is_told_everything_first_and_then_what_happens() {
     assert_eq!((&ring["id"], &ring["event_id"], &ring["source"]), (&"fake_1".into(), &"r1".into(), &"cloud".into()));
     house.doorbell.switch_stream(true);
     news(&mut listener, |message| message["type"] == "state" && message["doorbell"]["link"] == "streaming").await;
-    house.mqtt.send(Some(false)).unwrap();
+    house.mqtt.send(MqttLink::Disconnected).unwrap();
     news(&mut listener, |message| message["type"] == "mqtt" && message["mqtt"] == "disconnected").await;
 }
 
@@ -480,7 +480,8 @@ async fn an_account_is_told_with_its_trouble() {
     house.account.stands(stands(AccountLink::NeedsAttention { why: "The password was refused.".into() }));
     let told = news(&mut listener, |message| message["type"] == "accounts").await["accounts"][0].clone();
     let expected = json!({
-        "n": 0, "vendor": "fake", "link": "needs_attention", "why": "The password was refused.", "devices": 3,
+        "n": 0, "vendor": "fake", "label": "y…@example.com", "added_here": false, "link": "needs_attention",
+        "why": "The password was refused.", "devices": 3, "doorbells": 0,
         "rate_limit": {"remaining": 298, "resets_at": "2026-01-01T00:00:00.000Z"},
     });
     assert_eq!(told, expected);

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(clippy::print_stdout, reason = "tests print their seeds and what they skip")]
 
+mod accessibility;
 mod accounts;
+mod addon;
+mod addon_options;
+mod addon_root;
 mod aws_account;
 mod aws_client;
 mod aws_login;
@@ -11,15 +15,21 @@ mod aws_signing;
 mod aws_sim;
 mod aws_sim_iot;
 mod aws_sim_signaling;
+#[cfg(feature = "demo-broker")]
 mod broker;
 mod browser_whep;
 mod camera_peer;
 mod camera_show;
+mod card;
+mod card_door;
+mod card_settings;
+mod card_ways;
 mod config;
 mod corpus;
 mod demo;
 mod demo_browser;
 mod diagnostics;
+mod docs;
 mod door;
 mod doorbell;
 mod floors;
@@ -70,7 +80,10 @@ mod outbox;
 mod page;
 mod page_access;
 mod page_account;
+mod page_bad_names;
 mod page_door;
+mod page_foreign;
+mod page_setup;
 mod readme;
 mod rtsp_server;
 mod secrets;
@@ -78,8 +91,10 @@ mod service;
 mod service_command;
 mod service_talk;
 mod service_trouble;
+mod setup;
 mod snapshot;
 mod store;
+mod supervisor;
 mod support;
 mod talk_obstacle;
 mod tutk_camera;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use doorstep::clock;
 use doorstep::config::MqttUrl;
 use doorstep::doorbell::{ActionError, Registry};
-use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Motion, MotionKind};
-use doorstep::mqtt::{self, Button};
+use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Motion, MotionKind, MqttLink};
+use doorstep::mqtt::{self, Broker, Button, Settings};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::{FakeVendor, OnTalk};
@@ -91,6 +92,25 @@ async fn home_assistant_takes_every_discovery_payload() {
         home_assistant::accepts(&discovery.topic, &discovery.json());
     }
     assert_eq!(witness.until_fence().await, [], "a name has made a topic");
+}
+
+#[tokio::test]
+async fn a_page_whose_address_is_known_late_is_linked_then() {
+    let broker = Mosquitto::start().await;
+    let (tell, page_url) = watch::channel(None);
+    let house = House::with(FakeVendor::new(), Settings { page_url, ..settings(broker.settings()) }).await;
+    house.connected().await;
+    let mut witness = broker.listen("#").await;
+    let told = witness.until_fence().await;
+    let device = |topic: &str| told.iter().find(|heard| heard.topic == topic).unwrap().json()["device"].clone();
+    assert!([BRIDGE, DISCOVERY].iter().all(|topic| device(topic).get("configuration_url").is_none()), "{told:?}");
+    tell.send_replace(Some("homeassistant://hassio/ingress/1a2b_doorstep".to_owned()));
+    for heard in witness.next_of_each([BRIDGE, DISCOVERY]).await {
+        home_assistant::accepts(&heard.topic, &heard.json());
+        assert_eq!(heard.json()["device"]["configuration_url"], "homeassistant://hassio/ingress/1a2b_doorstep");
+    }
+    let info = broker.retained("doorstep/fake_1/info").await;
+    assert!(info[0].json().get("streams").is_none(), "no player opens such an address: {info:?}");
 }
 
 #[tokio::test]
@@ -539,29 +559,27 @@ async fn forget_leaves_nothing_at_the_broker() {
     let house = House::on(&broker).await;
     let topics: Vec<_> = house.mqtt.retained_topics().borrow().iter().cloned().collect();
     house.close().await;
-    assert_eq!(mqtt::forget(&broker.settings(), &topics).await, Ok(9));
+    assert_eq!(mqtt::forget(&mosquitto::url(broker.port), &topics).await, Ok(9));
     assert_eq!(broker.retained("#").await, []);
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_not_tried_again_and_again() {
     let broker = Mosquitto::start_for("ada", "right").await;
-    let mut login = broker.settings();
-    login.url = MqttUrl::parse(&format!("mqtt://ada:wrong@127.0.0.1:{}", broker.port)).unwrap();
+    let login = Broker::At(MqttUrl::parse(&format!("mqtt://ada:wrong@127.0.0.1:{}", broker.port)).unwrap());
     let house = House::with(FakeVendor::new(), settings(login)).await;
     broker.logs("not authorised").await;
     // Long enough for a client that insists to insist.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(broker.log().matches("not authorised").count(), 1, "{}", broker.log());
-    assert!(!*house.mqtt.connected().borrow());
+    assert_eq!(*house.mqtt.link().borrow(), MqttLink::Disconnected);
     house.close().await;
 }
 
 #[tokio::test]
 async fn the_right_password_is_used() {
     let broker = Mosquitto::start_for("ada", "p-ss").await;
-    let mut login = broker.settings();
-    login.url = MqttUrl::parse(&format!("mqtt://ada:p-ss@127.0.0.1:{}", broker.port)).unwrap();
+    let login = Broker::At(MqttUrl::parse(&format!("mqtt://ada:p-ss@127.0.0.1:{}", broker.port)).unwrap());
     House::with(FakeVendor::new(), settings(login)).await.connected().await;
 }
 
@@ -571,9 +589,9 @@ async fn of_two_with_one_client_id_the_second_gives_way() {
     let first = House::on(&broker).await;
     let second = House::with(FakeVendor::new(), settings(broker.settings())).await;
     let mut closing = Box::pin(async {
-        let mut connected = second.mqtt.connected();
+        let mut link = second.mqtt.link();
         // The sender is gone once the second has given up.
-        while connected.changed().await.is_ok() {}
+        while link.changed().await.is_ok() {}
     });
     let gave_way = tokio::time::timeout(2 * PATIENCE, &mut closing).await;
     assert!(gave_way.is_ok(), "both are still at it");

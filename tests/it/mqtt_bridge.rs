@@ -131,3 +131,36 @@ async fn a_retained_press_is_refused_and_erased() {
     assert_eq!((&result.json()["ok"], &result.json()["error"]), (&json!(false), &json!(error)));
     assert_eq!(vendors[0].asked().rediscoveries, 0);
 }
+
+#[tokio::test]
+async fn an_account_that_comes_while_it_runs_is_a_sensor_and_one_that_goes_leaves_nothing() {
+    let broker = Mosquitto::start().await;
+    let stop = CancellationToken::new();
+    let accounts = accounts(vec![FakeAccount::new()], &Registry::default(), &stop);
+    let house = House::of(FakeVendor::new(), Default::default(), accounts.clone(), settings(broker.settings())).await;
+    house.connected().await;
+    let mut witness = broker.listen("#").await;
+    assert!(witness.next_on(BRIDGE).await.json()["components"]["account_0"].is_object());
+
+    accounts.add(100, FakeAccount::new());
+    let bridge = witness.next_on(BRIDGE).await.json();
+    home_assistant::accepts(BRIDGE, &bridge);
+    let sensor = &bridge["components"]["account_100"];
+    assert_eq!(
+        (&sensor["name"], &sensor["unique_id"]),
+        (&json!("Fake account 2"), &json!("doorstep_bridge_account_100"))
+    );
+    let state = witness.next_on("doorstep/bridge/account/100").await;
+    assert_eq!((state.json()["state"].clone(), state.retain), (json!("starting"), true));
+
+    assert!(accounts.remove(100).await);
+    let bridge = witness.next_on(BRIDGE).await.json();
+    assert_eq!(bridge["components"]["account_100"], json!({"platform": "sensor"}), "Home Assistant would keep it");
+    let state = witness.next_on("doorstep/bridge/account/100").await;
+    assert_eq!((state.payload.as_str(), state.retain), ("", true));
+    let left = broker.retained("doorstep/bridge/account/#").await;
+    let left: Vec<&str> = left.iter().map(|heard| heard.topic.as_str()).collect();
+    assert_eq!(left, ["doorstep/bridge/account/0"]);
+    house.close().await;
+    stop.cancel();
+}

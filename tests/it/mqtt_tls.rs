@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use doorstep::config::{self, MqttUrl};
+use doorstep::config::MqttUrl;
 use doorstep::doorbell::Registry;
-use doorstep::mqtt::{self, Settings};
+use doorstep::model::MqttLink;
+use doorstep::mqtt::{self, Broker, Settings};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::mosquitto::{self, Mosquitto};
-use crate::support::mqtt_house::no_accounts;
+use crate::support::mqtt_house::{no_accounts, settings};
 
 /// Set for the run of this test that trusts the broker's certificate, which only its environment can say.
 const TRUSTING: &str = "DOORSTEP_TEST_TLS_PORT";
@@ -36,29 +37,31 @@ async fn a_broker_is_believed_if_its_certificate_is() {
 
 async fn trusting(port: u16) {
     let connected = client("localhost", port);
-    let waited = tokio::time::timeout(mosquitto::PATIENCE, connected.clone().wait_for(|now| *now)).await.is_ok();
+    let waited =
+        tokio::time::timeout(mosquitto::PATIENCE, connected.clone().wait_for(|now| *now == MqttLink::Connected))
+            .await
+            .is_ok();
     assert!(waited, "a trusted certificate was not believed");
     let log = PathBuf::from(std::env::var_os(CERTIFICATE).unwrap()).with_file_name("log");
     let turned_away = || std::fs::read_to_string(&log).unwrap().matches("alert").count();
     let before = turned_away();
     let other_name = client("127.0.0.1", port);
     mosquitto::until("the client to turn away", || turned_away() > before).await;
-    assert!(!*other_name.borrow(), "a certificate for another name was believed");
+    assert_ne!(*other_name.borrow(), MqttLink::Connected, "a certificate for another name was believed");
 }
 
 /// Whether the client gets through before the broker has seen it turn away.
 async fn connects(host: &str, port: u16, broker: &Mosquitto) -> bool {
     let connected = client(host, port);
     broker.logs("alert").await;
-    *connected.borrow()
+    let now = *connected.borrow();
+    now == MqttLink::Connected
 }
 
-fn client(host: &str, port: u16) -> tokio::sync::watch::Receiver<bool> {
-    let broker =
-        config::Mqtt { url: MqttUrl::parse(&format!("mqtts://{host}:{port}")).unwrap(), ..mosquitto::settings(port) };
-    let client_id = format!("doorstep-{host}");
-    let settings = Settings { broker, client_id, version: "1.2.3", buttons: Vec::new(), page_url: None };
-    mqtt::start(settings, Registry::default(), no_accounts(), CancellationToken::new()).connected()
+fn client(host: &str, port: u16) -> tokio::sync::watch::Receiver<MqttLink> {
+    let broker = Broker::At(MqttUrl::parse(&format!("mqtts://{host}:{port}")).unwrap());
+    let settings = Settings { client_id: format!("doorstep-{host}"), ..settings(broker) };
+    mqtt::start(settings, Registry::default(), no_accounts(), CancellationToken::new()).link()
 }
 
 async fn start() -> Mosquitto {

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Path;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use doorstep::doorbell::Doorbell;
 use doorstep::doorbell::vendor::Retry;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::support::browser::{Browser, Page};
-use crate::support::fake_vendor::FakeVendor;
+use crate::support::fake_vendor::{FakeVendor, OnSnapshot};
 use crate::support::house::{House, PATIENCE, PREFIX};
 
 pub(crate) const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
@@ -33,7 +34,7 @@ pub(crate) async fn camera(browser: &Browser) -> (Router, Page, mpsc::UnboundedR
         let headers = [(header::CONTENT_TYPE, "application/sdp"), (header::LOCATION, "fake_1/0123456700000001")];
         (StatusCode::CREATED, headers, sdp.as_str().unwrap().to_owned()).into_response()
     };
-    let forget = async move |Path((_, viewer)): Path<(String, String)>| told.send(viewer).unwrap();
+    let forget = async move |asked: Uri| told.send(asked.path().rsplit('/').next().unwrap().to_owned()).unwrap();
     let whep = Router::new().route("/whep/{id}", post(answer)).route("/whep/{id}/{viewer}", delete(forget));
     (whep, tab, deleted)
 }
@@ -166,7 +167,7 @@ async fn one_button_for_two_doors_is_announced_at_both() {
 }
 
 impl Page {
-    async fn until_more_than(&self, count: &str, least: i64) {
+    pub(crate) async fn until_more_than(&self, count: &str, least: i64) {
         let waiting = format!(
             "(async () => {{ while ((await {count}) <= {least}) await new Promise((r) => setTimeout(r, 20)); }})()"
         );
@@ -175,7 +176,7 @@ impl Page {
 }
 
 /// Somebody speaks through the doorbell until aborted.
-fn speak(doorbell: &Doorbell, viewer: u64) -> JoinHandle<()> {
+pub(crate) fn speak(doorbell: &Doorbell, viewer: u64) -> JoinHandle<()> {
     let doorbell = doorbell.clone();
     tokio::spawn(async move {
         let grant = doorbell.start_talk(viewer).await.unwrap();
@@ -251,6 +252,32 @@ async fn what_is_wrong_is_said_and_who_cannot_help_is_not_asked_again() {
 }
 
 #[tokio::test]
+async fn where_no_live_picture_comes_a_still_one_is_taken_once() {
+    let browser = Browser::launch().await;
+    let (whep, asked) = no_camera();
+    let vendor = FakeVendor::with([Capability::Ring, Capability::Stream, Capability::Snapshot]);
+    let painter = browser.open("about:blank").await;
+    let painted = "Object.assign(document.createElement('canvas'), { width: 40, height: 30 }).toDataURL('image/jpeg')";
+    let painted = painter.value(painted).await;
+    let (_, jpeg) = painted.as_str().unwrap().split_once(',').unwrap();
+    vendor.on_snapshot(OnSnapshot::Takes(STANDARD.decode(jpeg).unwrap().into()));
+    let house = House::with(vendor, None, whep).await;
+    let page = browser.open(&house.url()).await;
+    page.until("document.querySelector('.still.taken')?.width === 40 && !document.querySelector('.still-time').hidden")
+        .await;
+    // It tries for the live picture all the while, and takes no second one for that.
+    let tries = *asked.lock().unwrap();
+    page.value("document.querySelector('.again').click()").await;
+    while *asked.lock().unwrap() == tries {
+        page.value("new Promise((on) => setTimeout(on, 20))").await;
+    }
+    page.until("document.querySelector('.stage').dataset.mood === 'waiting'").await;
+    assert_eq!(house.vendor.seen().snapshots_asked, 1);
+    // The browser itself complains of each refused request for the live picture, and of nothing else.
+    assert!(browser.complaints().await.iter().all(|told| told.contains("503")), "{:?}", browser.complaints().await);
+}
+
+#[tokio::test]
 async fn a_locked_house_opens_with_its_token_and_never_puts_it_into_an_address() {
     let browser = Browser::launch().await;
     let (whep, _, _deleted) = camera(&browser).await;
@@ -303,4 +330,20 @@ async fn a_house_without_doorbells_says_what_to_do_and_fills_by_itself() {
     house.doorbells.insert(house.doorbell.clone());
     page.until("document.querySelector('.card h2').textContent === 'Front Door'").await;
     page.until("document.getElementById('empty').hidden").await;
+}
+
+#[tokio::test]
+async fn the_page_and_all_that_it_loads_weigh_no_more_than_150_kb() {
+    let browser = Browser::launch().await;
+    let house = House::open().await;
+    let page = browser.open("about:blank").await;
+    page.without_cache().await;
+    page.go(&house.url()).await;
+    page.until("document.querySelector('.card') && performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+        .await;
+    let sizes = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+        .map((e) => e.transferSize)";
+    let sizes = page.value(sizes).await;
+    let sizes: Vec<u64> = sizes.as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).collect();
+    assert!(sizes.len() > 10 && sizes.iter().sum::<u64>() <= 150_000, "{sizes:?}");
 }

@@ -14,20 +14,23 @@ use doorstep::secret::Token;
 use doorstep::sim::gwell_camera::{self, RunningCamera};
 use doorstep::sim::gwell_server::{self, RunningServer};
 use doorstep::sim::kvs_camera;
+use doorstep::sim::vivint;
 use doorstep::sim::wyze_cloud::{
     self, CloudCommand, Device, Fault, GwellUser, IceServer, RunningCloud, SecondFactor, Stream,
 };
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::installation;
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::program::Program;
 use crate::support::service::{PATIENCE, Page};
 use crate::support::viewer::{Manners, Viewer};
+use crate::support::vivint_hand::quick;
 
 const USER: &str = "doorkeeper";
 const PASSWORD: &str = "Ux7pQz31kVbN";
@@ -379,6 +382,94 @@ async fn no_secret_of_an_account_a_lock_or_a_call_is_in_any_log_answer_or_messag
     for (name, secret) in secrets {
         outside.assert_without(name, &secret);
     }
+}
+
+#[tokio::test]
+async fn no_secret_of_an_account_that_is_added_on_the_page_is_in_any_log_answer_or_message() {
+    const MARKERS: [&str; 5] =
+        ["Wr0ngM4rkerPass", "SecretKeyM4rker0123", "SessionM4rker4567", "PrivateM4rker89ab", "CertM4rkerCdef"];
+    let (broker, stop) = (Mosquitto::start().await, CancellationToken::new());
+    let mut messages = broker.listen("#").await;
+    let wyze = wyze_cloud::start(wyze_cloud::Settings::generate(16), stop.clone()).await.unwrap();
+    let settings = vivint::Settings { second_factor: vivint::SecondFactor::None, ..quick(16) };
+    let vivint = vivint::start(settings, stop.clone()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
+    let configuration = format!(
+        "mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\nhttp: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\n\
+         media: {{port: {}}}\n",
+        broker.port,
+        free_port()
+    );
+    std::fs::write(&file, configuration).unwrap();
+    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let mut program = Program::start_with(arguments, |command| {
+        command.env("DOORSTEP_LOG", "trace");
+    });
+    let page = Page::locked(program.page().await, TOKEN);
+    let mut answers = String::new();
+    let mut note = |what: &dyn std::fmt::Debug| writeln!(answers, "{what:?}").unwrap();
+    let [wrong, secret_key, session, private, certificate] = MARKERS;
+    let pem = |text: &str| format!("-----BEGIN X-----\n{text}\n-----END X-----");
+    let nowhere = json!({"kinesisvideo": "http://127.0.0.1:1", "iot": "http://127.0.0.1:1"});
+    for body in [
+        installation::wyze(&wyze, Some(wrong)),
+        installation::vivint(&vivint, None),
+        json!({"vendor": "kvs", "region": "eu-central-1", "channels": ["a"], "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+               "secret_access_key": secret_key, "session_token": session, "endpoints": nowhere}),
+        json!({"vendor": "kvs", "region": "eu-central-1", "channels": ["b"], "thing": "t", "role_alias": "r",
+               "credentials_endpoint": "nowhere.invalid", "certificate": pem(certificate), "private_key": pem(private),
+               "endpoints": nowhere}),
+        // With a slip each.
+        json!({"vendor": "wyze", "email": wyze.settings.email.expose(), "password": [wrong], "api_key": {"is": session}}),
+        json!({"vendor": "kvs", "region": secret_key, "secret_access_key": format!("{secret_key} "), "totp": session}),
+    ] {
+        note(&page.post("/api/accounts", &body.to_string()).await);
+    }
+    note(&page.account_is(100, "needs_attention").await);
+    note(&page.account_is(101, "ready").await);
+    let right = json!({"password": wyze.settings.password.expose()}).to_string();
+    note(&page.send("PUT", "/api/accounts/100", "application/json", &right).await);
+    note(&page.account_is(100, "ready").await);
+    let mut secrets = stored(&data);
+    for path in ["/", "/api/doorbells", "/api/accounts", "/metrics", "/health"] {
+        note(&page.get(path).await);
+    }
+    let outputs = [output(&["devices"], &file, &data).await, output(&["check", "--offline"], &file, &data).await];
+    for n in 100..=103 {
+        note(&page.send("DELETE", &format!("/api/accounts/{n}"), "application/json", "").await);
+    }
+    program.terminate();
+    let ended = program.ends().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("an account was corrected"), "{}", ended.log);
+    let kept = std::fs::read_to_string(data.join("state.json")).unwrap();
+    let told = messages.until_fence().await.iter().map(|heard| format!("{heard}\n")).collect();
+    let outside = Outside(vec![
+        ("the log", ended.log),
+        ("standard output", ended.said),
+        ("HTTP", answers),
+        ("MQTT", told),
+        ("a command", outputs.concat()),
+        ("the store, after all are gone,", kept),
+    ]);
+    let (wyze, vivint) = (&wyze.settings, &vivint.settings);
+    secrets.retain(|(_, secret)| !outside.0[5].1.contains(&format!("wyze_phone_id\": \"{secret}")));
+    secrets.extend(MARKERS.map(|marker| ("marker", marker.to_owned())));
+    secrets.extend([
+        ("wrong password's hash", password_hash(wrong)),
+        ("e-mail address", wyze.email.expose().to_owned()),
+        ("password", wyze.password.expose().to_owned()),
+        ("password's hash", password_hash(wyze.password.expose())),
+        ("key id", wyze.key_id.expose().to_owned()),
+        ("API key", wyze.api_key.expose().to_owned()),
+        ("user name", vivint.username.expose().to_owned()),
+        ("Vivint password", vivint.password.expose().to_owned()),
+    ]);
+    for (name, secret) in secrets {
+        outside.assert_without(name, &secret);
+    }
+    stop.cancel();
 }
 
 /// A GWell doorbell, its P2P server, and the cloud that gives the token. Its secrets as the program could spell them.

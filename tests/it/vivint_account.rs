@@ -129,11 +129,11 @@ struct House {
 
 impl House {
     async fn account_is(&self, what: &str, mut is_so: impl FnMut(&AccountLink) -> bool) -> AccountLink {
-        let (_, mut status) = self.accounts.all().remove(0);
+        let (.., mut status) = self.accounts.all().remove(0);
         let waited = tokio::time::timeout(PATIENCE, status.wait_for(|account| is_so(&account.link))).await;
         match waited.map(|status| status.unwrap().link.clone()) {
             Ok(link) => link,
-            Err(_) => panic!("the account never was {what}; it is {:?}", self.accounts.all()[0].1.borrow()),
+            Err(_) => panic!("the account never was {what}; it is {:?}", self.accounts.all()[0].2.borrow()),
         }
     }
 

@@ -105,11 +105,11 @@ struct House {
 
 impl House {
     async fn account_is(&self, what: &str, mut is_so: impl FnMut(&AccountLink) -> bool) -> AccountLink {
-        let (_, mut status) = self.accounts.all().remove(0);
+        let (.., mut status) = self.accounts.all().remove(0);
         let waited = tokio::time::timeout(PATIENCE, status.wait_for(|account| is_so(&account.link))).await;
         match waited.map(|status| status.unwrap().link.clone()) {
             Ok(link) => link,
-            Err(_) => panic!("the account never was {what}; it is {:?}", self.accounts.all()[0].1.borrow()),
+            Err(_) => panic!("the account never was {what}; it is {:?}", self.accounts.all()[0].2.borrow()),
         }
     }
 
@@ -207,7 +207,7 @@ async fn what_is_on_the_account_appears_after_one_login() {
     assert_eq!(camera.capabilities, all[1..].iter().copied().collect());
     assert_eq!(camera.firmware.as_deref(), Some("4.52.9.5332"));
     assert_eq!(place.cloud.counts().logins, 1);
-    assert_eq!(house.accounts.all()[0].1.borrow().devices, place.cloud.devices().len());
+    assert_eq!(house.accounts.all()[0].2.borrow().devices, place.cloud.devices().len());
 }
 
 #[tokio::test]

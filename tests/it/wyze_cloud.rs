@@ -335,7 +335,7 @@ async fn nothing_of_an_account_is_left_once_it_is_forgotten() {
     let damaged = account.folder.path().join("state.json.damaged");
     fs::copy(account.state_file(), &damaged).unwrap();
 
-    doorstep::app::forget(&doorstep::config::Config::default(), account.folder.path().to_owned()).await.unwrap();
+    doorstep::app::forget(&doorstep::config::Config::default(), account.folder.path().to_owned(), None).await.unwrap();
 
     let left = fs::read_to_string(account.state_file()).unwrap();
     assert!(secrets.iter().all(|secret| !left.contains(secret)) && !left.contains("wyze"), "{left}");

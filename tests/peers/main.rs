@@ -14,6 +14,7 @@ mod firebase;
 mod firebase_sdk;
 mod go2rtc;
 mod gwell;
+mod home_assistant;
 mod household;
 mod http;
 mod kvs;
@@ -45,7 +46,7 @@ type Missing = fn() -> Option<String>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let peers: [(Tests, Missing); 13] = [
+    let peers: [(Tests, Missing); 14] = [
         (go2rtc::tests, go2rtc::missing),
         (rtsp::tests, rtsp::missing),
         (aiortc::tests, aiortc::missing),
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         (kvs_python::tests, kvs_python::missing),
         (kvs_iot::tests, kvs_iot::missing),
         (gwell::tests, gwell::missing),
+        (home_assistant::tests, home_assistant::missing),
     ];
     let mut trials = Vec::new();
     for (tests, missing) in peers {

@@ -14,7 +14,7 @@ use crate::sim::console::stdin_lines;
 const LINES: usize = 64;
 
 /// The demo's terminal: `ring`, `motion`, `offline`, `online`, `fault NAME`, each followed by an id or for the
-/// first doorbell; `quit`.
+/// first doorbell; with `cloud` in front, a command of the virtual Wyze cloud (`cloud fault jammed`); `quit`.
 pub(super) struct Console {
     houses: Houses,
 }

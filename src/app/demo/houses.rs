@@ -10,7 +10,7 @@ use super::cast::{self, News};
 use super::kvs::Kvs;
 use super::vivint::Vivint;
 use super::wyze::Wyze;
-use crate::config;
+use crate::config::MqttUrl;
 use crate::model::DeviceId;
 
 impl Kind {
@@ -44,7 +44,7 @@ impl Houses {
     }
 
     /// The broker through which wired buttons are heard.
-    pub(super) fn wire(&mut self, broker: &config::Mqtt) {
+    pub(super) fn wire(&mut self, broker: &MqttUrl) {
         if let Some(wyze) = &mut self.wyze {
             wyze.wire(broker);
         }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::cast::{Kind, News, VirtualDoorbell};
-use crate::config;
+use crate::config::MqttUrl;
 use crate::model::DeviceId;
 use crate::mqtt::ButtonClient;
 use crate::sim::wyze_cloud::{self, CloudCommand, CloudEvent, Device, RunningCloud, Scripted, Settings, Stream};
@@ -43,7 +43,7 @@ impl Wyze {
     }
 
     /// The broker through which the wired button is heard.
-    pub(super) fn wire(&mut self, broker: &config::Mqtt) {
+    pub(super) fn wire(&mut self, broker: &MqttUrl) {
         self.button = Some(ButtonClient::start(broker));
     }
 
@@ -84,9 +84,20 @@ impl Wyze {
         match line {
             "ring" => self.ring(doorbell),
             "motion" => self.happen(Scripted::motion(&[101]), doorbell),
-            _ => return doorbell.obey(line).await,
+            _ => match line.strip_prefix("cloud ") {
+                Some(line) => return self.obey_cloud(line),
+                None => return doorbell.obey(line).await,
+            },
         }
         Ok(())
+    }
+
+    /// Carries out what was typed for the cloud itself.
+    fn obey_cloud(&self, line: &str) -> Result<(), String> {
+        match wyze_cloud::parse(line)? {
+            Some(command) => self.cloud.obey(command).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
     }
 
     /// The cloud hears of every press, a while later; a wired button says so at once, as a relay beside a real

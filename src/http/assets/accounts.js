@@ -7,18 +7,27 @@ import { setSentence, setText } from './text.js';
 const CHECKING_MS = 30000;
 const NAMES = { wyze: 'Wyze', vivint: 'Vivint', kvs: 'AWS' };
 
+/** An account as people call it: `Wyze account y…@example.com`. */
+export function nameOf({ vendor, label }) {
+  return `${NAMES[vendor] ?? vendor} account ${label}`.trim();
+}
+
 export class Accounts {
   #root;
+  #correct;
   /** Strips by the account's number. */
   #strips = new Map();
 
-  constructor(root) {
+  /** `correct` is called with an account that its owner wants to correct. */
+  constructor(root, correct) {
     this.#root = root;
+    this.#correct = correct;
   }
 
   show(accounts) {
-    for (const account of accounts) this.#showOne(account);
-    for (const n of this.#strips.keys()) if (n >= accounts.length) this.#remove(n);
+    const troubled = new Map(accounts.filter(({ why }) => why !== null).map((account) => [account.n, account]));
+    for (const n of this.#strips.keys()) if (!troubled.has(n)) this.#remove(n);
+    troubled.forEach((account) => this.#showOne(account));
     this.#root.hidden = this.#strips.size === 0;
   }
 
@@ -27,9 +36,8 @@ export class Accounts {
   }
 
   #showOne(account) {
-    if (account.why === null) return this.#remove(account.n);
     if (!this.#strips.has(account.n)) {
-      const strip = new Strip(account.n);
+      const strip = new Strip(account.n, `code-${account.n}`, this.#correct);
       this.#strips.set(account.n, strip);
       this.#root.append(strip.element);
     }
@@ -42,32 +50,41 @@ export class Accounts {
   }
 }
 
-class Strip {
+/** What is wrong with one account, and the place for its code. */
+export class Strip {
   element = document.getElementById('account').content.firstElementChild.cloneNode(true);
 
   #n;
+  #correct;
+  #account = null;
   #known = '';
   #checking = 0;
 
-  constructor(n) {
+  /** `id` is the code field's; `correct` as in Accounts. */
+  constructor(n, id, correct) {
     this.#n = n;
+    this.#correct = correct;
     const input = this.#part('input');
-    input.id = `code-${n}`;
-    this.#part('label').htmlFor = input.id;
+    input.id = id;
+    this.#part('label').htmlFor = id;
     this.#part('form').onsubmit = (event) => {
       event.preventDefault();
       this.#send(input.value.replaceAll(/\s/g, ''));
     };
+    this.#part('.account-correct').onclick = () => this.#correct(this.#account);
   }
 
-  update({ vendor, link, why }) {
+  update(account) {
+    const { link, why, label, added_here: addedHere } = account;
+    this.#account = account;
     // The same news again must not take away what is being typed.
-    const news = `${link} ${why}`;
+    const news = `${label} ${link} ${why}`;
     if (news === this.#known) return;
     this.#known = news;
-    this.element.dataset.tone = link === 'failing' ? 'hint' : 'bad';
-    setText(this.#part('.account-name'), `${NAMES[vendor] ?? vendor} account`);
+    this.element.dataset.tone = link === 'needs_attention' ? 'bad' : 'hint';
+    setText(this.#part('.account-name'), nameOf(account));
     setSentence(this.#part('.account-why'), why);
+    this.#part('.account-correct').hidden = !addedHere || link !== 'needs_attention';
     this.#ask(link === 'needs_code');
   }
 
@@ -79,7 +96,7 @@ class Strip {
   }
 
   async #send(code) {
-    const [note, button] = [this.#part('.account-note'), this.#part('button')];
+    const [note, button] = [this.#part('.account-note'), this.#part('form button')];
     const headers = { 'content-type': 'application/json' };
     button.disabled = true;
     try {

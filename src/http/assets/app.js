@@ -5,10 +5,12 @@ import { Accounts } from './accounts.js';
 import { Card } from './card.js';
 import { Events, forgetToken, keepToken, request } from './house.js';
 import { Banners, Motions, refreshTimes, showLog } from './rings.js';
-import { setSentence, setTone } from './text.js';
+import { Setup } from './setup.js';
+import { setSentence, setText, setTone } from './text.js';
 
 const BROKER = {
   connected: ['good', 'Broker connected'],
+  waiting: ['bad', 'Waiting for a broker'],
   disconnected: ['bad', 'Broker disconnected'],
   off: ['quiet', 'No broker'],
 };
@@ -23,11 +25,15 @@ const doorbells = new Map();
 const cards = new Map();
 const announced = new Set();
 const access = new Access(part('access'));
-const accounts = new Accounts(part('accounts'));
+const setup = new Setup(part('setup'));
+const accounts = new Accounts(part('accounts'), (account) => setup.correct(account));
 const banners = new Banners(part('banners'));
 const motions = new Motions();
 const events = new Events();
 let lostTimer = 0;
+
+// As a panel of Home Assistant.
+document.documentElement.classList.toggle('framed', window.parent !== window);
 
 function showOnly(id) {
   for (const section of ['house', 'empty', 'sign-in', 'loading']) part(section).hidden = section !== id;
@@ -86,8 +92,9 @@ function showBroker(state) {
 
 function showAccounts(all) {
   accounts.show(all);
-  // Whoever has written an account down has been through them.
-  part('first-steps').hidden = all.length > 0;
+  setup.update(all);
+  part('open-setup').hidden = false;
+  setText(part('first-step'), all.length ? 'Its accounts have none, or are not logged in yet.' : 'Add the account that your doorbell belongs to.');
 }
 
 function askForToken(message = '') {
@@ -97,6 +104,8 @@ function askForToken(message = '') {
   showOnly('sign-in');
   access.clear();
   accounts.clear();
+  setup.close();
+  part('open-setup').hidden = true;
   part('broker').hidden = true;
   setSentence(part('sign-in-error'), message);
   part('token').focus();
@@ -113,6 +122,9 @@ async function enter() {
   }
   events.open();
 }
+
+part('open-setup').onclick = () => setup.open();
+part('add-first').onclick = () => setup.add();
 
 part('sign-in-form').onsubmit = async (event) => {
   event.preventDefault();

@@ -1,17 +1,19 @@
 // One doorbell: its picture, its button to talk, its doors, and what is known of it.
 
 import { Door } from './door.js';
-import * as microphone from './microphone.js';
+import { request } from './house.js';
 import { Player } from './player.js';
 import { absolute, relative } from './rings.js';
+import { Talk } from './talk.js';
 import { setSentence, setText, setTone } from './text.js';
 
 /** How long a card that went out of sight keeps playing, so that scrolling past does not stop the camera. */
 const LINGER_MS = 3000;
 /** How long a card stands out after a ring. */
 const RING_MS = 30000;
-/** Longer than a camera may take to open its speaker. */
-const SPEAKER_MS = 12000;
+
+/** How old the picture may become that stands in for a live one. Each of them is taken by the camera. */
+const STILL_MS = 60000;
 
 const LINKS = {
   offline: ['Offline', 'bad'],
@@ -22,11 +24,15 @@ const LINKS = {
 };
 const CODECS = { h264: 'H.264', h265: 'H.265', pcmu: 'G.711 µ-law', pcma: 'G.711 A-law', pcm: 'PCM', aac: 'AAC', opus: 'Opus' };
 
+/** One still picture after the other, however many doorbells want one. */
+let stills = Promise.resolve();
+
 export class Card {
   element = document.getElementById('card').content.firstElementChild.cloneNode(true);
 
   #doorbell;
   #player;
+  #talk;
   #lock;
   #garage;
   #video = this.#part('video');
@@ -34,11 +40,7 @@ export class Card {
   #lingering = 0;
   #ringing = 0;
   #countdown = 0;
-  /** Whether the button is held, whether the microphone is being sent, and whether the doorbell played it. */
-  #holding = false;
-  #speaking = false;
-  #heard = false;
-  #speakerTimer = 0;
+  #nextStill = 0;
 
   constructor(doorbell) {
     this.#doorbell = doorbell;
@@ -46,7 +48,8 @@ export class Card {
     const title = this.#part('h2');
     title.id = `name-${doorbell.id}`;
     this.element.setAttribute('aria-labelledby', title.id);
-    this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'));
+    this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'), request);
+    this.#talk = new Talk(this.#part('.talk'), this.#player);
     this.#lock = new Door('lock', doorbell.id);
     this.#garage = new Door('garage', doorbell.id);
     this.#part('.doors').append(this.#lock.element, this.#garage.element);
@@ -55,7 +58,8 @@ export class Card {
     this.#part('.again').onclick = () => this.#player.retry();
     this.#video.addEventListener('resize', () => this.#fit());
     this.#wireTools();
-    this.#wireTalk();
+    this.#talk.addEventListener('note', ({ detail }) => setSentence(this.#part('.note'), detail));
+    this.#talk.addEventListener('change', () => this.element.classList.toggle('talking', this.#talk.state === 'talking'));
     this.#observer.observe(this.element);
     this.update(doorbell);
   }
@@ -69,6 +73,7 @@ export class Card {
     const before = this.#doorbell.link;
     this.#doorbell = doorbell;
     this.#part('h2').textContent = doorbell.name;
+    this.#video.setAttribute('aria-label', `Live picture: ${doorbell.name}`);
     this.#part('.talk').hidden = !this.#can('talk');
     const { door, garage } = doorbell;
     this.#lock.update(door && { ...door, state: door.lock }, doorbell.name);
@@ -78,7 +83,7 @@ export class Card {
     this.refreshTimes();
     this.#showLink();
     this.#showDetails();
-    this.#followTalk();
+    this.#talk.update(doorbell);
     // A doorbell that came back need not wait for the next try.
     if (before !== doorbell.link && ['ready', 'streaming'].includes(doorbell.link)) this.#player.retry();
     this.#play();
@@ -121,7 +126,7 @@ export class Card {
 
   /** Of every button. */
   #letGo() {
-    this.#release();
+    this.#talk.release();
     this.#lock.release();
     this.#garage.release();
   }
@@ -148,11 +153,8 @@ export class Card {
   }
 
   #playerChanged() {
-    if (this.#player.phase === 'live') this.#note('');
-    else this.#release();
     this.#showLink();
     this.#showVeil();
-    this.#showTalk();
   }
 
   /** What was seen last stays, blurred, behind whatever is said instead of a picture. */
@@ -163,6 +165,30 @@ export class Card {
     still.width = 160;
     still.height = Math.round((160 * videoHeight) / videoWidth);
     still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
+    still.classList.remove('taken');
+    this.#part('.still-time').hidden = true;
+  }
+
+  /** Where a live picture does not come, one is taken for whoever looks, unless somebody else has a live one. */
+  #takeStill(mood) {
+    const wanted = mood !== 'live' && mood !== 'connecting' && this.#can('snapshot') && this.#inSight && !document.hidden;
+    if (!wanted || this.#doorbell.link !== 'ready' || this.#doorbell.viewers || Date.now() < this.#nextStill) return;
+    this.#nextStill = Date.now() + STILL_MS;
+    stills = stills.then(() => this.#showStill()).catch(() => {
+      // Why there is no picture is said already.
+    });
+  }
+
+  async #showStill() {
+    const answer = await request(`api/doorbells/${this.#doorbell.id}/snapshot.jpg`);
+    const picture = await createImageBitmap(await answer.blob());
+    const still = this.#part('.still');
+    [still.width, still.height] = [picture.width, picture.height];
+    still.getContext('2d').drawImage(picture, 0, 0);
+    still.classList.add('taken');
+    const time = this.#part('.still-time');
+    setText(time, `Still picture, ${absolute(Date.now())}`);
+    time.hidden = false;
   }
 
   #showLink() {
@@ -183,6 +209,7 @@ export class Card {
     setSentence(this.#part('.veil-reason'), reason);
     this.#part('.again').hidden = !['waiting', 'refused'].includes(mood);
     clearTimeout(this.#countdown);
+    this.#takeStill(mood);
     if (mood === 'waiting') this.#countdown = setTimeout(() => this.#showVeil(), 1000);
   }
 
@@ -227,114 +254,6 @@ export class Card {
     const wide = this.#part('.wide');
     wide.hidden = !document.fullscreenEnabled;
     wide.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : this.#part('.stage').requestFullscreen());
-  }
-
-  // Talking.
-
-  #wireTalk() {
-    const button = this.#part('.talk');
-    const isKey = (event) => event.key === ' ' || event.key === 'Enter';
-    button.onpointerdown = (event) => {
-      if (event.button !== 0) return;
-      button.setPointerCapture(event.pointerId);
-      this.#hold();
-    };
-    button.onpointerup = button.onpointercancel = button.onlostpointercapture = () => this.#release();
-    button.onkeydown = (event) => {
-      if (!isKey(event)) return;
-      event.preventDefault();
-      if (!event.repeat) this.#hold();
-    };
-    button.onkeyup = (event) => {
-      if (!isKey(event)) return;
-      event.preventDefault();
-      this.#release();
-    };
-    button.onblur = () => this.#release();
-    button.oncontextmenu = (event) => event.preventDefault();
-    // A screen reader cannot hold: its click, which no pointer or key led to, begins or ends the talk.
-    button.onclick = (event) => {
-      if (event.detail === 0) this.#holding ? this.#release() : this.#hold();
-    };
-  }
-
-  async #hold() {
-    // Why is said below the button already.
-    if (this.#holding || this.#doorbell.talk_obstacle) return;
-    if (this.#doorbell.link === 'needs_attention') return this.#note('Nobody would hear you: the doorbell needs attention first.');
-    if (this.#player.phase !== 'live') return this.#note('Wait for the picture, then hold to talk.');
-    if (this.#taken()) return this.#note('Someone else is talking. Wait until they have finished.');
-    this.#holding = true;
-    this.#note('');
-    this.#showTalk();
-    try {
-      const track = await microphone.open();
-      if (!this.#holding) return this.#note('The microphone is ready. Hold the button while you talk.');
-      await this.#player.speak(track);
-      if (!this.#holding) return await this.#player.speak(null);
-      this.#speaking = true;
-      clearTimeout(this.#speakerTimer);
-      this.#speakerTimer = setTimeout(() => this.#speakerSilent(), SPEAKER_MS);
-    } catch (error) {
-      this.#release();
-      this.#note(error.message);
-    }
-    this.#followTalk();
-  }
-
-  #release() {
-    if (!this.#holding) return;
-    this.#holding = false;
-    clearTimeout(this.#speakerTimer);
-    this.#speaking = false;
-    this.#heard = false;
-    this.#player.speak(null);
-    microphone.release();
-    this.#showTalk();
-  }
-
-  /** Once heard and no longer, a talk is over; the service lets nobody go on who has not let go. */
-  #followTalk() {
-    const ours = this.#speaking && this.#player.is(this.#doorbell.talker);
-    if (this.#heard && !ours) {
-      this.#release();
-      this.#note('Your talk was ended. Hold the button again to go on.');
-    } else {
-      this.#heard = ours;
-      this.#showTalk();
-    }
-  }
-
-  #speakerSilent() {
-    if (!this.#holding || this.#heard || this.#taken()) return;
-    const { name, last_error: why } = this.#doorbell;
-    this.#note(`${name} did not open its speaker. ${why ?? 'Release the button and try again.'}`);
-  }
-
-  #showTalk() {
-    const button = this.#part('.talk');
-    const idle = this.#doorbell.talk_obstacle ? 'impossible' : 'idle';
-    const state = this.#taken() ? 'taken' : this.#heard ? 'talking' : this.#holding ? 'opening' : idle;
-    button.dataset.state = state;
-    button.setAttribute('aria-pressed', String(this.#holding));
-    setText(button.querySelector('.text'), {
-      talking: 'You are talking',
-      opening: 'Opening the speaker …',
-      taken: 'Someone else is talking',
-      idle: 'Hold to talk',
-      impossible: 'Talk unavailable',
-    }[state]);
-    button.setAttribute('aria-disabled', String(this.#player.phase !== 'live' || state === 'impossible'));
-    this.element.classList.toggle('talking', state === 'talking');
-  }
-
-  /** Whether somebody else's microphone has the speaker. */
-  #taken() {
-    return this.#doorbell.microphone && !this.#player.is(this.#doorbell.talker);
-  }
-
-  #note(text) {
-    setSentence(this.#part('.note'), text);
   }
 
   // What is known.

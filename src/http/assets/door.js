@@ -1,6 +1,7 @@
 // A door beside a doorbell, with a lock, an opener or a motor: how it stands, a button that opens it when held, and
 // one that shuts it where it can be shut.
 
+import { wireHold } from './hold.js';
 import { request } from './house.js';
 import { setSentence, setText } from './text.js';
 
@@ -77,7 +78,13 @@ export class Door {
     this.#path = `api/doorbells/${id}`;
     this.element.dataset.kind = slot;
     this.#become(slot);
-    this.#wireHold(this.#part('.unlock'));
+    wireHold(this.#part('.unlock'), {
+      begin: () => this.#hold(),
+      end: () => this.#letGo(),
+      cancel: () => this.release(),
+      // Opens nothing either.
+      click: () => this.#explain(),
+    });
     this.#part('.relock').onclick = () => this.#send('shut');
   }
 
@@ -111,30 +118,6 @@ export class Door {
     cancelAnimationFrame(this.#frame);
     this.#heldSince = null;
     this.#showHeld(0);
-  }
-
-  #wireHold(button) {
-    const isKey = (event) => event.key === ' ' || event.key === 'Enter';
-    button.onpointerdown = (event) => {
-      if (event.button !== 0) return;
-      button.setPointerCapture(event.pointerId);
-      this.#hold();
-    };
-    button.onpointerup = () => this.#letGo();
-    button.onpointercancel = button.onlostpointercapture = button.onblur = () => this.release();
-    button.onkeydown = (event) => {
-      if (!isKey(event)) return;
-      event.preventDefault();
-      if (!event.repeat) this.#hold();
-    };
-    button.onkeyup = (event) => {
-      if (!isKey(event)) return;
-      event.preventDefault();
-      this.#letGo();
-    };
-    button.oncontextmenu = (event) => event.preventDefault();
-    // A click that no pointer or key led to opens nothing either.
-    button.onclick = (event) => event.detail === 0 && this.#explain();
   }
 
   #hold() {

@@ -1,18 +1,10 @@
 // The service as the page sees it: where it is, the token, requests and events.
 // Every address is relative to this file, so the page works below any path prefix.
 
+import { answer, backoff } from './request.js';
+
 const BASE = new URL('../', import.meta.url);
 const TOKEN_KEY = 'doorstep-token';
-const FIRST_RETRY_MS = 1000;
-const LONGEST_RETRY_MS = 15000;
-
-/** A request that was refused, with the service's own sentence. */
-export class Refusal extends Error {
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
 
 export function token() {
   return sessionStorage.getItem(TOKEN_KEY);
@@ -26,36 +18,14 @@ export function forgetToken() {
   sessionStorage.removeItem(TOKEN_KEY);
 }
 
-/** The time to wait before the given try (0 is the first retry), with jitter so that tabs spread out. */
-export function backoff(tries, longest = LONGEST_RETRY_MS) {
-  return Math.min(FIRST_RETRY_MS * 2 ** tries, longest) * (0.75 + Math.random() / 2);
-}
-
 /**
  * Sends a request to `path`, relative to the service.
  * Throws a Refusal for a status that is no success; its status is 0 when nobody answered.
  */
-export async function request(path, options = {}) {
+export function request(path, options = {}) {
   const headers = { ...options.headers };
   if (token()) headers.authorization = `Bearer ${token()}`;
-  let response;
-  try {
-    response = await fetch(new URL(path, BASE), { ...options, headers });
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
-    throw new Refusal(0, 'Doorstep does not answer.');
-  }
-  if (response.ok) return response;
-  throw new Refusal(response.status, await sentence(response));
-}
-
-async function sentence(response) {
-  const text = await response.text().catch(() => '');
-  try {
-    return JSON.parse(text).error ?? text;
-  } catch {
-    return text || `Doorstep answered ${response.status}.`;
-  }
+  return answer(() => fetch(new URL(path, BASE), { ...options, headers }));
 }
 
 /**

@@ -6,10 +6,15 @@ const KEEP_MS = 15000;
 let opening = null;
 let closing = 0;
 
+/** Whether this page may ask for a microphone at all. */
+export function available() {
+  return Boolean(navigator.mediaDevices?.getUserMedia);
+}
+
 /** The microphone's track. Throws an Error with a sentence for the person who wants to talk. */
 export async function open() {
   clearTimeout(closing);
-  if (!navigator.mediaDevices?.getUserMedia) {
+  if (!available()) {
     throw new Error('Browsers lend the microphone to secure pages only. Open Doorstep over https, or as http://localhost on this machine.');
   }
   opening ??= navigator.mediaDevices.getUserMedia({

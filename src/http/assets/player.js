@@ -1,6 +1,6 @@
 // One live picture over WHEP, with a way back for the microphone.
 
-import { Refusal, backoff, request } from './house.js';
+import { Refusal, backoff } from './request.js';
 
 const GATHERING_MS = 300;
 /** Without a first picture for so long after the answer, the connection is tried anew. */
@@ -23,16 +23,19 @@ export class Player extends EventTarget {
   #video;
   #path;
   #talks;
+  #request;
   #tries = 0;
   #timer = 0;
   /** What the present attempt holds; replaced by the next one and released by `#drop`. */
   #session = null;
 
-  constructor(video, path, talks) {
+  /** `request` sends a request to an address, relative to the service or from its `Location`. */
+  constructor(video, path, talks, request) {
     super();
     this.#video = video;
     this.#path = path;
     this.#talks = talks;
+    this.#request = request;
   }
 
   /** Whether the service's name for a viewer, the end of its session, means this one. */
@@ -98,7 +101,7 @@ export class Player extends EventTarget {
     const { peer, abort } = session;
     await peer.setLocalDescription();
     await gathered(peer);
-    const response = await request(this.#path, {
+    const response = await this.#request(this.#path, {
       method: 'POST',
       headers: { 'content-type': 'application/sdp' },
       body: peer.localDescription.sdp,
@@ -108,7 +111,7 @@ export class Player extends EventTarget {
     if (location) session.resource = new URL(location, response.url);
     const sdp = await response.text();
     // Stopped while the answer was on its way: the viewer it made must not linger.
-    if (this.#session !== session) return release(session);
+    if (this.#session !== session) return this.#release(session);
     await peer.setRemoteDescription({ type: 'answer', sdp });
     this.#video.srcObject = session.stream;
     this.#video.play().catch(() => {});
@@ -161,7 +164,19 @@ export class Player extends EventTarget {
     if (!session) return;
     if (this.phase === 'live') this.dispatchEvent(new Event('ending'));
     this.#session = null;
-    release(session);
+    this.#release(session);
+  }
+
+  #release(session) {
+    clearInterval(session.watch);
+    session.abort.abort();
+    const { peer, voice, resource } = session;
+    session.resource = null;
+    if (!resource) return peer.close();
+    voice.sender.replaceTrack(null).catch(() => {});
+    // The peer goes last: by its farewell the service would end the session, and find none to delete. Also while the
+    // page is being left, hence `keepalive`. A viewer that is not told goes by itself later.
+    this.#request(resource, { method: 'DELETE', keepalive: true }).catch(() => {}).finally(() => peer.close());
   }
 
   #become(phase, reason = '') {
@@ -170,18 +185,6 @@ export class Player extends EventTarget {
     this.reason = reason;
     this.dispatchEvent(new Event('change'));
   }
-}
-
-function release(session) {
-  clearInterval(session.watch);
-  session.abort.abort();
-  const { peer, voice, resource } = session;
-  session.resource = null;
-  if (!resource) return peer.close();
-  voice.sender.replaceTrack(null).catch(() => {});
-  // The peer goes last: by its farewell the service would end the session, and find none to delete. Also while the
-  // page is being left, hence `keepalive`. A viewer that is not told goes by itself later.
-  request(resource, { method: 'DELETE', keepalive: true }).catch(() => {}).finally(() => peer.close());
 }
 
 /** All candidates are known, or enough time has passed: the service learns the rest from the checks themselves. */

@@ -1,5 +1,10 @@
 // Text on the page. Whatever comes from outside becomes a text node, never markup.
 
+/** The sentence with values in place of its `{names}`. */
+export function fill(sentence, values = {}) {
+  return sentence.replace(/\{(\w+)\}/g, (name, key) => values[key] ?? name);
+}
+
 /** Writes only what changed, so that live regions speak only then. */
 export function setText(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;

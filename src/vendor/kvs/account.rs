@@ -35,16 +35,8 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(config: &config::Kvs, store: &Store) -> Self {
-        let login = match &config.login {
-            KvsLogin::Keys(keys) => &keys.access_key_id,
-            KvsLogin::Certificate { thing, .. } => thing,
-            KvsLogin::Environment => "environment",
-        };
-        let role = config.role_arn.as_deref().unwrap_or_default();
-        let mut account = vec![&*config.region, config.endpoints.kinesisvideo.as_str(), login, role];
-        let client_id = format!("kvs_client_id_{}", fingerprint(&account));
-        account.extend(config.channels.iter().map(String::as_str));
-        Self { store: store.clone(), channels: format!("kvs_channels_{}", fingerprint(&account)), client_id }
+        let [channels, client_id] = keys(config);
+        Self { store: store.clone(), channels, client_id }
     }
 
     /// Whether this process only looks in.
@@ -73,6 +65,20 @@ impl Memory {
             id
         })
     }
+}
+
+/// Where in the store the channels are, and the client id.
+pub(super) fn keys(config: &config::Kvs) -> [String; 2] {
+    let login = match &config.login {
+        KvsLogin::Keys(keys) => &keys.access_key_id,
+        KvsLogin::Certificate { thing, .. } => thing,
+        KvsLogin::Environment => "environment",
+    };
+    let role = config.role_arn.as_deref().unwrap_or_default();
+    let mut account = vec![&*config.region, config.endpoints.kinesisvideo.as_str(), login, role];
+    let client_id = format!("kvs_client_id_{}", fingerprint(&account));
+    account.extend(config.channels.iter().map(String::as_str));
+    [format!("kvs_channels_{}", fingerprint(&account)), client_id]
 }
 
 /// 16 hexadecimal digits.

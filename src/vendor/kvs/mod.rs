@@ -40,6 +40,11 @@ pub struct Kvs {
     relist: Notify,
 }
 
+/// The keys of all that is stored of an account.
+pub(super) fn stored(account: &config::Kvs) -> [String; 2] {
+    account::keys(account)
+}
+
 impl Kvs {
     pub fn new(account: &config::Kvs, overrides: &[DoorbellOverride], store: &Store) -> Self {
         let config::Kvs { region, login, role_arn, identity, endpoints, .. } = account.clone();

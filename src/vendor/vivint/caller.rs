@@ -20,9 +20,9 @@ use crate::rtc::camera::IceServer;
 use crate::rtc::is_this_machine;
 
 const NO_KEY: &str = "Talking to Vivint's doorbells needs `firebase_api_key`, which Doorstep does not bring along; \
-                      everything else works without it. Put the web API key of Vivint's app, which begins with `AIza`, \
-                      under `vivint` in the configuration and restart Doorstep; docs/troubleshooting.md says where \
-                      it stands.";
+                      everything else works without it. Add the web API key of Vivint's app, which begins with `AIza`: \
+                      on Doorstep's page if the account was added there, otherwise under `vivint` in the configuration, \
+                      and restart Doorstep then. docs/troubleshooting.md says where it stands.";
 const NO_SPEAKER: &str = "The account says that it has no speaker. If Vivint's app can talk to it, restart Doorstep.";
 const NO_UUID: &str = "The account does not say how it is to be called, so nobody can talk to it. See whether two-way \
                        talk works in Vivint's app.";

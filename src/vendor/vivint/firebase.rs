@@ -33,19 +33,22 @@ pub enum FirebaseError {
     )]
     Trouble { host: String, status: u16 },
     #[error(
-        "Google refused `firebase_api_key`: it is not a valid key. Put the web API key of Vivint's app there, under \
-         `vivint` in the configuration, and restart Doorstep. Everything but talk works without it."
+        "Google refused `firebase_api_key`: it is not a valid key. Put the web API key of Vivint's app there: on Doorstep's page if the account was added \
+         there, otherwise under `vivint` in the configuration, and restart Doorstep then. Everything but talk works \
+         without it."
     )]
     ApiKeyInvalid,
     #[error(
         "Google refused `firebase_api_key`: the key is valid, but of another app than Vivint's. Put the web API key \
-         of Vivint's app there, under `vivint` in the configuration, and restart Doorstep. Everything but talk works \
+         of Vivint's app there: on Doorstep's page if the account was added \
+         there, otherwise under `vivint` in the configuration, and restart Doorstep then. Everything but talk works \
          without it."
     )]
     ApiKeyForeign,
     #[error(
         "Google refused `firebase_api_key`: the key may be used by certain programs only. Put a web API key of \
-         Vivint's app there, under `vivint` in the configuration, and restart Doorstep. Everything but talk works \
+         Vivint's app there: on Doorstep's page if the account was added \
+         there, otherwise under `vivint` in the configuration, and restart Doorstep then. Everything but talk works \
          without it."
     )]
     ApiKeyRestricted,

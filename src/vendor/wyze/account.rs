@@ -104,7 +104,7 @@ impl Account {
 }
 
 /// Says nothing about the account.
-fn key(login: &WyzeLogin) -> String {
+pub(super) fn key(login: &WyzeLogin) -> String {
     let at = login.endpoints.api.as_str();
     let digest = Sha256::digest(format!("{}\n{at}", login.email.expose().to_lowercase()));
     format!("wyze_devices_{}", hex(digest.get(..8).unwrap_or_default()))

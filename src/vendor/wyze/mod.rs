@@ -46,6 +46,12 @@ pub struct Wyze {
     relist: Notify,
 }
 
+/// The keys of all that is stored of an account.
+pub(super) fn stored(account: &config::Wyze) -> Vec<String> {
+    let of_login = |login| [cloud::stored(login), account::key(login), gwell::stored(login)];
+    account.login.iter().flat_map(of_login).collect()
+}
+
 /// The devices of the last listing, and of the one before: one that is missing once may only have been left out.
 #[derive(Default)]
 struct Known {

@@ -143,6 +143,12 @@ impl Page {
         self.call("Page.navigate", json!({ "url": url })).await;
     }
 
+    /// As a browser that has never been here.
+    pub(crate) async fn without_cache(&self) {
+        self.call("Network.enable", json!({})).await;
+        self.call("Network.setCacheDisabled", json!({ "cacheDisabled": true })).await;
+    }
+
     /// The value of a JavaScript expression, awaited if it is a promise.
     pub(crate) async fn value(&self, expression: &str) -> Value {
         let evaluation = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
@@ -173,8 +179,13 @@ impl Page {
 
     /// Presses or releases the mouse button in the middle of the element.
     pub(crate) async fn mouse(&self, kind: &str, selector: &str) {
+        self.mouse_on(kind, &format!("document.querySelector({selector:?})")).await;
+    }
+
+    /// The same of the element that an expression stands for.
+    pub(crate) async fn mouse_on(&self, kind: &str, element: &str) {
         let middle = format!(
-            "(() => {{ const e = document.querySelector({selector:?}); e.scrollIntoView({{ block: 'center' }});
+            "(() => {{ const e = {element}; e.scrollIntoView({{ block: 'center' }});
              const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] }})()"
         );
         let middle = self.value(&middle).await;

@@ -67,7 +67,10 @@ fn check_device(device: &Map<String, Value>) {
     assert!(!name.trim().is_empty() && name.len() <= 400 && !name.contains(char::is_control), "{name:?}");
     if let Some(url) = device.get("configuration_url") {
         let url = url::Url::parse(url.as_str().expect("text")).expect("a URL");
-        assert!(["http", "https"].contains(&url.scheme()) && url.has_host(), "{url}: the whole device is rejected");
+        assert!(
+            ["http", "https", "homeassistant"].contains(&url.scheme()) && url.has_host(),
+            "{url}: the whole device is rejected"
+        );
     }
 }
 

@@ -10,10 +10,14 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::routing::any_service;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
-use doorstep::http::{Direct, Entrance, Face, MediaKeys, Tickets, Tokens, router, serve, whep};
-use doorstep::model::{Capability, DoorKind, OpenerEntity};
+use doorstep::http::{
+    About, Direct, Entrance, Face, MediaKeys, Setup, SetupError, Tickets, Tokens, router, serve, whep,
+};
+use doorstep::model::{Capability, DoorKind, MqttLink, OpenerEntity};
 use doorstep::secret::Token;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -34,6 +38,27 @@ pub(crate) const PREFIX: &str = "/behind/a/prefix/";
 /// The site whose pages may call the API.
 pub(crate) const LISTED: &str = "http://card.example:8123";
 
+/// Accounts as they are: nobody adds one.
+struct NoSetup;
+
+impl Setup for NoSetup {
+    fn about(&self, _: usize) -> About {
+        About { label: "y…@example.com".to_owned(), added_here: false }
+    }
+
+    fn add(&self, _: Value) -> BoxFuture<'static, Result<usize, SetupError>> {
+        Box::pin(async { Err(SetupError::Full(0)) })
+    }
+
+    fn correct(&self, _: usize, _: Value) -> BoxFuture<'static, Result<(), SetupError>> {
+        Box::pin(async { Err(SetupError::Configured) })
+    }
+
+    fn remove(&self, _: usize) -> BoxFuture<'static, Result<(), SetupError>> {
+        Box::pin(async { Err(SetupError::Configured) })
+    }
+}
+
 /// One doorbell, `fake_1`, and an account behind the HTTP face.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
@@ -46,7 +71,7 @@ pub(crate) struct House {
     pub(crate) account: Arc<FakeAccount>,
     pub(crate) doorbell: Doorbell,
     pub(crate) doorbells: Registry,
-    pub(crate) mqtt: watch::Sender<Option<bool>>,
+    pub(crate) mqtt: watch::Sender<MqttLink>,
     pub(crate) stop: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
     /// Where a door's records are.
@@ -114,7 +139,7 @@ impl House {
         let account = FakeAccount::new();
         let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
         let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
-        let (mqtt, mqtt_connected) = watch::channel(Some(true));
+        let (mqtt, link) = watch::channel(MqttLink::Connected);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tokens = Tokens::of_config(token.as_ref());
@@ -122,7 +147,8 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
-            mqtt_connected,
+            setup: Arc::new(NoSetup),
+            mqtt: link,
             whep: of_router(whep),
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",

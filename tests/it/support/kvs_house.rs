@@ -153,11 +153,11 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn link(&self) -> AccountLink {
-        self.accounts.all()[0].1.borrow().link.clone()
+        self.accounts.all()[0].2.borrow().link.clone()
     }
 
     pub(crate) async fn account_is(&self, what: &str, mut is_so: impl FnMut(&AccountLink) -> bool) -> AccountLink {
-        let (_, mut status) = self.accounts.all().remove(0);
+        let (.., mut status) = self.accounts.all().remove(0);
         match timeout(PATIENCE, status.wait_for(|account| is_so(&account.link))).await {
             Ok(status) => status.unwrap().link.clone(),
             Err(_) => panic!("the account never was {what}; it is {:?}", self.link()),

@@ -5,12 +5,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use doorstep::config;
 use doorstep::config::MqttUrl;
+use doorstep::mqtt::Broker;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStdout;
@@ -33,11 +33,24 @@ impl Mosquitto {
 
     /// With one user.
     pub(crate) async fn start_for(user: &str, password: &str) -> Self {
+        Self::start_with_user(user, password, "allow_anonymous false").await
+    }
+
+    /// With one user; whoever names none is let in, too, as witnesses do.
+    pub(crate) async fn start_knowing(user: &str, password: &str) -> Self {
+        Self::start_with_user(user, password, "allow_anonymous true").await
+    }
+
+    async fn start_with_user(user: &str, password: &str, others: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("passwords");
-        let hashed = Command::new("mosquitto_passwd").arg("-b").arg("-c").arg(&file).args([user, password]).status();
-        assert!(hashed.expect(INSTALL).success(), "mosquitto_passwd failed");
-        Self::start_in(folder, &format!("allow_anonymous false\npassword_file {}", file.display())).await
+        hash(&file, user, password);
+        Self::start_in(folder, &format!("{others}\npassword_file {}", file.display())).await
+    }
+
+    /// From its next start on this is its one user.
+    pub(crate) fn change_user(&self, user: &str, password: &str) {
+        hash(&self.path("passwords"), user, password);
     }
 
     /// With further lines of configuration.
@@ -68,8 +81,8 @@ impl Mosquitto {
         until(what, || self.log().contains(what)).await;
     }
 
-    /// Configuration that leads to it.
-    pub(crate) fn settings(&self) -> config::Mqtt {
+    /// How clients find it.
+    pub(crate) fn settings(&self) -> Broker {
         settings(self.port)
     }
 
@@ -163,6 +176,11 @@ impl Drop for Mosquitto {
     }
 }
 
+fn hash(file: &Path, user: &str, password: &str) {
+    let hashed = Command::new("mosquitto_passwd").arg("-b").arg("-c").arg(file).args([user, password]).status();
+    assert!(hashed.expect(INSTALL).success(), "mosquitto_passwd failed");
+}
+
 const INSTALL: &str = "install mosquitto and mosquitto-clients";
 
 fn spawn(folder: &TempDir) -> Child {
@@ -181,12 +199,12 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-pub(crate) fn settings(port: u16) -> config::Mqtt {
-    config::Mqtt {
-        url: MqttUrl::parse(&format!("mqtt://127.0.0.1:{port}")).unwrap(),
-        discovery_prefix: "homeassistant".to_owned(),
-        base_topic: "doorstep".to_owned(),
-    }
+pub(crate) fn settings(port: u16) -> Broker {
+    Broker::At(url(port))
+}
+
+pub(crate) fn url(port: u16) -> MqttUrl {
+    MqttUrl::parse(&format!("mqtt://127.0.0.1:{port}")).unwrap()
 }
 
 /// Waits until `condition` holds.

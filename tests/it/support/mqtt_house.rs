@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use doorstep::config;
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry, Vendor};
-use doorstep::model::Link;
-use doorstep::mqtt::{self, Mqtt, Settings};
+use doorstep::model::{Link, MqttLink};
+use doorstep::mqtt::{self, Broker, Mqtt, Settings};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fake_vendor::FakeVendor;
@@ -51,8 +51,9 @@ impl House {
     }
 
     pub(crate) async fn is_connected(&self, connected: bool) {
-        let mut now = self.mqtt.connected();
-        let waited = tokio::time::timeout(PATIENCE, now.wait_for(|now| *now == connected)).await;
+        let mut now = self.mqtt.link();
+        let is_so = |now: &MqttLink| (*now == MqttLink::Connected) == connected;
+        let waited = tokio::time::timeout(PATIENCE, now.wait_for(is_so)).await;
         assert!(waited.is_ok(), "never became connected={connected}");
     }
 
@@ -62,13 +63,15 @@ impl House {
     }
 }
 
-pub(crate) fn settings(broker: config::Mqtt) -> Settings {
+pub(crate) fn settings(broker: Broker) -> Settings {
     Settings {
         broker,
+        discovery_prefix: "homeassistant".to_owned(),
+        base_topic: "doorstep".to_owned(),
         client_id: "doorstep-test".to_owned(),
         version: "1.2.3",
         buttons: Vec::new(),
-        page_url: Some("http://doorstep.local:8480/".to_owned()),
+        page_url: watch::channel(Some("http://doorstep.local:8480/".to_owned())).1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection of an MQTT 3.1.1 client, packet by packet: what it sends is read, what it gets is made by hand.
 
-use doorstep::config;
+use doorstep::mqtt::Broker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,7 +24,7 @@ impl RawBroker {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), stream: None }
     }
 
-    pub(crate) fn settings(&self) -> config::Mqtt {
+    pub(crate) fn settings(&self) -> Broker {
         mosquitto::settings(self.listener.local_addr().unwrap().port())
     }
 

@@ -137,7 +137,7 @@ impl Service {
         let mut config = config::parse(text, "doorstep.yaml").unwrap();
         config.media.port = 0;
         let data = tempfile::tempdir().unwrap();
-        let settings = Settings { config, data: data.path().join("data"), demo: false };
+        let settings = Settings { config, data: data.path().join("data"), demo: false, home: None };
         let running = app::start(settings).await.unwrap();
         Self { page: Page::at(running.page), running, _data: data }
     }
@@ -172,7 +172,7 @@ impl Page {
         self.send("POST", &format!("/whep/{id}"), "application/sdp", sdp).await
     }
 
-    async fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> Reply {
+    pub(crate) async fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> Reply {
         let authorization = self.authorization.as_deref().map(|value| ("authorization", value));
         let headers: Vec<_> = [("content-type", content_type)].into_iter().chain(authorization).collect();
         request_with(self.address, method, path, &headers, body).await

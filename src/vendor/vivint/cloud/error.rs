@@ -17,13 +17,15 @@ pub enum CloudError {
     #[error("Vivint's cloud has trouble of its own ({0}). It is being tried again.")]
     Trouble(String),
     #[error(
-        "Vivint refused the login: user name or password is wrong. Correct them under `vivint` in the configuration \
-         and restart Doorstep. Until then no further login is tried, because Vivint blocks accounts for that."
+        "Vivint refused the login: user name or password is wrong. Correct them on Doorstep's page if the account was \
+         added there, otherwise under `vivint` in the configuration, and restart Doorstep then. Until they are others \
+         no further login is tried, because Vivint blocks accounts for that."
     )]
     LoginRefused,
     #[error(
-        "Vivint refused the one-time codes made of `totp_secret`. Correct it under `vivint` in the configuration, or \
-         set this machine's clock right, and restart Doorstep."
+        "Vivint refused the one-time codes made of `totp_secret`. Set this machine's clock right, or correct the \
+         secret: on Doorstep's page if the account was added there, otherwise under `vivint` in the configuration, and \
+         restart Doorstep then."
     )]
     TotpRefused,
     #[error("{}", .0.request())]
@@ -34,8 +36,9 @@ pub enum CloudError {
     NotACode,
     /// The stored login is worth nothing any more, or there never was one, and there is no password for another.
     #[error(
-        "There is no login at Vivint, or Vivint has ended it. Write your password as `password` under `vivint` in the \
-         configuration and restart Doorstep; once you are logged in you may take it out again."
+        "There is no login at Vivint, or Vivint has ended it. Type your password in on Doorstep's page if the account \
+         was added there; otherwise write it as `password` under `vivint` in the configuration and restart Doorstep \
+         (once you are logged in you may take it out again)."
     )]
     NoLogin,
     /// Another process owns the stored login.

@@ -31,6 +31,21 @@ use crate::secret::{Password, Token};
 use crate::store::Store;
 use session::{Session, Tokens};
 
+/// The keys of all that is stored of an account.
+pub(in super::super) fn stored(account: &Vivint) -> [String; 2] {
+    ["vivint_account", "vivint_devices"].map(|of| key(of, account))
+}
+
+/// Whether the store has tokens of this login.
+pub(in super::super) fn is_logged_in(account: &Vivint, store: &Store) -> bool {
+    kept::load(account, store).tokens().is_some()
+}
+
+/// The owner has seen to the login.
+pub(in super::super) fn retry(account: &Vivint, store: &Store) {
+    kept::load(account, store).retry();
+}
+
 /// One account at Vivint's cloud. Cheap to clone; all clones share one login.
 #[derive(Clone)]
 pub struct Cloud(Arc<Inner>);

@@ -18,13 +18,15 @@ pub enum CloudError {
     Trouble(String),
     #[error(
         "Wyze refused the login: e-mail, password, key id or API key is wrong, or the API key is over a year old. \
-         Correct them under `wyze` in the configuration and restart Doorstep. Until then no further login is tried, \
-         because Wyze locks accounts for that."
+         Correct them on Doorstep's page if the account was added there, otherwise under `wyze` in the configuration, \
+         and restart Doorstep then. Until they are others no further login is tried, because Wyze locks accounts for \
+         that."
     )]
     LoginRefused,
     #[error(
-        "Wyze refused the one-time codes made of `totp_secret`. Correct it under `wyze` in the configuration, or set \
-         this machine's clock right, and restart Doorstep."
+        "Wyze refused the one-time codes made of `totp_secret`. Set this machine's clock right, or correct the secret: \
+         on Doorstep's page if the account was added there, otherwise under `wyze` in the configuration, and restart \
+         Doorstep then."
     )]
     TotpRefused,
     #[error("{}", .0.request())]

@@ -46,12 +46,19 @@ impl KeptTokens {
     }
 }
 
-pub(super) fn load(login: &WyzeLogin, store: &Store) -> Kept {
+/// Where in the store an account is.
+pub(super) fn key(login: &WyzeLogin) -> String {
     let at = &login.endpoints;
-    let key = kept::key("wyze_account", &login.email, &[&at.auth, &at.api, &at.core, &at.lock]);
+    kept::key("wyze_account", &login.email, &[&at.auth, &at.api, &at.core, &at.lock])
+}
+
+pub(super) fn load(login: &WyzeLogin, store: &Store) -> Kept {
     let totp = login.totp_secret.as_ref().map(|secret| secret.expose()).unwrap_or_default();
-    let login = [login.email.expose(), login.password.expose(), login.key_id.expose(), login.api_key.expose(), totp];
-    Kept::load(store, key, &login, BUDGET)
+    let (key, sent) = (
+        key(login),
+        [login.email.expose(), login.password.expose(), login.key_id.expose(), login.api_key.expose(), totp],
+    );
+    Kept::load(store, key, &sent, BUDGET)
 }
 
 /// The same in every run of this installation: a random UUID.

@@ -42,6 +42,21 @@ const APP_VERSION: &str = "2.18.43";
 #[derive(Clone)]
 pub struct Cloud(Arc<Inner>);
 
+/// Where in the store the login is.
+pub(super) fn stored(login: &WyzeLogin) -> String {
+    kept::key(login)
+}
+
+/// Whether the store has tokens of this login.
+pub(in super::super) fn is_logged_in(login: &WyzeLogin, store: &Store) -> bool {
+    kept::load(login, store).tokens().is_some()
+}
+
+/// The owner has seen to the login.
+pub(in super::super) fn retry(login: &WyzeLogin, store: &Store) {
+    kept::load(login, store).retry();
+}
+
 /// A host of the cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Host {

@@ -32,12 +32,16 @@ pub struct Gwell {
     turns: Turns,
 }
 
+/// Where in the store the memory is.
+pub(super) fn stored(login: &WyzeLogin) -> String {
+    kept::key("wyze_gwell", &login.email, &[&login.endpoints.mars])
+}
+
 impl Gwell {
     /// Asks nobody anything. What `store` has is used as long as it is good.
     pub fn new(cloud: Cloud, login: &WyzeLogin, store: &Store) -> Self {
-        let key = kept::key("wyze_gwell", &login.email, &[&login.endpoints.mars]);
         let config = login.gwell.clone();
-        Self { cloud, memory: Memory::load(store, key), turns: Turns::new(config.stagger), config }
+        Self { cloud, memory: Memory::load(store, stored(login)), turns: Turns::new(config.stagger), config }
     }
 
     /// The kept one, or a new one.

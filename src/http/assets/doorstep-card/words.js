@@ -1,0 +1,118 @@
+// What the card says, in the languages that it speaks. English is in the code and the key of this table.
+
+import { fill } from '../text.js';
+
+const LANGUAGES = ['de', 'fr', 'es', 'nl'];
+
+/** Each sentence in those languages, in their order. */
+export const WORDS = {
+  // The button to talk.
+  'Hold to talk': ['Zum Sprechen halten', 'Maintenir pour parler', 'Mantener para hablar', 'Houd vast om te praten'],
+  'Opening the speaker …': ['Lautsprecher wird geöffnet …', 'Ouverture du haut-parleur …', 'Abriendo el altavoz …', 'Luidspreker wordt geopend …'],
+  'You are talking': ['Du sprichst', 'Vous parlez', 'Estás hablando', 'Je praat nu'],
+  'Someone else is talking': ['Jemand anders spricht', 'Quelqu’un d’autre parle', 'Otra persona está hablando', 'Iemand anders praat'],
+  'Talk unavailable': ['Sprechen nicht möglich', 'Parole indisponible', 'No se puede hablar', 'Praten niet mogelijk'],
+  'Your talk was ended. Hold the button again to go on.': ['Dein Gespräch wurde beendet. Halte die Taste erneut, um weiterzusprechen.', 'Votre prise de parole est terminée. Maintenez de nouveau le bouton pour continuer.', 'Tu conversación ha terminado. Vuelve a mantener el botón para continuar.', 'Je gesprek is beëindigd. Houd de knop opnieuw vast om verder te praten.'],
+  'Nobody would hear you: the doorbell needs attention first.': ['Niemand würde dich hören: Die Klingel braucht zuerst Aufmerksamkeit.', 'Personne ne vous entendrait : la sonnette demande d’abord votre attention.', 'Nadie te oiría: el timbre necesita antes tu atención.', 'Niemand zou je horen: de deurbel heeft eerst aandacht nodig.'],
+  'Wait for the picture, then hold to talk.': ['Warte auf das Bild und halte dann zum Sprechen.', 'Attendez l’image, puis maintenez pour parler.', 'Espera a que haya imagen y mantén para hablar.', 'Wacht op het beeld en houd dan vast om te praten.'],
+  'Someone else is talking. Wait until they have finished.': ['Jemand anders spricht. Warte, bis er fertig ist.', 'Quelqu’un d’autre parle. Attendez qu’il ait terminé.', 'Otra persona está hablando. Espera a que termine.', 'Iemand anders praat. Wacht tot die klaar is.'],
+  'The microphone is ready. Hold the button while you talk.': ['Das Mikrofon ist bereit. Halte die Taste, während du sprichst.', 'Le microphone est prêt. Maintenez le bouton pendant que vous parlez.', 'El micrófono está listo. Mantén el botón mientras hablas.', 'De microfoon is klaar. Houd de knop vast terwijl je praat.'],
+  'Release the button and try again.': ['Lass die Taste los und versuche es erneut.', 'Relâchez le bouton et réessayez.', 'Suelta el botón e inténtalo de nuevo.', 'Laat de knop los en probeer het opnieuw.'],
+  '{name} did not open its speaker. {why}': ['{name} hat den Lautsprecher nicht geöffnet. {why}', '{name} n’a pas ouvert son haut-parleur. {why}', '{name} no ha abierto su altavoz. {why}', '{name} heeft de luidspreker niet geopend. {why}'],
+  'The browser does not let this page use the microphone. Allow it beside the address bar, then hold the button again.': ['Der Browser lässt diese Seite das Mikrofon nicht benutzen. Erlaube es neben der Adresszeile und halte die Taste erneut.', 'Le navigateur refuse le microphone à cette page. Autorisez-le à côté de la barre d’adresse, puis maintenez de nouveau le bouton.', 'El navegador no permite el micrófono a esta página. Permítelo junto a la barra de direcciones y vuelve a mantener el botón.', 'De browser staat deze pagina de microfoon niet toe. Sta dat toe naast de adresbalk en houd de knop opnieuw vast.'],
+  'No microphone was found. Connect one, then hold the button again.': ['Kein Mikrofon gefunden. Schließe eines an und halte die Taste erneut.', 'Aucun microphone trouvé. Branchez-en un, puis maintenez de nouveau le bouton.', 'No se encontró ningún micrófono. Conecta uno y vuelve a mantener el botón.', 'Geen microfoon gevonden. Sluit er een aan en houd de knop opnieuw vast.'],
+  'The microphone is in use by another program. Close it there, then hold the button again.': ['Das Mikrofon wird von einem anderen Programm benutzt. Beende es dort und halte die Taste erneut.', 'Le microphone est utilisé par un autre programme. Fermez-le, puis maintenez de nouveau le bouton.', 'Otro programa usa el micrófono. Ciérralo y vuelve a mantener el botón.', 'De microfoon is in gebruik door een ander programma. Sluit dat en houd de knop opnieuw vast.'],
+  'To talk, open Home Assistant over https: browsers lend the microphone to secure pages only. Home Assistant Cloud will do, or a reverse proxy with a certificate.': ['Öffne Home Assistant über https, um zu sprechen: Browser geben das Mikrofon nur sicheren Seiten. Home Assistant Cloud genügt, oder ein Reverse Proxy mit Zertifikat.', 'Pour parler, ouvrez Home Assistant en https : les navigateurs ne prêtent le microphone qu’aux pages sûres. Home Assistant Cloud suffit, ou un proxy inverse avec certificat.', 'Para hablar, abre Home Assistant por https: los navegadores solo prestan el micrófono a páginas seguras. Basta Home Assistant Cloud o un proxy inverso con certificado.', 'Open Home Assistant via https om te praten: browsers geven de microfoon alleen aan veilige pagina’s. Home Assistant Cloud volstaat, of een reverse proxy met certificaat.'],
+
+  // The picture.
+  'Live': ['Live', 'En direct', 'En directo', 'Live'],
+  'Offline': ['Offline', 'Hors ligne', 'Sin conexión', 'Offline'],
+  'Ready': ['Bereit', 'Prête', 'Listo', 'Gereed'],
+  'Connecting': ['Verbindet', 'Connexion', 'Conectando', 'Verbindt'],
+  'Connecting …': ['Verbindet …', 'Connexion …', 'Conectando …', 'Verbindt …'],
+  'Streaming': ['Überträgt', 'Diffusion', 'Transmitiendo', 'Zendt uit'],
+  'Needs attention': ['Braucht Aufmerksamkeit', 'Demande votre attention', 'Necesita atención', 'Heeft aandacht nodig'],
+  'Unreachable': ['Nicht erreichbar', 'Injoignable', 'Inaccesible', 'Onbereikbaar'],
+  'Paused': ['Angehalten', 'En pause', 'En pausa', 'Gepauzeerd'],
+  'No picture': ['Kein Bild', 'Pas d’image', 'Sin imagen', 'Geen beeld'],
+  'This doorbell has no picture': ['Diese Klingel hat kein Bild', 'Cette sonnette n’a pas d’image', 'Este timbre no tiene imagen', 'Deze deurbel heeft geen beeld'],
+  'Trying again in {seconds} s.': ['Neuer Versuch in {seconds} s.', 'Nouvel essai dans {seconds} s.', 'Nuevo intento en {seconds} s.', 'Nieuwe poging over {seconds} s.'],
+  'The connection broke.': ['Die Verbindung ist abgebrochen.', 'La connexion est rompue.', 'La conexión se ha cortado.', 'De verbinding is verbroken.'],
+  'The picture has stopped.': ['Das Bild ist stehen geblieben.', 'L’image s’est arrêtée.', 'La imagen se ha detenido.', 'Het beeld staat stil.'],
+  'No picture has come.': ['Es kam kein Bild.', 'Aucune image n’est arrivée.', 'No ha llegado ninguna imagen.', 'Er kwam geen beeld.'],
+  'Doorstep does not answer.': ['Doorstep antwortet nicht.', 'Doorstep ne répond pas.', 'Doorstep no responde.', 'Doorstep antwoordt niet.'],
+  'Live picture: {name}': ['Live-Bild: {name}', 'Image en direct : {name}', 'Imagen en directo: {name}', 'Livebeeld: {name}'],
+  'Sound': ['Ton', 'Son', 'Sonido', 'Geluid'],
+  'Try now': ['Jetzt versuchen', 'Essayer maintenant', 'Probar ahora', 'Nu proberen'],
+
+  // The ring.
+  'Somebody is at the door: {name}': ['Es hat geklingelt: {name}', 'Quelqu’un sonne : {name}', 'Llaman a la puerta: {name}', 'Er wordt aangebeld: {name}'],
+  'Answer': ['Antworten', 'Répondre', 'Responder', 'Beantwoorden'],
+  'Dismiss': ['Ausblenden', 'Masquer', 'Descartar', 'Sluiten'],
+
+  // The doors.
+  'Locked': ['Verriegelt', 'Verrouillée', 'Cerrada con llave', 'Op slot'],
+  'Locking …': ['Wird verriegelt …', 'Verrouillage …', 'Cerrando …', 'Gaat op slot …'],
+  'Unlocked': ['Entriegelt', 'Déverrouillée', 'Sin llave', 'Van slot'],
+  'Unlocking …': ['Wird entriegelt …', 'Déverrouillage …', 'Desbloqueando …', 'Gaat van slot …'],
+  'Open': ['Öffnen', 'Ouvrir', 'Abrir', 'Openen'],
+  'Standing open': ['Steht offen', 'Ouverte', 'Abierta', 'Staat open'],
+  'Opening …': ['Öffnet …', 'Ouverture …', 'Abriendo …', 'Gaat open …'],
+  'Opened': ['Geöffnet', 'Ouverte', 'Abierta', 'Geopend'],
+  'Jammed': ['Klemmt', 'Bloquée', 'Atascada', 'Geblokkeerd'],
+  'Takes no commands now': ['Nimmt gerade keine Befehle an', 'N’accepte aucune commande', 'No acepta órdenes ahora', 'Neemt nu geen opdrachten aan'],
+  'Not known whether it is locked': ['Unbekannt, ob verriegelt', 'Verrouillage inconnu', 'No se sabe si está cerrada', 'Onbekend of het op slot is'],
+  'The bolt did not get to its end. Look at the door: it may be neither open nor locked.': ['Der Riegel kam nicht ans Ende. Sieh nach der Tür: Sie ist vielleicht weder offen noch verriegelt.', 'Le pêne n’est pas allé au bout. Allez voir la porte : elle n’est peut-être ni ouverte ni verrouillée.', 'El cerrojo no llegó al final. Mira la puerta: puede no estar ni abierta ni cerrada.', 'De grendel kwam niet tot het einde. Kijk naar de deur: die is misschien open noch op slot.'],
+  'Unlock': ['Entriegeln', 'Déverrouiller', 'Desbloquear', 'Van slot halen'],
+  'Unlock {name}?': ['{name} entriegeln?', 'Déverrouiller {name} ?', '¿Desbloquear {name}?', '{name} van slot halen?'],
+  'Lock': ['Verriegeln', 'Verrouiller', 'Bloquear', 'Op slot doen'],
+  'Door': ['Tür', 'Porte', 'Puerta', 'Deur'],
+  'Garage door': ['Garagentor', 'Porte de garage', 'Puerta del garaje', 'Garagedeur'],
+  'Door opener': ['Türöffner', 'Gâche', 'Abrepuertas', 'Deuropener'],
+  'Open door': ['Tür öffnen', 'Ouvrir la porte', 'Abrir la puerta', 'Deur openen'],
+  'Open {name}?': ['{name} öffnen?', 'Ouvrir {name} ?', '¿Abrir {name}?', '{name} openen?'],
+  'Garage closed': ['Garage geschlossen', 'Garage fermé', 'Garaje cerrado', 'Garage dicht'],
+  'Garage closing …': ['Garage schließt …', 'Fermeture du garage …', 'Cerrando el garaje …', 'Garage gaat dicht …'],
+  'Garage open': ['Garage offen', 'Garage ouvert', 'Garaje abierto', 'Garage open'],
+  'Garage opening …': ['Garage öffnet …', 'Ouverture du garage …', 'Abriendo el garaje …', 'Garage gaat open …'],
+  'Not known whether the garage is closed': ['Unbekannt, ob die Garage geschlossen ist', 'État du garage inconnu', 'No se sabe si el garaje está cerrado', 'Onbekend of de garage dicht is'],
+  'Close': ['Schließen', 'Fermer', 'Cerrar', 'Sluiten'],
+  'Open the garage of {name}?': ['Garage von {name} öffnen?', 'Ouvrir le garage de {name} ?', '¿Abrir el garaje de {name}?', 'Garage van {name} openen?'],
+  'Cancel': ['Abbrechen', 'Annuler', 'Cancelar', 'Annuleren'],
+  'Sent.': ['Gesendet.', 'Envoyé.', 'Enviado.', 'Verzonden.'],
+  'Nothing was done: {why}': ['Nichts wurde getan: {why}', 'Rien n’a été fait : {why}', 'No se hizo nada: {why}', 'Er is niets gedaan: {why}'],
+
+  // The ways.
+  'Looking for Doorstep …': ['Doorstep wird gesucht …', 'Recherche de Doorstep …', 'Buscando Doorstep …', 'Doorstep wordt gezocht …'],
+  'No way to Doorstep': ['Kein Weg zu Doorstep', 'Aucun chemin vers Doorstep', 'Sin camino a Doorstep', 'Geen weg naar Doorstep'],
+  'Integration': ['Integration', 'Intégration', 'Integración', 'Integratie'],
+  'App (ingress)': ['App (Ingress)', 'App (ingress)', 'App (ingress)', 'App (ingress)'],
+  'Direct': ['Direkt', 'Direct', 'Directo', 'Direct'],
+  'The integration is not set up. Add “Doorstep” in Home Assistant under Settings, Devices & services.': ['Die Integration ist nicht eingerichtet. Füge „Doorstep“ in Home Assistant unter Einstellungen, Geräte & Dienste hinzu.', 'L’intégration n’est pas configurée. Ajoutez « Doorstep » dans Home Assistant sous Paramètres, Appareils et services.', 'La integración no está configurada. Añade «Doorstep» en Home Assistant en Ajustes, Dispositivos y servicios.', 'De integratie is niet ingesteld. Voeg “Doorstep” in Home Assistant toe onder Instellingen, Apparaten & diensten.'],
+  'The integration has no Doorstep yet. Add it under Settings, Devices & services.': ['Die Integration kennt noch kein Doorstep. Füge es unter Einstellungen, Geräte & Dienste hinzu.', 'L’intégration n’a pas encore de Doorstep. Ajoutez-le sous Paramètres, Appareils et services.', 'La integración aún no tiene Doorstep. Añádelo en Ajustes, Dispositivos y servicios.', 'De integratie heeft nog geen Doorstep. Voeg het toe onder Instellingen, Apparaten & diensten.'],
+  'The app was not found. Install the Doorstep app, or write its slug as `app`.': ['Die App wurde nicht gefunden. Installiere die App Doorstep oder trage ihren Slug als `app` ein.', 'L’app est introuvable. Installez l’app Doorstep ou indiquez son slug dans `app`.', 'No se encontró la app. Instala la app Doorstep o escribe su slug en `app`.', 'De app is niet gevonden. Installeer de app Doorstep of vul de slug in als `app`.'],
+  'This Home Assistant has no apps.': ['Dieses Home Assistant hat keine Apps.', 'Ce Home Assistant n’a pas d’apps.', 'Este Home Assistant no tiene apps.', 'Deze Home Assistant heeft geen apps.'],
+  'The app `{slug}` could not be asked for: {why}': ['Die App `{slug}` konnte nicht erfragt werden: {why}', 'L’app `{slug}` n’a pas pu être interrogée : {why}', 'No se pudo consultar la app `{slug}`: {why}', 'De app `{slug}` kon niet worden opgevraagd: {why}'],
+  'The app is not running. Start it under Settings, Apps.': ['Die App läuft nicht. Starte sie unter Einstellungen, Apps.', 'L’app n’est pas démarrée. Démarrez-la sous Paramètres, Apps.', 'La app no está en marcha. Iníciala en Ajustes, Apps.', 'De app draait niet. Start die onder Instellingen, Apps.'],
+  'No `url` is set.': ['Keine `url` ist gesetzt.', 'Aucune `url` n’est définie.', 'No hay ninguna `url`.', 'Er is geen `url` ingesteld.'],
+  'This page came over https, and browsers let it reach {url} over https only. Use another way, or give Doorstep a certificate.': ['Diese Seite kam über https, und Browser lassen sie {url} nur über https erreichen. Nimm einen anderen Weg oder gib Doorstep ein Zertifikat.', 'Cette page est venue en https, et les navigateurs ne la laissent joindre {url} qu’en https. Prenez un autre chemin ou donnez un certificat à Doorstep.', 'Esta página llegó por https y los navegadores solo le dejan llegar a {url} por https. Usa otro camino o dale un certificado a Doorstep.', 'Deze pagina kwam via https, en browsers laten {url} alleen via https bereiken. Kies een andere weg of geef Doorstep een certificaat.'],
+  '{url} does not answer, or does not let this page in: write {origin} into `http.origins` of its configuration.': ['{url} antwortet nicht oder lässt diese Seite nicht ein: Trage {origin} in `http.origins` der Konfiguration ein.', '{url} ne répond pas ou refuse cette page : ajoutez {origin} à `http.origins` dans sa configuration.', '{url} no responde o no admite esta página: escribe {origin} en `http.origins` de su configuración.', '{url} antwoordt niet of laat deze pagina niet toe: zet {origin} in `http.origins` van de configuratie.'],
+  'There is no doorbell `{doorbell}`. Choose another one in the card’s settings.': ['Es gibt keine Klingel `{doorbell}`. Wähle in den Einstellungen der Karte eine andere.', 'Il n’y a pas de sonnette `{doorbell}`. Choisissez-en une autre dans les réglages de la carte.', 'No hay ningún timbre `{doorbell}`. Elige otro en los ajustes de la tarjeta.', 'Er is geen deurbel `{doorbell}`. Kies een andere in de instellingen van de kaart.'],
+  'Token of Doorstep, kept in this browser': ['Token von Doorstep, bleibt in diesem Browser', 'Jeton de Doorstep, gardé dans ce navigateur', 'Token de Doorstep, guardado en este navegador', 'Token van Doorstep, bewaard in deze browser'],
+
+  // The settings.
+  'Doorbell': ['Klingel', 'Sonnette', 'Timbre', 'Deurbel'],
+  'Another one, by its id': ['Eine andere, nach ihrer Id', 'Une autre, par son id', 'Otro, por su id', 'Een andere, op id'],
+  'Id of the doorbell': ['Id der Klingel', 'Id de la sonnette', 'Id del timbre', 'Id van de deurbel'],
+  'Name': ['Name', 'Nom', 'Nombre', 'Naam'],
+  'Way to Doorstep': ['Weg zu Doorstep', 'Chemin vers Doorstep', 'Camino a Doorstep', 'Weg naar Doorstep'],
+  'Automatic': ['Automatisch', 'Automatique', 'Automático', 'Automatisch'],
+  'Slug of the app (ingress)': ['Slug der App (Ingress)', 'Slug de l’app (ingress)', 'Slug de la app (ingress)', 'Slug van de app (ingress)'],
+  'Address of Doorstep (direct)': ['Adresse von Doorstep (direkt)', 'Adresse de Doorstep (direct)', 'Dirección de Doorstep (directo)', 'Adres van Doorstep (direct)'],
+};
+
+/** Puts sentences into this language (`de`, `pt-BR`); what has no translation, as what Doorstep itself says, stays as it is. */
+export function speaker(language = 'en') {
+  const index = LANGUAGES.indexOf(language.split('-')[0]);
+  return (sentence, values) => fill(WORDS[sentence]?.[index] ?? sentence, values);
+}

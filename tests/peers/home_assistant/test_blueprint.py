@@ -1,0 +1,106 @@
+"""The blueprint, in a real Core with a real ring: what phones are told, and when a door is unlocked."""
+
+import asyncio
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from core import ROOT, Core, until
+from house import Broker, Demo
+
+BLUEPRINT = "blueprints/automation/doorstep/ring_notification.yaml"
+# Phones are told by the action that has their device's name. The device Doorstep stands for one.
+MORE = """
+automation: !include automations.yaml
+notify:
+  - platform: group
+    name: mobile_app_doorstep
+    services: []
+"""
+
+
+@pytest.fixture(scope="module")
+async def house(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("house")
+    broker = await Broker().start(folder)
+    demo = await Demo().start("tutk-old", mqtt=broker.port)
+    core = Core(folder / "core", more=MORE)
+    (core.folder / "automations.yaml").write_text("[]\n")
+    (core.folder / BLUEPRINT).parent.mkdir(parents=True)
+    shutil.copy(ROOT / BLUEPRINT, core.folder / BLUEPRINT)
+    await core.start()
+    await core.connect_mqtt(broker.port)
+    await core.comes("lock.front_door_lock", "locked")
+    devices = await core.socket.ask("config/device_registry/list")
+    phone = next(device["id"] for device in devices if device["name"] == "Doorstep")
+    calls = []
+    await core.socket.listen("subscribe_events", lambda event: calls.append(event["data"]), event_type="call_service")
+    yield SimpleNamespace(core=core, broker=broker, demo=demo, phone=phone, calls=calls)
+    await core.stop()
+    await demo.end()
+    await broker.end()
+
+
+async def automate(house, name, **inputs):
+    """An automation with these inputs besides the doorbell and the phone, and none beside it."""
+    path = "/api/config/automation/config"
+    for other in [entity for entity in await house.core.states() if entity.startswith("automation.")]:
+        await house.core.rest("DELETE", f"{path}/{other.removeprefix('automation.')}")
+    inputs = {"ring_event": "event.front_door_ring", "phones": [house.phone], "wait_s": 30, **inputs}
+    made = {"alias": name, "use_blueprint": {"path": "doorstep/ring_notification.yaml", "input": inputs}}
+    status, _, body = await house.core.rest("POST", f"{path}/{name}", json=made)
+    assert status == 200, body
+    await house.core.comes(f"automation.{name}", "on")
+    house.calls.clear()
+
+
+def told(house):
+    """What the phone was told so far."""
+    return [call["service_data"] for call in house.calls if call["service"] == "mobile_app_doorstep"]
+
+
+async def is_told(house, n):
+    await until(lambda: f"the phone was told {told(house)}", lambda: len(told(house)) >= n)
+    assert len(told(house)) == n, told(house)
+    return told(house)[-1]
+
+
+async def ring(house):
+    """Presses the button. Presses within a second of each other are one."""
+    await asyncio.sleep(1.1)
+    house.demo.tell("ring wyze_d03f27a1b2c3")
+
+
+async def taps(house, action):
+    await house.core.rest("POST", "/api/events/mobile_app_notification_action", json={"action": action})
+
+
+async def test_a_ring_is_told_once_and_coming_back_is_no_ring(house):
+    await automate(house, "tells")
+    for status in ("offline", "online"):
+        house.broker.publish("doorstep/status", status, "-r")
+        state = ("unavailable",) if status == "offline" else ("on",)
+        await house.core.comes("binary_sensor.front_door_connection", *state)
+    await ring(house)
+    said = await is_told(house, 1)
+    assert said["message"] == "Front Door"
+    assert [button["action"] for button in said["data"]["actions"]] == ["URI"], "it offers to unlock without a lock"
+
+
+async def test_a_door_is_unlocked_by_its_own_notification_alone(house):
+    await automate(house, "unlocks", lock="lock.front_door_lock")
+    await ring(house)
+    said = await is_told(house, 1)
+    _, unlock = (button["action"] for button in said["data"]["actions"])
+    await taps(house, "DOORSTEP_UNLOCK_of_another_ring")
+    await taps(house, "URI")
+    assert await house.core.state("lock.front_door_lock") == "locked"
+    await taps(house, unlock)
+    await house.core.comes("lock.front_door_lock", "unlocked")
+    last = await is_told(house, 2)
+    assert last["message"] == "The door was unlocked." and "actions" not in last["data"]
+    assert [call["service"] for call in house.calls if call["domain"] == "lock"] == ["unlock"]
+    await taps(house, unlock)
+    await house.core.act("lock.lock", "lock.front_door_lock")
+    await house.core.comes("lock.front_door_lock", "locked")

@@ -94,6 +94,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let (faces, devices) = (CancellationToken::new(), CancellationToken::new());
     let (broker, media) = (CancellationToken::new(), CancellationToken::new());
 
+    let tokens = tokens(&config, &store);
     let listeners = Listeners::open(&config, home.as_ref(), tokens.clone()).await?;
     let (page, direct) = (listeners.page(), listeners.direct());
     let viewers = start_viewers(&config, &store, is_private(page, home.as_ref()), media.clone()).await?;

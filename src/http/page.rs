@@ -30,8 +30,8 @@ macro_rules! asset {
 
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
-/// What the page and dashboards load. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 18] = [
+/// What the page loads. None of it says anything about this house.
+pub(super) static ASSETS: [Asset; 17] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
     asset!("/assets/access.js", "text/javascript; charset=utf-8", "access.js"),

@@ -138,7 +138,7 @@ impl House {
 fn configuration(account: &str, page: SocketAddr, broker: &Mosquitto) -> String {
     let (broker, media) = (broker.port, free_port());
     format!(
-        "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media}}}\n{account}"
+        "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"{page}\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {media}}}\n{account}"
     )
 }
 

@@ -240,7 +240,11 @@ async fn a_token_made_on_this_machine_opens_the_service_to_others_after_a_restar
     let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
     let run = |listen: &str| {
         let media = free_port();
-        std::fs::write(&file, format!("http: {{listen: '{listen}'}}\nmedia: {{port: {media}}}\n")).unwrap();
+        std::fs::write(
+            &file,
+            format!("http: {{listen: '{listen}'}}\nmedia: {{port: {media}}}\ngo2rtc: {{enabled: false}}\n"),
+        )
+        .unwrap();
         Program::start(["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()])
     };
     let refused = run("0.0.0.0:0").ends().await;

@@ -77,7 +77,7 @@ impl Account {
         let plain = self.cloud.plain;
         let unlock = if unlock { ", unlock: self" } else { "" };
         format!(
-            "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\nmedia: {{port: {}}}\n\
+            "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {}}}\n\
              kvs:\n  - {{region: us-east-1, access_key_id: {}, secret_access_key: \"{}\", iot_endpoint: \"ws://{plain}\", \
              endpoints: {{kinesisvideo: \"http://{plain}\", ice_servers: []}}}}\n\
              doorbells:\n  - {{id: {ID}{unlock}}}\n",

@@ -253,7 +253,7 @@ impl Account {
         let (doorbell, lock) = (id(&self.called), id(&self.lock));
         format!(
             "mqtt: {{url: \"mqtt://{USER}:{PASSWORD}@127.0.0.1:{broker}\"}}\n\
-             http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\nmedia: {{port: {port}}}\n\
+             http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {port}}}\n\
              wyze:\n  - {{email: {email}, password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
              totp_secret: \"{totp}\", poll_s: 1, \
              endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
@@ -396,7 +396,7 @@ async fn no_secret_of_an_account_that_is_added_on_the_page_is_in_any_log_answer_
     let folder = tempfile::tempdir().unwrap();
     let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
     let configuration = format!(
-        "mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\nhttp: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\n\
+        "mqtt: {{url: \"mqtt://127.0.0.1:{}\"}}\nhttp: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\ngo2rtc: {{enabled: false}}\n\
          media: {{port: {}}}\n",
         broker.port,
         free_port()
@@ -528,7 +528,7 @@ impl GwellAccount {
         let (port, url, server) = (free_port(), self.cloud.url(), self.server.address);
         format!(
             "mqtt: {{url: \"mqtt://{USER}:{PASSWORD}@127.0.0.1:{broker}\"}}\n\
-             http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\nmedia: {{port: {port}}}\n\
+             http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {port}}}\n\
              wyze:\n  - {{email: {email}, password: \"{password}\", key_id: \"{key_id}\", api_key: \"{api_key}\", \
              gwell: {{servers: [\"{server}\"], stagger_s: 0}}, \
              endpoints: {{auth: \"{url}\", api: \"{url}\", core: \"{url}\", lock: \"{url}\", \
@@ -593,7 +593,7 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 fn configuration(broker: u16, cameras: &[Sim]) -> String {
     let mut text = format!(
         "mqtt: {{url: \"mqtt://{USER}:{PASSWORD}@127.0.0.1:{broker}\"}}\n\
-         http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\nmedia: {{port: {}}}\nwyze:\n  - cameras:\n",
+         http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {}}}\nwyze:\n  - cameras:\n",
         free_port()
     );
     for camera in cameras {

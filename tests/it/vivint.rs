@@ -71,7 +71,7 @@ impl Account {
         let lock = self.id(|kind| matches!(kind, Kind::Lock { .. }));
         let garage = self.id(|kind| matches!(kind, Kind::Garage { .. }));
         format!(
-            "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\nmedia: {{port: {}}}\n\
+            "mqtt: {{url: \"mqtt://127.0.0.1:{broker}\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {}}}\n\
              vivint:\n  - {{username: {}, password: {}, totp_secret: {}, {key}endpoints: {{{hosts}\
              pubnub_key: {pubnub_key}, ice_servers: []}}}}\ndoorbells:\n  - {{id: {}, unlock: {lock}, garage: {garage}}}\n",
             free_port(),

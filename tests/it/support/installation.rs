@@ -21,7 +21,7 @@ impl Installation {
     /// With this behind what every configuration of a test has.
     pub(crate) fn new(broker: Option<u16>, more: &str) -> Self {
         let broker = broker.map(|port| format!("mqtt: {{url: \"mqtt://127.0.0.1:{port}\"}}\n")).unwrap_or_default();
-        let configuration = format!("http: {{listen: \"127.0.0.1:0\"}}\n{broker}{more}");
+        let configuration = format!("http: {{listen: \"127.0.0.1:0\"}}\ngo2rtc: {{enabled: false}}\n{broker}{more}");
         Self { folder: tempfile::tempdir().unwrap(), configuration }
     }
 

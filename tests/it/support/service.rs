@@ -105,7 +105,7 @@ async fn write_down(mut events: broadcast::Receiver<CameraEvent>, notebook: watc
 
 /// What an owner of these cameras would write, each with a wired button.
 pub(crate) fn configuration(broker: Option<u16>, http: &str, media_port: u16, cameras: &[&Camera]) -> String {
-    let mut text = format!("http: {{listen: \"{http}\"}}\nmedia: {{port: {media_port}}}\n");
+    let mut text = format!("http: {{listen: \"{http}\"}}\nmedia: {{port: {media_port}}}\ngo2rtc: {{enabled: false}}\n");
     if let Some(port) = broker {
         writeln!(text, "mqtt: {{url: \"mqtt://127.0.0.1:{port}\"}}").unwrap();
     }

@@ -197,8 +197,9 @@ fn whep_path(path: &str) -> Option<(String, Option<&str>)> {
     })
 }
 
-/// The first value of this name in the query.
+/// The value of this name in the query. None where there are two: a handler might go by the other one.
 fn query(uri: &Uri, name: &str) -> Option<String> {
-    let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
-    pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    let pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
+    let mut values = pairs.filter(|(known, _)| known == name).map(|(_, value)| value.into_owned());
+    values.next().filter(|_| values.next().is_none())
 }

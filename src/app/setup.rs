@@ -23,6 +23,8 @@ use book::{Book, Entry};
 
 /// How many may be added.
 const MOST: usize = 16;
+/// The keys that say to which servers an account goes.
+const SERVERS: [&str; 2] = ["endpoints", "gwell"];
 
 /// The accounts that were added, at work. Cheap to clone.
 #[derive(Clone)]
@@ -131,8 +133,10 @@ impl Setup {
         }
         let mut entry = Entry { vendor: vendor_of(&body)?, keys: Map::new() };
         merge(&mut entry.keys, body)?;
-        let account = self.close(&mut entry, &desk.others(None))?;
+        let (moves, others) = (goes_elsewhere(&Map::new(), &Value::Object(entry.keys.clone())), desk.others(None));
+        let account = self.close(&mut entry, &others, moves)?;
         let n = desk.write(|book| book.write(&entry), &self.0.store).map_err(not_kept)?;
+        self.forget(&desk.book, None, (&account, moves), &others);
         vendor::retry(&account, &self.0.store);
         let (running, vendor) = self.prepare(n, account);
         self.0.accounts.add(n, vendor);
@@ -152,8 +156,13 @@ impl Setup {
         if body.get("vendor").is_some_and(|vendor| vendor != entry.vendor) {
             return Err(mistaken("vendor", "an account stays with its vendor; remove it and add another"));
         }
+        let moves = goes_elsewhere(&entry.keys, &body);
+        if moves {
+            // Whoever names other servers is not handed what only the owner knows.
+            entry.keys.clear();
+        }
         merge(&mut entry.keys, body)?;
-        let account = self.close(&mut entry, &desk.others(Some(n)))?;
+        let account = self.close(&mut entry, &desk.others(Some(n)), moves)?;
         desk.write(|book| book.rewrite(n, &entry), &self.0.store).map_err(not_kept)?;
         let Desk { running, book } = &mut *desk;
         let before = running.remove(&n);
@@ -162,7 +171,7 @@ impl Setup {
             if let Some(before) = before {
                 // What it has written until now is what the next one begins with.
                 before.store.heed(false);
-                self.forget(book, before.account.as_ref(), &account, &others);
+                self.forget(book, before.account.as_ref(), (&account, moves), &others);
             }
             vendor::retry(&account, &self.0.store);
             let (now, vendor) = self.prepare(n, account);
@@ -207,8 +216,8 @@ impl Setup {
     }
 
     /// The account that `entry` describes, from now on as it is kept: Wyze takes the password's hash as well as the
-    /// password.
-    fn close(&self, entry: &mut Entry, others: &[config::Account]) -> Result<config::Account, SetupError> {
+    /// password. One that `moves` to other servers has no login there yet.
+    fn close(&self, entry: &mut Entry, others: &[config::Account], moves: bool) -> Result<config::Account, SetupError> {
         let read = |entry: &Entry| self.0.read(entry, others).map_err(SetupError::Mistakes);
         if entry.vendor != "vivint" {
             read(entry)?;
@@ -222,18 +231,32 @@ impl Setup {
             Err(_) => entry.keys.contains_key("username"),
         };
         let mut mistakes = account.as_ref().err().cloned().unwrap_or_default();
-        if !entry.keys.contains_key("password") && !may_be_in {
+        if !entry.keys.contains_key("password") && (moves || !may_be_in) {
             mistakes.push(mistake("password", "missing; expected the account's password"));
         }
         account.ok().filter(|_| mistakes.is_empty()).ok_or(SetupError::Mistakes(mistakes))
     }
 
-    /// Forgets what was stored of an account that is another now.
-    fn forget(&self, book: &Book, before: Option<&config::Account>, now: &config::Account, others: &[config::Account]) {
-        let mut needed = self.0.needed(others);
-        needed.extend(vendor::stored(now));
-        let before = before.map(vendor::stored).unwrap_or_default().into_iter();
-        if let Err(error) = book.commit(&self.0.store, before.filter(|key| !needed.contains(key))) {
+    /// Forgets what was stored of an account that is another now, or that moves to other servers: its login is none
+    /// of theirs.
+    fn forget(
+        &self,
+        book: &Book,
+        before: Option<&config::Account>,
+        (now, moves): (&config::Account, bool),
+        others: &[config::Account],
+    ) {
+        let (mut needed, mut old) = (self.0.needed(others), before.map(vendor::stored).unwrap_or_default());
+        if moves {
+            old.extend(vendor::stored(now))
+        } else {
+            needed.extend(vendor::stored(now))
+        }
+        old.retain(|key| !needed.contains(key));
+        if old.is_empty() {
+            return;
+        }
+        if let Err(error) = book.commit(&self.0.store, old) {
             warn!(%error, "the login of the account as it was before is still stored");
         }
     }
@@ -355,6 +378,12 @@ fn merge(keys: &mut Map<String, Value>, body: Value) -> Result<(), SetupError> {
         }
     }
     Ok(())
+}
+
+/// Whether `body` sends the account of `keys` to other servers.
+fn goes_elsewhere(keys: &Map<String, Value>, body: &Value) -> bool {
+    let now = |key| keys.get(key).unwrap_or(&Value::Null);
+    SERVERS.into_iter().any(|key| body.get(key).is_some_and(|then| then != now(key)))
 }
 
 /// # Errors

@@ -489,9 +489,16 @@ async fn whoever_may_not_watch_is_not_even_heard() {
     let house = House::with(vendor, Some(TOKEN)).await;
     let key = house.keys.issue(&DeviceId::parse("fake_1").unwrap()).unwrap();
     let other = house.keys.issue(&DeviceId::parse("fake_2").unwrap()).unwrap();
-    for path in
-        [WS.to_owned(), format!("{WS}&key=guess"), format!("{WS}&key={other}"), format!("/api/ws?src=fake_2&key={key}")]
-    {
+    for path in [
+        WS.to_owned(),
+        format!("{WS}&key=guess"),
+        format!("{WS}&key={other}"),
+        format!("/api/ws?src=fake_2&key={key}"),
+        // The key is of one, and the viewer would be of the other.
+        format!("/api/ws?src=fake_2&src=fake_1&key={other}"),
+        format!("/api/ws?src=fake_1&src=fake_2&key={other}"),
+        format!("/api/ws?src=fake_1&s%72c=fake_2&key={other}"),
+    ] {
         assert_eq!(house.dial(&path, &[]).await.err(), Some(401), "{path}");
     }
     let open = house.dial(&format!("{WS}&key={key}"), &[]).await;

@@ -173,6 +173,43 @@ async fn a_wyze_account_with_an_authenticator_asks_for_no_code() {
     stop.cancel();
 }
 
+/// Or whoever may correct an account would be sent what only its owner knows.
+#[tokio::test]
+async fn an_account_that_goes_to_other_servers_takes_no_secret_along() {
+    let stop = CancellationToken::new();
+    let cloud = vivint::start(vivint::Settings { second_factor: vivint::SecondFactor::None, ..quick(4) }, stop.clone())
+        .await
+        .unwrap();
+    let thief = vivint::start(quick(4), stop.clone()).await.unwrap();
+    let home = Installation::new(None, "");
+    let (running, page) = home.start().await;
+    add(&page, &installation::vivint(&cloud, None)).await;
+    let theirs = installation::vivint(&thief, None)["endpoints"].clone();
+    let correct =
+        async |body: Value| page.send("PUT", "/api/accounts/100", "application/json", &body.to_string()).await;
+    let username = cloud.settings.username.expose();
+    // With its password still stored, and with the tokens that came in its place.
+    for stage in ["vivint_account", "refresh"] {
+        home.stores("what is to be had", |stored| stored.contains(stage)).await;
+        for body in [json!({ "endpoints": theirs }), json!({ "endpoints": theirs, "username": username })] {
+            let reply = correct(body).await;
+            assert_eq!(reply.status, 400, "{reply:?}");
+            let mistakes = reply.json()["mistakes"].as_array().unwrap().clone();
+            assert!(mistakes.iter().any(|mistake| mistake["path"] == "password"), "{mistakes:?}");
+        }
+    }
+    page.account_is(100, "ready").await;
+    assert_eq!(thief.requests_to("/"), 0, "it was sent something");
+    // Whoever tells all of it anew is the owner; what was at the old servers is of no use at the new ones.
+    let whole = installation::vivint(&thief, Some("another password"));
+    assert_eq!(correct(whole).await.status, 200);
+    page.account_is(100, "needs_attention").await;
+    assert!(!home.stored().contains("refresh"), "{}", home.stored());
+    assert_eq!(cloud.counts().logins, 1);
+    running.stop().await;
+    stop.cancel();
+}
+
 #[tokio::test]
 async fn an_aws_account_is_added_with_its_keys_and_removed() {
     let cloud = Cloud::new().await;

@@ -62,7 +62,8 @@ impl Tokens {
         tokens
     }
 
-    /// One more, in place of that of the same name. `name` is what the audit log calls whoever comes with it.
+    /// One more of our own making, in place of that of the same name. `name` is what the audit log calls whoever comes
+    /// with it.
     pub fn add(&self, name: &'static str, token: &Token) {
         let mut given = write(&self.0.given);
         given.retain(|(known, _)| *known != name);
@@ -116,6 +117,12 @@ impl Tokens {
         !read(&self.0.given).is_empty()
     }
 
+    /// The name of this token if we have made it ourselves: 256 random bits, which nobody guesses, so that no limit on
+    /// guesses need hold for them.
+    pub(super) fn name_of_made(&self, offered: &[u8]) -> Option<&'static str> {
+        self.name(offered).filter(|name| *name != CONFIGURED)
+    }
+
     /// The name of this token, in a time that tells nothing about the others.
     pub(super) fn name(&self, offered: &[u8]) -> Option<&'static str> {
         let offered: Hash = Sha256::digest(offered).into();
@@ -154,6 +161,9 @@ mod tests {
         let generated = tokens.rotate().unwrap();
         assert_eq!(tokens.name(b"correct horse battery staple"), Some("token"));
         assert_eq!(tokens.name(b"companion"), Some("token home_assistant"));
+        assert_eq!(tokens.name_of_made(b"companion"), Some("token home_assistant"));
+        assert_eq!(tokens.name_of_made(generated.expose().as_bytes()), Some("token page"));
+        assert_eq!(tokens.name_of_made(b"correct horse battery staple"), None, "perhaps it can be guessed");
         assert_eq!(tokens.name(generated.expose().as_bytes()), Some("token page"));
         for wrong in ["", "correct horse battery stapl", "correct horse battery staple ", "token"] {
             assert_eq!(tokens.name(wrong.as_bytes()), None, "{wrong:?}");

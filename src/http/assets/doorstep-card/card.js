@@ -4,7 +4,7 @@ import { available as microphoneAvailable } from '../microphone.js';
 import { Player } from '../player.js';
 import { backoff } from '../request.js';
 import { Talk } from '../talk.js';
-import { setSentence, setText, setTone } from '../text.js';
+import { LINKS, setSentence, setText, setTone } from '../text.js';
 import { Door } from './doors.js';
 import { Entities, deviceOf, doorbells, nameOf } from './entities.js';
 import { CARD, DOOR, sheet, template } from './look.js';
@@ -24,13 +24,6 @@ const LOOK_WHILE_TALKING_MS = 400;
 const MISSES = 3;
 const LONGEST_RETRY_MS = 60000;
 
-const LINKS = {
-  offline: ['Offline', 'bad'],
-  ready: ['Ready', 'good'],
-  connecting: ['Connecting', 'busy'],
-  streaming: ['Streaming', 'good'],
-  needs_attention: ['Needs attention', 'bad'],
-};
 const NO_HTTPS = 'To talk, open Home Assistant over https: browsers lend the microphone to secure pages only. Home Assistant Cloud will do, or a reverse proxy with a certificate.';
 const WAY_NAMES = { integration: 'Integration', ingress: 'App (ingress)', direct: 'Direct' };
 const TRIED = template('<li><strong></strong>: <span></span></li>');

@@ -2,7 +2,7 @@
 
 import { Door } from './door.js';
 import { request } from './house.js';
-import { Player } from './player.js';
+import { Player, keepPicture } from './player.js';
 import { absolute, relative } from './rings.js';
 import { Talk } from './talk.js';
 import { LINKS, setSentence, setText, setTone } from './text.js';
@@ -152,12 +152,8 @@ export class Card {
 
   /** What was seen last stays, blurred, behind whatever is said instead of a picture. */
   #keepPicture() {
-    const { videoWidth, videoHeight } = this.#video;
     const still = this.#part('.still');
-    if (!videoWidth) return;
-    still.width = 160;
-    still.height = Math.round((160 * videoHeight) / videoWidth);
-    still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
+    if (!keepPicture(this.#video, still)) return;
     still.classList.remove('taken');
     this.#part('.still-time').hidden = true;
   }

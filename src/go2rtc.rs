@@ -1,4 +1,4 @@
-//! go2rtc as a companion: every stream is registered there and stays registered (docs/go2rtc.md).
+//! go2rtc as a companion: every stream is registered there and stays registered (docs/http-api.md).
 //!
 //! What it has is read every half minute or so, and what is missing or wrong is put right: its streams are in its
 //! memory alone and go with its restart, and the keys in them are of minutes. A stream is taken away when its doorbell

@@ -80,8 +80,9 @@ pub(super) struct Attendant {
     pub(super) home: Home,
     pub(super) viewers: Viewers,
     pub(super) page_url: watch::Sender<Option<String>>,
-    /// The direct listener, and what opens it.
-    pub(super) direct: (SocketAddr, Token),
+    /// Where the integration comes in, and what opens it.
+    pub(super) direct: SocketAddr,
+    pub(super) token: Token,
 }
 
 impl Attendant {
@@ -111,8 +112,8 @@ impl Attendant {
 
     /// Lets Home Assistant offer the companion integration.
     async fn announce(&self, own: &Own) {
-        let (listen, token) = &self.direct;
-        let announced = answer(|| self.home.supervisor.announce(&own.hostname, listen.port(), token)).await;
+        let (supervisor, port) = (&self.home.supervisor, self.direct.port());
+        let announced = answer(|| supervisor.announce(&own.hostname, port, &self.token)).await;
         if announced.is_some() {
             info!("Home Assistant is told how the integration Doorstep reaches this app");
         }

@@ -134,8 +134,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         demo,
     };
     if let Some(home) = home {
-        let direct = (direct, listeners::companion_token(&tokens)?);
-        let attendant = Attendant { home, viewers: viewers.clone(), page_url: tell_page_url, direct };
+        let token = listeners::companion_token(&tokens)?;
+        let attendant = Attendant { home, viewers: viewers.clone(), page_url: tell_page_url, direct, token };
         attendant.begin(config.media.addresses.clone(), faces.clone());
     }
     let http = listeners.serve(&face, &faces)?;

@@ -19,7 +19,7 @@ use crate::model::{self, AccountLink, Found};
 use crate::proto::wyze::password_hash;
 use crate::store::{Store, StoreError};
 use crate::vendor;
-use book::{Book, Entry};
+use book::{Book, Entry, Unreadable};
 
 /// How many may be added.
 const MOST: usize = 16;
@@ -150,8 +150,8 @@ impl Setup {
         self.is_added(&desk, n)?;
         let mut entry = match desk.book.open(n) {
             Ok(entry) => entry,
-            Err((Some(vendor), _)) => Entry { vendor, keys: Map::new() },
-            Err((None, _)) => Entry { vendor: vendor_of(&body)?, keys: Map::new() },
+            Err(Unreadable { vendor: Some(vendor), .. }) => Entry { vendor, keys: Map::new() },
+            Err(Unreadable { vendor: None, .. }) => Entry { vendor: vendor_of(&body)?, keys: Map::new() },
         };
         if body.get("vendor").is_some_and(|vendor| vendor != entry.vendor) {
             return Err(mistaken("vendor", "an account stays with its vendor; remove it and add another"));
@@ -287,7 +287,7 @@ fn others(running: &BTreeMap<usize, Running>, but: Option<usize>) -> Vec<config:
 fn opened(config: &Config, book: &Book) -> Vec<(usize, Result<config::Account, SetAside>)> {
     let mut accounts: Vec<config::Account> = Vec::new();
     let mut open = |n| {
-        let entry = book.open(n).map_err(|(vendor, why)| SetAside::new(vendor, why.to_owned()))?;
+        let entry = book.open(n).map_err(|entry| SetAside::new(entry.vendor, entry.why.to_owned()))?;
         let read = config::account(entry.vendor, &entry.keys(), config, &accounts);
         let account = read.map_err(|mistakes| SetAside::new(Some(entry.vendor), cannot_be_used(&mistakes)))?;
         accounts.push(account.clone());

@@ -8,26 +8,19 @@ use doorstep::doorbell::Registry;
 use doorstep::http::whep;
 use doorstep::media::g711::Law;
 use doorstep::media::{AudioFormat, FrameKind, MediaHub, VideoCodec};
-use doorstep::rtc::{Certificate, Settings, Viewers};
 use doorstep::sim::clip::Clip;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::chromium;
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::http::serve_whep;
+use crate::support::viewer::switchboard;
 
 #[tokio::test]
 async fn browser_plays_the_clip_and_its_microphone_is_heard() {
     let stop = CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    let settings = Settings {
-        bind: Ipv4Addr::UNSPECIFIED.into(),
-        port: 0,
-        addresses: vec![],
-        loopback: true,
-        certificate: Certificate::generate().unwrap(),
-    };
-    let viewers = Viewers::start(settings, stop.clone()).await.unwrap();
+    let viewers = switchboard(Ipv4Addr::UNSPECIFIED.into(), &stop).await;
     let vendor = FakeVendor::new();
     let doorbell = vendor.doorbell(&stop);
     let doorbells = Registry::default();

@@ -2,7 +2,6 @@
 
 use axum::Router;
 use doorstep::doorbell::vendor::Retry;
-use doorstep::model::{Capability, DeviceId, DeviceInfo};
 use tokio::time::timeout;
 
 use crate::page::{camera, speak};
@@ -214,16 +213,7 @@ async fn a_page_without_https_explains_why_nobody_can_talk() {
 #[tokio::test]
 async fn names_are_only_text_on_the_card() {
     let browser = Browser::launch().await;
-    let name = "<img src=x onerror=\"document.title='owned'\"> Door";
-    let vendor = FakeVendor::of(DeviceInfo {
-        id: DeviceId::parse("fake_1").unwrap(),
-        name: name.to_owned(),
-        vendor: "fake",
-        model: "<b>MODEL</b>".to_owned(),
-        firmware: None,
-        capabilities: [Capability::Ring].into(),
-    });
-    let house = House::with(vendor, None, Router::new()).await;
+    let house = House::with(FakeVendor::called_markup(), None, Router::new()).await;
     let home = HomeAssistant::start(house.address, Has::Integration).await;
     let page = home.open(&browser, "fake_1").await;
     page.value("put(), change('lock.haustuer', 'locked'), change('event.klingel', 'unknown'), 0").await;

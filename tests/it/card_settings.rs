@@ -130,6 +130,7 @@ async fn every_sentence_is_there_in_every_language() {
         "doorstep-card/editor.js",
         "doorstep-card/ways.js",
         "talk.js",
+        "text.js",
     ];
     let said = format!(
         "Promise.all({}.map((path) => fetch(`/sources/${{path}}`).then((reply) => reply.text()))).then((texts) => \

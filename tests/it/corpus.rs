@@ -42,6 +42,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("gwell_gutes", gwell::gutes),
     ("gwell_kcp", gwell_media::kcp),
     ("gwell_mtp", gwell_media::mtp),
+    ("http_account", inputs::http_account),
     ("http_command", inputs::http_command),
     ("kvs_ring", kvs::ring),
     ("kvs_signaling", kvs::signaling),

@@ -1,7 +1,6 @@
 //! What a doorbell promises to its faces, whatever its device does. Virtual time, no sockets.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -11,8 +10,10 @@ use doorstep::media::AudioFormat;
 use doorstep::model::{Capability, Event, Link, Motion, MotionKind, Ring, State};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::support::fake_vendor::{FakeVendor, Life, OnTalk};
+use crate::support::log::Log;
 
 async fn until(doorbell: &Doorbell, what: &str, condition: impl FnMut(&State) -> bool) -> State {
     let mut state = doorbell.state();
@@ -28,32 +29,6 @@ async fn ready(vendor: &Arc<FakeVendor>) -> Doorbell {
     let doorbell = vendor.doorbell(&CancellationToken::new());
     until(&doorbell, "ready", |state| state.link == Link::Ready).await;
     doorbell
-}
-
-/// What is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn lines(&self) -> Vec<String> {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().map(str::to_owned).collect()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 fn is_talking(doorbell: &Doorbell) -> bool {
@@ -178,8 +153,7 @@ async fn a_failing_device_is_tried_again_ever_more_slowly() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_logged_when_it_begins_when_its_reason_changes_and_when_it_ends() {
-    let log = Log::default();
-    let _while_this_test_runs = log.capture();
+    let (log, _while_this_test_runs) = Log::capture(Level::INFO);
     let vendor = FakeVendor::new();
     for what in ["no answer", "no answer", "no answer", "wrong key", "wrong key"] {
         vendor.then_life(Life::Fails(FakeVendor::error(what, Retry::Backoff)));

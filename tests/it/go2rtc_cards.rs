@@ -13,7 +13,7 @@ use doorstep::doorbell::{Accounts, Doorbell, Registry};
 use doorstep::http::{Entrance, Face, MediaKeys, Tickets, Tokens, go2rtc, router, serve, whep};
 use doorstep::media::g711::Law;
 use doorstep::model::{Capability, DeviceId, MqttLink, State};
-use doorstep::rtc::{Certificate, Settings, Viewers};
+use doorstep::rtc::Viewers;
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
 use hyper::server::conn::http1;
@@ -35,7 +35,7 @@ use crate::support::browser::Browser;
 use crate::support::fake_vendor::FakeVendor;
 use crate::support::house::NoSetup;
 use crate::support::http::{Reply, request_with};
-use crate::support::viewer::{Manners, Viewer, speech};
+use crate::support::viewer::{Manners, Viewer, speech, switchboard};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "4f6b0c7d9e2a815346fb7cd02e918a5d";
@@ -67,14 +67,7 @@ impl House {
     /// With viewers met at this address.
     async fn at(bind: Ipv4Addr, vendor: Arc<FakeVendor>, token: Option<&str>) -> Self {
         let stop = CancellationToken::new();
-        let settings = Settings {
-            bind: bind.into(),
-            port: 0,
-            addresses: vec![],
-            loopback: true,
-            certificate: Certificate::generate().unwrap(),
-        };
-        let viewers = Viewers::start(settings, stop.clone()).await.unwrap();
+        let viewers = switchboard(bind.into(), &stop).await;
         let doorbells = Registry::default();
         let doorbell = vendor.doorbell(&stop);
         doorbells.insert(doorbell.clone());

@@ -34,7 +34,7 @@ enum Opens {
 use Opens::{All, Anywhere, Password, Token as Bearer};
 
 /// Every route there is, with whom it opens for and the methods it takes.
-const WALK: [(&str, Opens, &[&str]); 25] = [
+const WALK: [(&str, Opens, &[&str]); 27] = [
     ("/", Bearer, &["GET", "HEAD"]),
     ("/api/access", Bearer, &["GET", "HEAD"]),
     ("/api/access/token", Bearer, &["POST"]),
@@ -54,6 +54,8 @@ const WALK: [(&str, Opens, &[&str]); 25] = [
     ("/api/doorbells/{id}/ticket", Bearer, &["POST"]),
     ("/api/doorbells/{id}/unlock", Bearer, &METHODS),
     ("/api/events", Bearer, &["GET", "HEAD"]),
+    ("/api/streams", Password, &["GET", "HEAD"]),
+    ("/api/ws", Password, &["GET", "HEAD"]),
     ("/api/wyze/{id}/kvs", Password, &["GET", "HEAD"]),
     // As are all files of the page, which hold nothing of the house.
     ("/assets/style.css", All, &["GET", "HEAD"]),

@@ -21,8 +21,13 @@ const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 
-/// What the binary is built for. Crates for other systems may be missing on this machine.
-const TARGETS: &[&str] = &["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+/// What the binary is built for; with musl in the app's image. Crates for other systems may be missing on this machine.
+const TARGETS: &[&str] = &[
+    "x86_64-unknown-linux-gnu",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-unknown-linux-musl",
+    "aarch64-unknown-linux-musl",
+];
 
 #[test]
 fn every_crate_may_be_used_under_a_licence_that_binds_nothing_else() {

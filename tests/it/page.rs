@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::support::browser::{Browser, Page};
-use crate::support::fake_vendor::{FakeVendor, OnSnapshot};
+use crate::support::fake_vendor::{FakeVendor, MARKUP, OnSnapshot};
 use crate::support::house::{House, PATIENCE, PREFIX};
 
 pub(crate) const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
@@ -200,19 +200,10 @@ async fn silent(page: &Page, camera: &Page) {
 #[tokio::test]
 async fn a_ring_is_seen_and_every_name_is_only_text() {
     let browser = Browser::launch().await;
-    let name = "<img src=x onerror=\"document.title='owned'\"> Door";
-    let vendor = FakeVendor::of(DeviceInfo {
-        id: DeviceId::parse("fake_1").unwrap(),
-        name: name.to_owned(),
-        vendor: "fake",
-        model: "<b>MODEL</b>".to_owned(),
-        firmware: None,
-        capabilities: [Capability::Ring].into(),
-    });
-    let house = House::with(vendor, None, Router::new()).await;
+    let house = House::with(FakeVendor::called_markup(), None, Router::new()).await;
     let page = browser.open(&house.url()).await;
     page.until("document.querySelector('.card h2').textContent.endsWith('Door')").await;
-    assert_eq!(page.value("document.querySelector('.card h2').textContent").await, name);
+    assert_eq!(page.value("document.querySelector('.card h2').textContent").await, MARKUP);
     page.until("document.getElementById('broker').textContent.includes('connected')").await;
     house.vendor.ring("r1");
     page.until("document.querySelector('.banner p')?.textContent.startsWith('Somebody is at <img')").await;

@@ -119,10 +119,7 @@ async fn no_secret_is_in_any_log_answer_or_message() {
     let file = folder.path().join("doorstep.yaml");
     std::fs::write(&file, configuration(broker.port, &cameras)).unwrap();
     let data = folder.path().join("data");
-    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    let mut program = Program::start_with(arguments, |command| {
-        command.env("DOORSTEP_LOG", "trace");
-    });
+    let mut program = start(&["run"], &file, &data, "trace");
     let address = program.page().await;
     let page = Page::locked(address, TOKEN);
     let mut answers = String::new();
@@ -308,13 +305,17 @@ fn stored(data: &Path) -> Vec<(&'static str, String)> {
     texts.map(|text| ("stored token", text.as_str().unwrap().to_owned())).into()
 }
 
+/// The program with this configuration and data folder.
+fn start(command: &[&str], file: &Path, data: &Path, log: &str) -> Program {
+    let places = ["--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    Program::start_with(command.iter().chain(&places), |command| {
+        command.env("DOORSTEP_LOG", log);
+    })
+}
+
 /// What one command of the program says and logs.
 async fn output(command: &[&str], file: &Path, data: &Path) -> String {
-    let places = ["--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    let program = Program::start_with(command.iter().chain(&places), |command| {
-        command.env("DOORSTEP_LOG", "trace");
-    });
-    let ended = program.ends().await;
+    let ended = start(command, file, data, "trace").ends().await;
     format!("{}\n{}", ended.said, ended.log)
 }
 
@@ -326,10 +327,7 @@ async fn no_secret_of_an_account_a_lock_or_a_call_is_in_any_log_answer_or_messag
     let folder = tempfile::tempdir().unwrap();
     let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
     std::fs::write(&file, account.configuration(broker.port)).unwrap();
-    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    let mut program = Program::start_with(arguments, |command| {
-        command.env("DOORSTEP_LOG", "trace,tungstenite::protocol=trace");
-    });
+    let mut program = start(&["run"], &file, &data, "trace,tungstenite::protocol=trace");
     let page = Page::locked(program.page().await, TOKEN);
     let mut answers = String::new();
     let mut note = |what: &dyn std::fmt::Debug| writeln!(answers, "{what:?}").unwrap();
@@ -402,10 +400,7 @@ async fn no_secret_of_an_account_that_is_added_on_the_page_is_in_any_log_answer_
         free_port()
     );
     std::fs::write(&file, configuration).unwrap();
-    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    let mut program = Program::start_with(arguments, |command| {
-        command.env("DOORSTEP_LOG", "trace");
-    });
+    let mut program = start(&["run"], &file, &data, "trace");
     let page = Page::locked(program.page().await, TOKEN);
     let mut answers = String::new();
     let mut note = |what: &dyn std::fmt::Debug| writeln!(answers, "{what:?}").unwrap();
@@ -547,10 +542,7 @@ async fn no_secret_of_a_gwell_account_is_in_any_log_answer_or_message() {
     let folder = tempfile::tempdir().unwrap();
     let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
     std::fs::write(&file, account.configuration(broker.port)).unwrap();
-    let arguments = ["run", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    let mut program = Program::start_with(arguments, |command| {
-        command.env("DOORSTEP_LOG", "trace");
-    });
+    let mut program = start(&["run"], &file, &data, "trace");
     let page = Page::locked(program.page().await, TOKEN);
     let mut answers = String::new();
     let mut note = |what: &dyn std::fmt::Debug| writeln!(answers, "{what:?}").unwrap();

@@ -3,9 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the sentences belong to the report")]
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use doorstep::clock;
@@ -15,44 +13,12 @@ use serde_json::Value;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::subscriber::DefaultGuard;
+use tracing::Level;
 
+use crate::support::log::Log;
 use crate::support::mosquitto::Mosquitto;
 use crate::support::service::{Camera, PATIENCE, Service};
 use crate::support::viewer::{Manners, Viewer};
-
-/// What this test's thread logs at `info` and above; the service runs on it.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// The lines an owner would look for.
-    fn complaints(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).map(str::to_owned).collect()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// The sentence that the API shows of a doorbell in trouble, which must be the one that the log has.
 fn sentence(doorbell: &Value, log: &Log, level: &str) -> String {
@@ -74,7 +40,7 @@ fn sessions(camera: &Camera) -> usize {
 
 #[tokio::test]
 async fn a_wrong_enr_is_named_as_what_to_check() {
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::INFO);
     let mut camera = Camera::start(1, |_| {}).await;
     let id = camera.id();
     camera.settings.enr = Enr::new("0123456789abcdef0123456789abcdef");
@@ -89,7 +55,7 @@ async fn a_wrong_enr_is_named_as_what_to_check() {
 
 #[tokio::test]
 async fn a_refused_login_is_tried_once_more_and_then_left_to_the_owner() {
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::INFO);
     let camera = Camera::start(1, |settings| settings.fault = Some(Fault::LoginRefused)).await;
     let id = camera.id();
     let service = Service::start(None, &[&camera]).await;
@@ -112,7 +78,7 @@ async fn a_refused_login_is_tried_once_more_and_then_left_to_the_owner() {
 
 #[tokio::test]
 async fn a_camera_that_never_answers_is_asked_again_with_patience() {
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::INFO);
     let camera = Camera::start(1, |_| {}).await;
     let (nowhere, mut asked) = silent_socket().await;
     let text = format!("http: {{listen: \"127.0.0.1:0\"}}\nwyze:\n  - cameras:\n      - {}\n", camera.yaml(nowhere));
@@ -151,7 +117,7 @@ async fn silent_socket() -> (SocketAddr, watch::Receiver<HashMap<SocketAddr, usi
 #[tokio::test]
 async fn a_camera_that_loses_power_is_unavailable_until_it_is_back() {
     let broker = Mosquitto::start().await;
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::INFO);
     let camera = Camera::start(1, |_| {}).await;
     let id = camera.id();
     let topic = format!("doorstep/{id}/availability");
@@ -176,7 +142,7 @@ async fn a_camera_that_loses_power_is_unavailable_until_it_is_back() {
 
 #[tokio::test]
 async fn a_key_that_the_camera_does_not_share_ends_in_a_sentence_about_the_enr() {
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::INFO);
     let camera = Camera::start(1, |settings| settings.fault = Some(Fault::WrongPsk)).await;
     let id = camera.id();
     let service = Service::start(None, &[&camera]).await;

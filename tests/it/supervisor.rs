@@ -2,10 +2,8 @@
 //! for them.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use doorstep::app::{self, Home, Running, Settings};
@@ -17,8 +15,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tracing::subscriber::DefaultGuard;
+use tracing::Level;
 
+use crate::support::log::Log;
 use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::program::Program;
 use crate::support::service::{Camera, Page, configuration};
@@ -77,51 +76,11 @@ fn with_camera(camera: &Camera, port: u16, address: &str) -> String {
     options.replace(&format!("port: {port}"), &format!("port: {port}, addresses: [{address}]"))
 }
 
-/// Everything that this test's thread logs; the service runs on it.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn capture() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let all = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::TRACE);
-        (log, tracing::subscriber::set_default(all.with_writer(move || writer.clone()).finish()))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-
-    fn lines(&self, level: &str, what: &str) -> usize {
-        self.text().lines().filter(|line| line.contains(level) && line.contains(what)).count()
-    }
-
-    fn holds_none_of(&self, secrets: &[&str]) {
-        let text = self.text();
-        assert!(text.len() > 1_000, "nothing was logged");
-        for secret in secrets {
-            let line = text.lines().find(|line| line.contains(secret));
-            assert!(line.is_none(), "a secret in the log: {line:?}");
-        }
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_brokers_login_is_fetched_whatever_its_port_is_written_as() {
     let broker = Mosquitto::start_knowing("addons", "p@ss/w#rd-canary").await;
     for port in [json!(broker.port), json!(broker.port.to_string())] {
-        let (log, _logging) = Log::capture();
+        let (log, _logging) = Log::capture(Level::TRACE);
         let stub = Stub::start().await;
         stub.names_broker(port, Some(("addons", "p@ss/w#rd-canary")));
         let app = App::start(&stub, &options()).await;
@@ -139,7 +98,7 @@ async fn the_brokers_login_is_fetched_whatever_its_port_is_written_as() {
 
 #[tokio::test]
 async fn a_broker_that_starts_later_is_waited_for() {
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::TRACE);
     let broker = Mosquitto::start().await;
     let stub = Stub::start().await;
     let app = App::start(&stub, &options()).await;
@@ -148,8 +107,8 @@ async fn a_broker_that_starts_later_is_waited_for() {
     stub.asked(BROKER, 2).await;
     stub.names_broker(json!(broker.port), None);
     app.mqtt_is("connected").await;
-    assert_eq!(log.lines("WARN", "Home Assistant has no MQTT broker yet. Install and start one"), 1, "{}", log.text());
-    assert_eq!(log.lines("INFO", "the MQTT broker is known now"), 1);
+    assert_eq!(log.count("WARN", "Home Assistant has no MQTT broker yet. Install and start one"), 1, "{}", log.text());
+    assert_eq!(log.count("INFO", "the MQTT broker is known now"), 1);
     app.running.stop().await;
 }
 
@@ -206,7 +165,7 @@ async fn a_broker_of_the_owners_own_is_preferred() {
 
 #[tokio::test]
 async fn what_is_missing_in_the_apps_configuration_is_named() {
-    let (log, _logging) = Log::capture();
+    let (log, _logging) = Log::capture(Level::TRACE);
     let stub = Stub::start().await;
     for path in [BROKER, NETWORK, DISCOVERY] {
         stub.says(path, Says::Error(403, "Forbidden"));
@@ -214,7 +173,7 @@ async fn what_is_missing_in_the_apps_configuration_is_named() {
     let app = App::start(&stub, &options()).await;
     stub.asked(BROKER, 3).await;
     for needs in ["services: [\"mqtt:want\"]", "hassio_api: true", "discovery: [\"doorstep\"]"] {
-        assert_eq!(log.lines("", &format!("lacks `{needs}`")), 1, "{needs}: {}", log.text());
+        assert_eq!(log.count("", &format!("lacks `{needs}`")), 1, "{needs}: {}", log.text());
     }
     assert_eq!((stub.calls(NETWORK).len(), stub.calls(DISCOVERY).len()), (1, 1), "what cannot help is tried again");
     app.running.stop().await;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use doorstep::media::{AudioFormat, FrameKind, MediaHub, VideoCodec};
-use doorstep::rtc::{AnswerError, Certificate, Counters, MicPacket, Settings, Viewers};
+use doorstep::rtc::{AnswerError, Counters, MicPacket, Viewers};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::viewer::{Manners, Seen, Transport, Viewer, speech};
+use crate::support::viewer::{Manners, Seen, Transport, Viewer, speech, switchboard};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FRAME: Duration = Duration::from_millis(33);
@@ -35,14 +35,7 @@ impl House {
 
     async fn bound_to(bind: IpAddr) -> Self {
         let stop = CancellationToken::new();
-        let settings = Settings {
-            bind,
-            port: 0,
-            addresses: vec![],
-            loopback: true,
-            certificate: Certificate::generate().unwrap(),
-        };
-        let viewers = Viewers::start(settings, stop.clone()).await.unwrap();
+        let viewers = switchboard(bind, &stop).await;
         let hub = MediaHub::new();
         let (count, published) = watch::channel(0);
         tokio::spawn(stop.clone().run_until_cancelled_owned(film(hub.clone(), count)));

@@ -9,13 +9,13 @@ use doorstep::doorbell::{ActionError, Doorbell, Registry};
 use doorstep::http::whep;
 use doorstep::media::{FrameKind, VideoCodec};
 use doorstep::model::{Capability, State};
-use doorstep::rtc::{Certificate, Settings, Viewers};
+use doorstep::rtc::Viewers;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_vendor::{FakeVendor, OnTalk, Seen};
 use crate::support::http::{Reply, request, serve_whep};
-use crate::support::viewer::{Manners, Viewer, speech};
+use crate::support::viewer::{Manners, Viewer, speech, switchboard};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATH: &str = "/whep/fake_1";
@@ -32,14 +32,7 @@ struct House {
 impl House {
     async fn new(vendor: Arc<FakeVendor>) -> Self {
         let stop = CancellationToken::new();
-        let settings = Settings {
-            bind: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-            addresses: vec![],
-            loopback: true,
-            certificate: Certificate::generate().unwrap(),
-        };
-        let viewers = Viewers::start(settings, stop.clone()).await.unwrap();
+        let viewers = switchboard(Ipv4Addr::LOCALHOST.into(), &stop).await;
         let doorbells = Registry::default();
         let doorbell = vendor.doorbell(&stop);
         doorbells.insert(doorbell.clone());

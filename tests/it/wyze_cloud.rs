@@ -2,9 +2,7 @@
 //! whatever the cloud does.
 
 use std::fs::{self, Permissions};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use doorstep::clock;
@@ -24,7 +22,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Level;
 use url::Url;
+
+use crate::support::log::Log;
 
 const LIST: &str = "/app/v2/home_page/get_object_list";
 const EVENTS: &str = "/app/v4/device/get_event_list";
@@ -550,31 +551,13 @@ async fn a_state_file_that_was_cut_off_costs_a_login_and_nothing_else() {
     }
 }
 
-/// Everything that is logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_secret_of_the_account_is_logged_or_told() {
     let settings = Settings { second_factor: SecondFactor::totp(7), ..Settings::generate(6) };
     let SecondFactor::Totp(secret) = settings.second_factor.clone() else { unreachable!() };
     let mut account = Account::at(settings).await;
     account.login.totp_secret = Some(secret.clone());
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::TRACE);
-    let guard = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+    let (log, guard) = Log::capture(Level::TRACE);
 
     let client = account.client();
     let mut told = String::new();
@@ -597,7 +580,7 @@ async fn no_secret_of_the_account_is_logged_or_told() {
     told += &format!("{error} {error:?} {:?}", account.login);
     drop(guard);
 
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(logged.contains("logging in at Wyze") && logged.contains("TRACE"), "nothing was logged");
     let login = &account.login;
     secrets.extend([

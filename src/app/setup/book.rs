@@ -33,6 +33,14 @@ pub(super) struct Entry {
     pub(super) keys: Map<String, Value>,
 }
 
+/// An entry that is kept as it is, and not understood.
+pub(super) struct Unreadable {
+    /// Where that is known.
+    pub(super) vendor: Option<&'static str>,
+    /// And what its owner can do.
+    pub(super) why: &'static str,
+}
+
 impl Entry {
     pub(super) fn keys(&self) -> Value {
         Value::Object(self.keys.clone())
@@ -82,20 +90,21 @@ impl Book {
     /// The entry of this number.
     ///
     /// # Errors
-    /// Why it cannot be read, and what its owner can do; with its vendor where that is known.
-    pub(super) fn open(&self, n: usize) -> Result<Entry, (Option<&'static str>, &'static str)> {
+    /// When it cannot be read.
+    pub(super) fn open(&self, n: usize) -> Result<Entry, Unreadable> {
         let entry = self.entries.get(&n).unwrap_or(&Value::Null);
         let vendor = VENDORS.into_iter().find(|known| entry["vendor"] == *known);
         match (entry["version"].as_u64(), vendor, entry["account"].as_object()) {
             (Some(VERSION), Some(vendor), Some(keys)) => Ok(Entry { vendor, keys: keys.clone() }),
-            (Some(version), vendor, _) if version > VERSION => Err((
+            (Some(version), vendor, _) if version > VERSION => Err(Unreadable {
                 vendor,
-                "This account was added by a newer Doorstep. Install that version again, or remove the account and add \
-                 it anew.",
-            )),
-            (_, vendor, _) => {
-                Err((vendor, "What was kept of this account is damaged. Remove the account and add it anew."))
-            }
+                why: "This account was added by a newer Doorstep. Install that version again, or remove the account and \
+                      add it anew.",
+            }),
+            (_, vendor, _) => Err(Unreadable {
+                vendor,
+                why: "What was kept of this account is damaged. Remove the account and add it anew.",
+            }),
         }
     }
 
@@ -135,7 +144,7 @@ mod tests {
         Entry { vendor: "wyze", keys }
     }
 
-    fn why(book: &Book, n: usize) -> (Option<&'static str>, &'static str) {
+    fn unreadable(book: &Book, n: usize) -> Unreadable {
         book.open(n).err().expect("it can be read")
     }
 
@@ -163,10 +172,10 @@ mod tests {
         let book = Book::read(&store);
         assert_eq!(book.numbers(), [100, 104, 105, 106, 107]);
         assert!(book.open(104).is_ok_and(|entry| entry.keys["username"] == "a"));
-        assert!(why(&book, 100).1.contains("newer Doorstep"));
-        assert_eq!(why(&book, 100).0, Some("vivint"));
+        assert!(unreadable(&book, 100).why.contains("newer Doorstep"));
+        assert_eq!(unreadable(&book, 100).vendor, Some("vivint"));
         for n in 105..=107 {
-            assert!(why(&book, n).1.contains("damaged"), "{n}");
+            assert!(unreadable(&book, n).why.contains("damaged"), "{n}");
         }
         // As they were, for the newer version.
         book.commit(&store, []).unwrap();

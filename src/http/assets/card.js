@@ -2,10 +2,10 @@
 
 import { Door } from './door.js';
 import { request } from './house.js';
-import { Player } from './player.js';
+import { Player, keepPicture } from './player.js';
 import { absolute, relative } from './rings.js';
 import { Talk } from './talk.js';
-import { setSentence, setText, setTone } from './text.js';
+import { LINKS, setSentence, setText, setTone } from './text.js';
 
 /** How long a card that went out of sight keeps playing, so that scrolling past does not stop the camera. */
 const LINGER_MS = 3000;
@@ -15,13 +15,6 @@ const RING_MS = 30000;
 /** How old the picture may become that stands in for a live one. Each of them is taken by the camera. */
 const STILL_MS = 60000;
 
-const LINKS = {
-  offline: ['Offline', 'bad'],
-  ready: ['Ready', 'good'],
-  connecting: ['Connecting', 'busy'],
-  streaming: ['Streaming', 'good'],
-  needs_attention: ['Needs attention', 'bad'],
-};
 const CODECS = { h264: 'H.264', h265: 'H.265', pcmu: 'G.711 µ-law', pcma: 'G.711 A-law', pcm: 'PCM', aac: 'AAC', opus: 'Opus' };
 
 /** One still picture after the other, however many doorbells want one. */
@@ -159,12 +152,8 @@ export class Card {
 
   /** What was seen last stays, blurred, behind whatever is said instead of a picture. */
   #keepPicture() {
-    const { videoWidth, videoHeight } = this.#video;
     const still = this.#part('.still');
-    if (!videoWidth) return;
-    still.width = 160;
-    still.height = Math.round((160 * videoHeight) / videoWidth);
-    still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
+    if (!keepPicture(this.#video, still)) return;
     still.classList.remove('taken');
     this.#part('.still-time').hidden = true;
   }

@@ -195,3 +195,13 @@ function gathered(peer) {
     setTimeout(resolve, GATHERING_MS);
   });
 }
+
+/** What was seen last stays, blurred, on the canvas `still` behind whatever is said instead. False if nothing was. */
+export function keepPicture(video, still) {
+  const { videoWidth, videoHeight } = video;
+  if (!videoWidth) return false;
+  still.width = 160;
+  still.height = Math.round((160 * videoHeight) / videoWidth);
+  still.getContext('2d').drawImage(video, 0, 0, still.width, still.height);
+  return true;
+}

@@ -1,5 +1,14 @@
 // Text on the page. Whatever comes from outside becomes a text node, never markup.
 
+/** How the way to a doorbell is called, and the tone of it, by the word of the API. */
+export const LINKS = {
+  offline: ['Offline', 'bad'],
+  ready: ['Ready', 'good'],
+  connecting: ['Connecting', 'busy'],
+  streaming: ['Streaming', 'good'],
+  needs_attention: ['Needs attention', 'bad'],
+};
+
 /** The sentence with values in place of its `{names}`. */
 export function fill(sentence, values = {}) {
   return sentence.replace(/\{(\w+)\}/g, (name, key) => values[key] ?? name);

@@ -58,6 +58,9 @@ pub(crate) enum OnOpen {
     Hangs,
 }
 
+/// A name that would change the title of a page that takes it for more than text.
+pub(crate) const MARKUP: &str = "<img src=x onerror=\"document.title='owned'\"> Door";
+
 /// A JPEG as far as its first marker; nothing decodes it.
 pub(crate) const JPEG: &[u8] = b"\xff\xd8\xff\xe0 a visitor \xff\xd9";
 
@@ -121,6 +124,18 @@ impl FakeVendor {
             model: "FAKE1".to_owned(),
             firmware: Some("1.0".to_owned()),
             capabilities: capabilities.into(),
+        })
+    }
+
+    /// One with a ring alone, called [`MARKUP`], of a model that would be markup too.
+    pub(crate) fn called_markup() -> Arc<Self> {
+        Self::of(DeviceInfo {
+            id: DeviceId::parse("fake_1").unwrap(),
+            name: MARKUP.to_owned(),
+            vendor: "fake",
+            model: "<b>MODEL</b>".to_owned(),
+            firmware: None,
+            capabilities: [Capability::Ring].into(),
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
-use axum::routing::any_service;
+use axum::routing::{any_service, get};
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::BoxFuture;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
@@ -150,7 +150,7 @@ impl House {
             setup: Arc::new(NoSetup),
             mqtt: link,
             whep: of_router(whep),
-            go2rtc: go2rtc::Routes::default(),
+            go2rtc: go2rtc::Routes { streams: get(async || "streams"), signalling: get(async || "a socket") },
             counters: Arc::new(|| vec![("viewer_packets_total", 7.0)]),
             version: "1.2.3",
             direct: Some(Direct { listen: address, tokens: tokens.clone() }),

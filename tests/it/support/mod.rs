@@ -26,6 +26,7 @@ pub(crate) mod installation;
 pub(crate) mod iot_house;
 pub(crate) mod kvs_hand;
 pub(crate) mod kvs_house;
+pub(crate) mod log;
 pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;

@@ -2,13 +2,14 @@
 //! (Foreign viewers are in `tests/peers`.)
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use doorstep::clock;
 use doorstep::media::g711::Law;
+use doorstep::rtc::{Certificate, Settings, Viewers};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::Registry;
 use rtc::media_stream::MediaStreamTrack;
@@ -33,9 +34,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const H264_PT: u8 = 102;
 const MIC_SSRC: u32 = 4_711;
+
+/// Where viewers of a test are met: this address, a port of its own.
+pub(crate) async fn switchboard(bind: IpAddr, stop: &CancellationToken) -> Viewers {
+    let certificate = Certificate::generate().unwrap();
+    let settings = Settings { bind, port: 0, addresses: vec![], loopback: true, certificate };
+    Viewers::start(settings, stop.clone()).await.unwrap()
+}
 
 /// What the viewer has received so far.
 #[derive(Debug, Clone, Default)]

@@ -1,10 +1,10 @@
 // A doorbell on a dashboard: its picture, a button to talk, who rang, and its doors.
 
 import { available as microphoneAvailable } from '../microphone.js';
-import { Player } from '../player.js';
+import { Player, keepPicture } from '../player.js';
 import { backoff } from '../request.js';
 import { Talk } from '../talk.js';
-import { setSentence, setText, setTone } from '../text.js';
+import { LINKS, setSentence, setText, setTone } from '../text.js';
 import { Door } from './doors.js';
 import { Entities, deviceOf, doorbells, nameOf } from './entities.js';
 import { CARD, DOOR, sheet, template } from './look.js';
@@ -24,13 +24,6 @@ const LOOK_WHILE_TALKING_MS = 400;
 const MISSES = 3;
 const LONGEST_RETRY_MS = 60000;
 
-const LINKS = {
-  offline: ['Offline', 'bad'],
-  ready: ['Ready', 'good'],
-  connecting: ['Connecting', 'busy'],
-  streaming: ['Streaming', 'good'],
-  needs_attention: ['Needs attention', 'bad'],
-};
 const NO_HTTPS = 'To talk, open Home Assistant over https: browsers lend the microphone to secure pages only. Home Assistant Cloud will do, or a reverse proxy with a certificate.';
 const WAY_NAMES = { integration: 'Integration', ingress: 'App (ingress)', direct: 'Direct' };
 const TRIED = template('<li><strong></strong>: <span></span></li>');
@@ -262,7 +255,7 @@ export class DoorstepCard extends HTMLElement {
   /** The first word of this doorbell: now it is known what it can do. */
   #meet() {
     this.#player = new Player(this.#video, this.#doorbell.whep, this.#can('talk'), (path, options) => this.#way.request(path, options));
-    this.#player.addEventListener('ending', () => this.#keepPicture());
+    this.#player.addEventListener('ending', () => keepPicture(this.#video, this.#part('.still')));
     this.#talk = new Talk(this.#part('.talk'), this.#player, (...said) => this.#say(...said));
     this.#talk.addEventListener('note', ({ detail }) => setSentence(this.#part('.body > .note'), detail));
     this.#talk.addEventListener('change', () => {
@@ -431,16 +424,6 @@ export class DoorstepCard extends HTMLElement {
     const talks = { talking: 'You are talking', taken: 'Someone else is talking' }[this.#talk?.state];
     const state = talks ? this.#say(talks) : this.#part('.title').textContent || this.#say('Live');
     setText(this.#part('.spoken'), `${this.#name}: ${state}`);
-  }
-
-  /** What was seen last stays, blurred, behind whatever is said instead of a picture. */
-  #keepPicture() {
-    const { videoWidth, videoHeight } = this.#video;
-    const still = this.#part('.still');
-    if (!videoWidth) return;
-    still.width = 160;
-    still.height = Math.round((160 * videoHeight) / videoWidth);
-    still.getContext('2d').drawImage(this.#video, 0, 0, still.width, still.height);
   }
 
   /** Doorbells look down at the mat as often as across the street: the frame takes the picture's shape. */

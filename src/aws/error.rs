@@ -262,9 +262,7 @@ fn refused(action: Action, kind: &str) -> String {
             "The session token has expired. Write keys that do not expire, or a certificate and a `role_alias`, whose \
              keys are renewed by themselves"
         }
-        _ => {
-            "Copy `access_key_id`, `secret_access_key` and, if there is one, `session_token` anew"
-        }
+        _ => "Copy `access_key_id`, `secret_access_key` and, if there is one, `session_token` anew",
     };
     format!(
         "AWS refuses the login at `{action}` ({kind}). {what_to_do}: on Doorstep's page if the account was added there, \

@@ -93,10 +93,10 @@ impl Command {
 /// Where a configured installation keeps its things.
 #[derive(Debug, clap::Args)]
 struct Configured {
-    /// The configuration file [default: /data/options.json in the add-on, doorstep.yaml elsewhere]
+    /// The configuration file [default: /data/options.json in the app, doorstep.yaml elsewhere]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder for what must survive a restart [default: /data in the add-on, doorstep-data elsewhere]
+    /// The folder for what must survive a restart [default: /data in the app, doorstep-data elsewhere]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }

@@ -401,10 +401,23 @@ pub struct Account {
     pub devices: usize,
     /// How many of them are shown as doorbells.
     pub doorbells: usize,
+    /// The locks and garage doors among them, whether they may be worked or not: their owner has to know how to name
+    /// them.
+    pub doors: Vec<ListedDoor>,
     /// How many more requests the cloud grants, and when it counts anew.
     pub rate_limit: Option<RateLimit>,
     /// Whether it is still being found out if its events are heard; `link` tells of its listing alone until then.
     pub push_pending: bool,
+}
+
+/// A lock or a garage door on an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedDoor {
+    pub id: DeviceId,
+    pub name: String,
+    pub kind: DoorKind,
+    /// Why it cannot be worked from here at all.
+    pub obstacle: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

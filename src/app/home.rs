@@ -13,6 +13,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use url::Url;
 
 use crate::mqtt::{Ask, Unknown};
 use crate::net::supervise::{Backoff, jitter};
@@ -56,6 +57,11 @@ impl Home {
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         let supervisor = Supervisor::from_env().context("reading the Supervisor's address (`SUPERVISOR_API`)")?;
         Ok(supervisor.map(Self::new))
+    }
+
+    /// Where the go2rtc app is, which is on the host's own network. `None` where that is this machine, as in tests.
+    pub(super) fn go2rtc(&self) -> Option<Url> {
+        Url::parse("http://172.30.32.1:1984").ok().filter(|_| !self.ingress_peer.is_loopback())
     }
 
     /// Asks for the broker, as the MQTT face wants to be told.

@@ -102,9 +102,11 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let doorbells = Registry::default();
     let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
     let setup = Setup::open(&config, &store, &accounts, &devices);
+    // Before go2rtc is told anything: from then on it has to bring a key.
+    let integration = home.as_ref().map(|_| listeners::companion_token(&tokens)).transpose()?;
     let keys = http::MediaKeys::default();
-    let to_go2rtc = http::Direct { listen: direct, tokens: tokens.clone() };
-    let go2rtc = start_go2rtc(&config, &to_go2rtc, &keys, &doorbells, &accounts, &faces);
+    let to_go2rtc = http::Direct { listen: direct, tokens };
+    let go2rtc = start_go2rtc(&config, home.as_ref(), &to_go2rtc, &keys, &doorbells, &accounts, &faces);
     let (tell_page_url, page_url) = watch::channel(None);
     let wiring = broker::Wiring {
         config: &config,
@@ -133,8 +135,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         origins: config.http.origins.clone(),
         demo,
     };
-    if let Some(home) = home {
-        let token = listeners::companion_token(&tokens)?;
+    if let Some((home, token)) = home.zip(integration) {
         let attendant = Attendant { home, viewers: viewers.clone(), page_url: tell_page_url, direct, token };
         attendant.begin(config.media.addresses.clone(), faces.clone());
     }
@@ -339,6 +340,7 @@ async fn ended(accounts: &Accounts, doorbells: &Registry) {
 /// a token it brings a key for the one stream.
 fn start_go2rtc(
     config: &Config,
+    home: Option<&Home>,
     direct: &http::Direct,
     keys: &http::MediaKeys,
     doorbells: &Registry,
@@ -347,7 +349,7 @@ fn start_go2rtc(
 ) -> Go2rtc {
     let settings = go2rtc::Settings {
         companion: config.go2rtc.clone(),
-        usual_url: go2rtc::usual_url(),
+        usual_url: home.and_then(Home::go2rtc).unwrap_or_else(go2rtc::usual_url),
         listener: direct.listen,
         pace: go2rtc::Pace::default(),
     };

@@ -47,9 +47,10 @@ pub enum AwsError {
     )]
     Pem(PemError),
     #[error(
-        "There is no way to log in to AWS: `kvs` in the configuration names neither keys nor a credentials provider, \
-         and `{0}` is not in the environment. Write `access_key_id` and `secret_access_key`, or `certificate`, \
-         `private_key`, `thing`, `role_alias` and `credentials_endpoint`, and restart Doorstep."
+        "There is no way to log in to AWS: the account names neither keys nor a credentials provider, and `{0}` is not \
+         in the environment. Write `access_key_id` and `secret_access_key`, or `certificate`, `private_key`, `thing`, \
+         `role_alias` and `credentials_endpoint`: on Doorstep's page if the account was added there, otherwise under \
+         `kvs` in the configuration, and restart Doorstep then."
     )]
     NoLogin(&'static str),
     #[error("{}", denied(*.action))]
@@ -235,8 +236,8 @@ pub(super) fn wait(answer: &Answer, now: SystemTime) -> Option<Duration> {
 fn denied(action: Action) -> String {
     let what_to_do = match action {
         Action::ListSignalingChannels => {
-            "Name the channels under `kvs[].channels` in the configuration and restart Doorstep, or allow it in the \
-             policy of the login."
+            "Allow it in the policy of the login, or name the channels: on Doorstep's page if the account was added \
+             there, otherwise under `kvs[].channels` in the configuration, and restart Doorstep then."
         }
         Action::DescribeEndpoint => {
             "Write `iot_endpoint` under `kvs` in the configuration and restart Doorstep (`aws iot describe-endpoint \
@@ -259,14 +260,14 @@ fn refused(action: Action, kind: &str) -> String {
     let what_to_do = match kind {
         "ExpiredToken" | "ExpiredTokenException" => {
             "The session token has expired. Write keys that do not expire, or a certificate and a `role_alias`, whose \
-             keys are renewed by themselves, under `kvs` in the configuration"
+             keys are renewed by themselves"
         }
-        _ => {
-            "Copy `access_key_id`, `secret_access_key` and, if there is one, `session_token` anew into `kvs` in the \
-             configuration, or into the environment"
-        }
+        _ => "Copy `access_key_id`, `secret_access_key` and, if there is one, `session_token` anew",
     };
-    format!("AWS refuses the login at `{action}` ({kind}). {what_to_do}, and restart Doorstep.")
+    format!(
+        "AWS refuses the login at `{action}` ({kind}). {what_to_do}: on Doorstep's page if the account was added there, \
+         otherwise under `kvs` in the configuration or into the environment, and restart Doorstep then."
+    )
 }
 
 fn unreachable(error: &HttpError) -> String {

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use super::vendor::{AccountPort, Retry};
 use super::{Doorbell, Options, Registry, Vendor, VendorError};
 use crate::clock;
-use crate::model::{Account, AccountLink, DeviceId, DoorKind, Event, Found, Role};
+use crate::model::{Account, AccountLink, DeviceId, DoorKind, Event, Found, ListedDoor, Role};
 use crate::net::supervise::{Backoff, jitter};
 use crate::secret::Password;
 
@@ -372,6 +372,7 @@ impl House {
     /// Brings the house up to date with a complete listing.
     fn take(&mut self, found: Vec<Found>) {
         let devices = found.len();
+        let doors = found.iter().filter_map(listed_door).collect();
         let mut brought = self.brought.lock();
         let Some(ours) = brought.as_mut() else { return };
         ours.values_mut().for_each(|ours| ours.missed += 1);
@@ -388,7 +389,7 @@ impl House {
                 tracing::info!("the account works again");
             }
             account.link = AccountLink::Ready;
-            (account.devices, account.doorbells) = (devices, doorbells);
+            (account.devices, account.doorbells, account.doors) = (devices, doorbells, doors);
         });
     }
 
@@ -414,6 +415,16 @@ impl House {
             ours.insert(id, Ours { registry: registry.clone(), stop, missed: 0 });
         }
     }
+}
+
+fn listed_door(found: &Found) -> Option<ListedDoor> {
+    let kind = match found.role {
+        Role::Lock => DoorKind::Lock,
+        Role::Garage => DoorKind::Garage,
+        Role::Doorbell | Role::Camera | Role::Other => return None,
+    };
+    let (id, name) = (found.info.id.clone(), found.info.name.clone());
+    Some(ListedDoor { id, name, kind, obstacle: found.obstacle.clone() })
 }
 
 /// What an account has brought; `None` once it has left. A device that another account has too is the other's.

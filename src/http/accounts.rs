@@ -17,7 +17,7 @@ use crate::clock::rfc3339;
 use crate::config::Mistake;
 use crate::doorbell::Accounts;
 use crate::doorbell::vendor::BoxFuture;
-use crate::model::{Account, AccountLink, RateLimit};
+use crate::model::{Account, AccountLink, ListedDoor, RateLimit};
 use crate::secret::Password;
 
 /// The word of `/health` for an account that its owner or the cloud has to help.
@@ -73,9 +73,12 @@ pub enum SetupError {
 
 /// Nothing that was sent is in it.
 fn told(mistakes: &[Mistake]) -> String {
-    let one =
-        |Mistake { path, what, .. }: &Mistake| if path.is_empty() { what.clone() } else { format!("`{path}`: {what}") };
-    format!("The account was not understood. {}.", mistakes.iter().map(one).collect::<Vec<_>>().join(". "))
+    let one = |Mistake { path, what, .. }: &Mistake| {
+        // "… did you mean `email`?" has its end already.
+        let end = if what.ends_with('?') { "" } else { "." };
+        if path.is_empty() { format!("{what}{end}") } else { format!("`{path}`: {what}{end}") }
+    };
+    format!("The account was not understood. {}", mistakes.iter().map(one).collect::<Vec<_>>().join(" "))
 }
 
 /// An account as `GET /api/accounts` and the events tell it.
@@ -94,7 +97,19 @@ pub(super) struct AccountView {
     devices: usize,
     /// How many of them are shown as doorbells.
     doorbells: usize,
+    /// The locks and garage doors among them, whether they may be worked or not.
+    doors: Vec<DoorView>,
     rate_limit: Option<RateLimitView>,
+}
+
+#[derive(Serialize)]
+struct DoorView {
+    id: String,
+    name: String,
+    /// `lock` or `garage`.
+    kind: &'static str,
+    /// Why it cannot be worked from here at all.
+    obstacle: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -114,8 +129,16 @@ impl AccountView {
             why: account.link.why().map(str::to_owned),
             devices: account.devices,
             doorbells: account.doorbells,
+            doors: account.doors.iter().map(DoorView::from).collect(),
             rate_limit: account.rate_limit.map(RateLimitView::from),
         }
+    }
+}
+
+impl From<&ListedDoor> for DoorView {
+    fn from(door: &ListedDoor) -> Self {
+        let ListedDoor { id, name, kind, obstacle } = door;
+        Self { id: id.to_string(), name: name.clone(), kind: kind.word(), obstacle: obstacle.clone() }
     }
 }
 

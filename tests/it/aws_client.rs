@@ -348,8 +348,9 @@ async fn what_the_owner_is_told_says_what_to_type() {
     let (list, retry) = told(aws.list().await.unwrap_err());
     assert_eq!(
         list,
-        "AWS does not allow `kinesisvideo:ListSignalingChannels`. Name the channels under `kvs[].channels` in the \
-         configuration and restart Doorstep, or allow it in the policy of the login."
+        "AWS does not allow `kinesisvideo:ListSignalingChannels`. Allow it in the policy of the login, or name the \
+         channels: on Doorstep's page if the account was added there, otherwise under `kvs[].channels` in the \
+         configuration, and restart Doorstep then."
     );
     assert!(matches!(retry, Retry::After(_)));
     let (endpoint, _) = told(aws.iot_endpoint().await.unwrap_err());

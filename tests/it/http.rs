@@ -481,7 +481,7 @@ async fn an_account_is_told_with_its_trouble() {
     let told = news(&mut listener, |message| message["type"] == "accounts").await["accounts"][0].clone();
     let expected = json!({
         "n": 0, "vendor": "fake", "label": "y…@example.com", "added_here": false, "link": "needs_attention",
-        "why": "The password was refused.", "devices": 3, "doorbells": 0,
+        "why": "The password was refused.", "devices": 3, "doorbells": 0, "doors": [],
         "rate_limit": {"remaining": 298, "resets_at": "2026-01-01T00:00:00.000Z"},
     });
     assert_eq!(told, expected);

@@ -291,6 +291,7 @@ async fn what_is_wrong_with_an_account_is_told_where_it_is_and_nothing_is_added(
     for (body, path, what) in cases {
         let reply = page.post("/api/accounts", &body).await;
         assert_eq!(reply.status, 400, "{body}: {reply:?}");
+        assert!(!reply.json()["error"].as_str().unwrap().contains("?."), "{reply:?}");
         let mistakes = reply.json()["mistakes"].as_array().unwrap().clone();
         let is_it = |mistake: &Value| mistake["path"] == path && mistake["what"].as_str().unwrap().contains(what);
         assert!(mistakes.iter().any(is_it), "{body}: no `{path}`: {what} in {mistakes:?}");

@@ -10,7 +10,7 @@ const REACH = {
     'under Settings › Apps › Doorstep › Configuration › Network. Home Assistant itself needs none of this.',
   loopback: (listen) =>
     `Doorstep listens on \`${listen}\`: every program on this machine reaches it, and no other machine does. For others, ` +
-    `make a token and then set \`http.listen\` to \`0.0.0.0:${port(listen)}\`.`,
+    `make a token, then set \`http.listen\` to \`0.0.0.0:${port(listen)}\` in its configuration and restart it.`,
 };
 
 function port(listen) {

@@ -96,6 +96,7 @@ export class Setup {
       setText(row.querySelector('.setup-name'), nameOf(account));
       setText(row.querySelector('.setup-state'), stateOf(account));
       row.dataset.tone = account.why === null ? 'good' : 'bad';
+      row.querySelector('.setup-doors').replaceChildren(...account.doors.map(doorLine));
       row.querySelector('.setup-fixed').hidden = account.added_here;
       row.querySelector('.setup-buttons').hidden = !account.added_here;
       const [edit, remove] = row.querySelectorAll('button');
@@ -107,7 +108,7 @@ export class Setup {
     });
     const list = this.#part('.setup-list');
     // The same again would take the focus away from whoever is on one of the buttons.
-    const shown = JSON.stringify(this.#accounts.map((account) => [nameOf(account), stateOf(account), account.added_here, account.n]));
+    const shown = JSON.stringify(this.#accounts.map((account) => [nameOf(account), stateOf(account), account.added_here, account.n, account.doors]));
     if (list.dataset.shown === shown) return;
     list.dataset.shown = shown;
     list.replaceChildren(...rows);
@@ -341,6 +342,13 @@ function clone(id) {
 function sentence(what) {
   const text = what[0].toUpperCase() + what.slice(1);
   return /[.?!]$/.test(text) ? text : `${text}.`;
+}
+
+/** A lock or garage door with the id by which it is named for a doorbell, which stands nowhere else. */
+function doorLine({ id, name, kind }) {
+  const line = document.createElement('li');
+  setSentence(line, `${kind === 'garage' ? 'Garage door' : 'Lock'} ${name.replaceAll('`', "'")}: \`${id}\``);
+  return line;
 }
 
 function stateOf(account) {

@@ -165,6 +165,11 @@ fn routes(whep: whep::Routes, go2rtc: go2rtc::Routes) -> Vec<Route> {
         guarded("/api/events", get(events::listen)),
         guarded("/metrics", get(metrics::text)),
         public("/health", get(api::health)),
+        Route {
+            path: page::CARD.path,
+            access: Access::Anywhere,
+            methods: get(|headers| page::asset(&page::CARD, headers)),
+        },
         viewing("/whep/{id}", whep.offers),
         viewing("/whep/{id}/{session}", whep.sessions),
         lenient("/api/streams", go2rtc.streams.with_state(())),
@@ -310,8 +315,8 @@ mod tests {
             for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let status = status(address, method, &path.replace("{id}", "fake_1").replace("{n}", "0")).await;
                 match (access, method) {
-                    (Access::Public, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
-                    (Access::Public, _) => assert_eq!(status, 405, "{method} {path}"),
+                    (Access::Public | Access::Anywhere, "GET" | "HEAD") => assert_eq!(status, 200, "{method} {path}"),
+                    (Access::Public | Access::Anywhere, _) => assert_eq!(status, 405, "{method} {path}"),
                     _ => assert_eq!(status, 401, "{method} {path}"),
                 }
             }

@@ -30,8 +30,8 @@ macro_rules! asset {
 
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
-/// What the page and dashboards load. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 18] = [
+/// What the page loads. None of it says anything about this house.
+pub(super) static ASSETS: [Asset; 17] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
     asset!("/assets/access.js", "text/javascript; charset=utf-8", "access.js"),
@@ -49,13 +49,15 @@ pub(super) static ASSETS: [Asset; 18] = [
     asset!("/assets/text.js", "text/javascript; charset=utf-8", "text.js"),
     asset!("/assets/vendors.js", "text/javascript; charset=utf-8", "vendors.js"),
     asset!("/assets/icon.svg", "image/svg+xml", "icon.svg"),
-    Asset {
-        path: "/card.js",
-        kind: "text/javascript; charset=utf-8",
-        body: card::text,
-        etag: LazyLock::new(|| etag(card::text())),
-    },
 ];
+
+/// What dashboards load, also those of other sites.
+pub(super) static CARD: Asset = Asset {
+    path: "/card.js",
+    kind: "text/javascript; charset=utf-8",
+    body: card::text,
+    etag: LazyLock::new(|| etag(card::text())),
+};
 
 fn etag(body: &str) -> HeaderValue {
     let digest = Sha256::digest(body);

@@ -23,20 +23,23 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 enum Opens {
     /// Whoever asks.
     All,
+    /// The same, and pages of other sites may load it.
+    Anywhere,
     /// Whoever has the token.
     Token,
     /// The same, also as the password of HTTP Basic.
     Password,
 }
 
-use Opens::{All, Password, Token as Bearer};
+use Opens::{All, Anywhere, Password, Token as Bearer};
 
 /// Every route there is, with whom it opens for and the methods it takes.
-const WALK: [(&str, Opens, &[&str]); 23] = [
+const WALK: [(&str, Opens, &[&str]); 25] = [
     ("/", Bearer, &["GET", "HEAD"]),
     ("/api/access", Bearer, &["GET", "HEAD"]),
     ("/api/access/token", Bearer, &["POST"]),
-    ("/api/accounts", Bearer, &["GET", "HEAD"]),
+    ("/api/accounts", Bearer, &["GET", "HEAD", "POST"]),
+    ("/api/accounts/{n}", Bearer, &["PUT", "DELETE"]),
     ("/api/accounts/rediscover", Bearer, &["POST"]),
     ("/api/accounts/{n}/code", Bearer, &["POST"]),
     ("/api/doorbells", Bearer, &["GET", "HEAD"]),
@@ -54,6 +57,7 @@ const WALK: [(&str, Opens, &[&str]); 23] = [
     ("/api/wyze/{id}/kvs", Password, &["GET", "HEAD"]),
     // As are all files of the page, which hold nothing of the house.
     ("/assets/style.css", All, &["GET", "HEAD"]),
+    ("/card.js", Anywhere, &["GET", "HEAD"]),
     ("/health", All, &["GET", "HEAD"]),
     ("/metrics", Bearer, &["GET", "HEAD"]),
     // The house's own WHEP takes any method.
@@ -113,12 +117,13 @@ async fn no_route_of_the_direct_entrance_opens_for_a_stranger() {
     let (right, basic) = (format!("Bearer {TOKEN}"), "Basic Z3Vlc3M6Z3Vlc3M=");
     let json = ("content-type", "application/json");
     for ((path, opens, _), method) in WALK.into_iter().chain(NOWHERE).flat_map(|route| METHODS.map(|m| (route, m))) {
-        let is_page = opens == All && matches!(method, "GET" | "HEAD");
+        let is_public = matches!(opens, All | Anywhere);
+        let is_page = is_public && matches!(method, "GET" | "HEAD");
         let is_post = method == "POST";
         // Public files take no other method from anybody.
         let stranger = if is_page {
             200
-        } else if opens == All {
+        } else if is_public {
             405
         } else {
             401
@@ -138,8 +143,9 @@ async fn no_route_of_the_direct_entrance_opens_for_a_stranger() {
         for (who, headers, status) in cases {
             let reply = request_from(strangers.next(), house.address, method, &address(path), headers, "{}").await;
             let reply = reply.unwrap_or_else(|| panic!("{method} {path}: no answer"));
+            let (status, reader) = if opens == Anywhere { (stranger, Some("*")) } else { (status, None) };
             assert_eq!(reply.status, status, "{method} {path} for {who}");
-            assert_eq!(reply.header("access-control-allow-origin"), None, "{method} {path} for {who}");
+            assert_eq!(reply.header("access-control-allow-origin"), reader, "{method} {path} for {who}");
         }
     }
     untouched(&house);
@@ -169,7 +175,8 @@ async fn every_route_opens_for_the_token_by_its_own_methods() {
 async fn at_home_assistants_entrance_other_sites_are_refused_and_nobody_is_asked_for_a_token() {
     let house = house().await;
     let json = ("content-type", "application/json");
-    for ((path, opens, _), method) in WALK.into_iter().flat_map(|route| METHODS.map(|m| (route, m))) {
+    let walk = WALK.into_iter().filter(|(_, opens, _)| *opens != Anywhere);
+    for ((path, opens, _), method) in walk.flat_map(|route| METHODS.map(|m| (route, m))) {
         let is_page = (opens == All || path == "/") && path != "/health" && matches!(method, "GET" | "HEAD");
         let post = method == "POST";
         type Header<'a> = (&'a str, &'a str);

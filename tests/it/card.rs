@@ -154,10 +154,10 @@ async fn what_is_wrong_with_the_doorbell_is_said_on_the_card() {
     house.vendor.end_life(Err(FakeVendor::error("The key is `wrong`.", Retry::WaitForUser)));
     house.doorbell.state().wait_for(|state| state.link.word() == "needs_attention").await.unwrap();
     page.value("change('sensor.verbindung', 'needs_attention'), 0").await;
-    page.until("part('.title').textContent === 'Braucht Aufmerksamkeit'").await;
+    page.until("part('.title').textContent === 'Eingriff nötig'").await;
     page.until("part('.reason').textContent === 'The key is wrong.' && part('.reason code').textContent === 'wrong'")
         .await;
-    page.until("part('.link').textContent === 'Braucht Aufmerksamkeit' && part('.again').hidden").await;
+    page.until("part('.link').textContent === 'Eingriff nötig' && part('.again').hidden").await;
     press(&page, ".talk").await;
     page.until(&note("Niemand würde dich hören")).await;
     let_go(&page, ".talk").await;

@@ -91,11 +91,16 @@ pub(super) async fn listen(
         let end = tell(&mut socket, &house, &stop).await;
         debug!(?end, "a listener is gone");
         if let End::Stopping = end {
-            let goodbye = CloseFrame { code: close_code::AWAY, reason: "the service stops".into() };
-            let _ = timeout(PATIENCE, socket.send(Message::Close(Some(goodbye)))).await;
+            farewell(&mut socket, close_code::AWAY, "the service stops").await;
         }
         drop(seat);
     }))
+}
+
+/// Says at the end why, to whoever is still there.
+pub(super) async fn farewell(socket: &mut WebSocket, code: u16, reason: &'static str) {
+    let goodbye = CloseFrame { code, reason: reason.into() };
+    let _ = timeout(PATIENCE, socket.send(Message::Close(Some(goodbye)))).await;
 }
 
 /// Why a listener is told nothing more.

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -23,6 +23,7 @@ use tracing::debug;
 
 use crate::clock::{self, Instant};
 use crate::doorbell::Doorbell;
+use crate::http::events::farewell;
 use crate::http::whep::{self, Refused};
 use crate::rtc::{Answered, Viewers};
 
@@ -115,8 +116,7 @@ pub(super) async fn attend(socket: WebSocket, doorbell: Option<Doorbell>, viewer
     };
     debug!(?end, "a viewer's socket is closed");
     if let Some((code, reason)) = end.farewell() {
-        let goodbye = CloseFrame { code, reason: reason.into() };
-        let _ = timeout(PATIENCE, talk.socket.send(Message::Close(Some(goodbye)))).await;
+        farewell(&mut talk.socket, code, reason).await;
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Home {
     pub ingress_peer: IpAddr,
     pub ingress_listen: SocketAddr,
     pub direct_listen: SocketAddr,
+    /// Where the go2rtc app is looked for; `None` for its usual place on this very machine.
+    pub go2rtc: Option<Url>,
 }
 
 impl Home {
@@ -50,6 +52,8 @@ impl Home {
             ingress_peer: Self::SUPERVISOR.into(),
             ingress_listen: (Ipv4Addr::UNSPECIFIED, Self::INGRESS_PORT).into(),
             direct_listen: (Ipv4Addr::UNSPECIFIED, Self::DIRECT_PORT).into(),
+            // It is on the host's own network.
+            go2rtc: Url::parse("http://172.30.32.1:1984").ok(),
         }
     }
 
@@ -57,11 +61,6 @@ impl Home {
     pub fn from_env() -> anyhow::Result<Option<Self>> {
         let supervisor = Supervisor::from_env().context("reading the Supervisor's address (`SUPERVISOR_API`)")?;
         Ok(supervisor.map(Self::new))
-    }
-
-    /// Where the go2rtc app is, which is on the host's own network. `None` where that is this machine, as in tests.
-    pub(super) fn go2rtc(&self) -> Option<Url> {
-        Url::parse("http://172.30.32.1:1984").ok().filter(|_| !self.ingress_peer.is_loopback())
     }
 
     /// Asks for the broker, as the MQTT face wants to be told.

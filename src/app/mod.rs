@@ -349,7 +349,7 @@ fn start_go2rtc(
 ) -> Go2rtc {
     let settings = go2rtc::Settings {
         companion: config.go2rtc.clone(),
-        usual_url: home.and_then(Home::go2rtc).unwrap_or_else(go2rtc::usual_url),
+        usual_url: home.and_then(|home| home.go2rtc.clone()).unwrap_or_else(go2rtc::usual_url),
         listener: direct.listen,
         pace: go2rtc::Pace::default(),
     };

@@ -45,8 +45,13 @@ impl App {
         let config = config::parse_at(options, "/data/options.json", Place::App).unwrap();
         let data = tempfile::tempdir().unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let mut home =
-            Home { ingress_peer: any.ip(), ingress_listen: any, direct_listen: any, ..Home::new(stub.client()) };
+        let mut home = Home {
+            ingress_peer: any.ip(),
+            ingress_listen: any,
+            direct_listen: any,
+            go2rtc: None,
+            ..Home::new(stub.client())
+        };
         change(&mut home);
         let settings = Settings { config, data: data.path().join("data"), demo: false, home: Some(home) };
         let running = app::start(settings).await.unwrap();

@@ -189,6 +189,8 @@ pub struct State {
     pub talk_obstacle: Option<String>,
     /// Whether that is still being found out.
     pub talk_pending: bool,
+    /// What it says by itself; `None` while that is nothing.
+    pub speaking: Option<Speaking>,
 }
 
 /// How a door stands.
@@ -367,6 +369,53 @@ pub enum Role {
     Lock,
     Garage,
     Other,
+}
+
+/// The name of a clip: `[a-z0-9_]{1,40}`, its file's name without the ending.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ClipName(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a clip's name has 1 to 40 characters of a-z, 0-9 and _")]
+pub struct InvalidClipName;
+
+impl ClipName {
+    /// # Errors
+    /// When `name` is empty, longer than 40 characters or has a character outside `[a-z0-9_]`.
+    pub fn parse(name: &str) -> Result<Self, InvalidClipName> {
+        let fits = (1..=40).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if fits { Ok(Self(name.to_owned())) } else { Err(InvalidClipName) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClipName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClipName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a doorbell says by itself at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Speaking {
+    /// `text`, `url`, `clip` or `file`.
+    pub source: &'static str,
+    /// Which clip, if it is one.
+    pub clip: Option<ClipName>,
+    /// How many things wait behind it.
+    pub queued: usize,
 }
 
 /// How the MQTT broker is reached.

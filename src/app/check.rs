@@ -1,6 +1,7 @@
 //! `doorstep check`: each login once, with the codes that it takes, and each doorbell and its doors once.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -11,6 +12,7 @@ use super::setup::Setup;
 use super::{ended, report, start_accounts, tokens};
 use crate::clock;
 use crate::config::Config;
+use crate::doorbell::voice::Mute;
 use crate::doorbell::{Accounts, Door, Doorbell, Registry};
 use crate::model::{Account, AccountLink, DoorKind, Link};
 use crate::secret::Password;
@@ -33,7 +35,7 @@ pub async fn check(config: &Config, data: &Path) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
     let store = Store::visit(data);
-    let accounts = start_accounts(config, &store, data, &doorbells, &stop);
+    let accounts = start_accounts(config, &store, data, &doorbells, Arc::new(Mute), &stop);
     let _added = Setup::open(config, &store, &accounts, &stop);
     let mut all_well = true;
     if let Err(exposed) = tokens(config, &store).suffice_at(config.http.listen) {

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::config::{Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
-use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, door};
+use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, Voice, door, voice};
 use crate::go2rtc::{self, Go2rtc};
 use crate::http::{self, whep};
 use crate::model::{Capability, DeviceId, Found, Mechanism, MqttLink, Role};
@@ -100,7 +100,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let viewers = start_viewers(&config, &store, is_private(page, home.as_ref()), media.clone()).await?;
 
     let doorbells = Registry::default();
-    let accounts = start_accounts(&config, &store, &data, &doorbells, &devices);
+    let voice: Arc<dyn Voice> = Arc::new(voice::Mute);
+    let accounts = start_accounts(&config, &store, &data, &doorbells, voice.clone(), &devices);
     let setup = Setup::open(&config, &store, &accounts, &devices);
     // Before go2rtc is told anything: from then on it has to bring a key.
     let integration = home.as_ref().map(|_| listeners::companion_token(&tokens)).transpose()?;
@@ -122,6 +123,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let face = http::Face {
         doorbells: doorbells.clone(),
         accounts: accounts.clone(),
+        voice,
         setup: Arc::new(setup),
         mqtt: mqtt.as_ref().map_or_else(|| watch::channel(MqttLink::Off).1, Mqtt::link),
         whep: whep::Routes::new(doorbells.clone(), viewers.clone()),
@@ -286,6 +288,7 @@ fn start_accounts(
     store: &Store,
     data: &Path,
     doorbells: &Registry,
+    voice: Arc<dyn Voice>,
     stop: &CancellationToken,
 ) -> Accounts {
     let locks = Registry::default();
@@ -294,7 +297,7 @@ fn start_accounts(
     let options = wanted.map(|wanted| (wanted.id.clone(), options(wanted, &locks, &audit, store)));
     let mechanisms = config.doorbells.iter().flat_map(mechanisms);
     let named: BTreeSet<DeviceId> = mechanisms.filter_map(|mechanism| mechanism.device().cloned()).collect();
-    let wishes = Wishes { options: options.collect(), locks: named };
+    let wishes = Wishes { options: options.collect(), locks: named, voice };
     Accounts::start(vendor::all(config, store), wishes, doorbells.clone(), locks, stop)
 }
 

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::vendor::{AccountPort, Retry};
-use super::{Doorbell, Options, Registry, Vendor, VendorError};
+use super::{Doorbell, Options, Registry, Vendor, VendorError, Voice};
 use crate::clock;
 use crate::model::{Account, AccountLink, DeviceId, DoorKind, Event, Found, ListedDoor, Role};
 use crate::net::supervise::{Backoff, jitter};
@@ -25,6 +25,8 @@ pub struct Wishes {
     pub options: HashMap<DeviceId, Options>,
     /// Locks and garage doors that some door names. No other is ever connected to.
     pub locks: BTreeSet<DeviceId>,
+    /// Where every doorbell's sound comes from.
+    pub voice: Arc<dyn Voice>,
 }
 
 impl Wishes {
@@ -410,7 +412,8 @@ impl House {
             }
         } else if registry.get(&id).is_none() {
             let stop = self.stop.child_token();
-            let options = wishes.options.get(&id).cloned().unwrap_or_default();
+            let wished = wishes.options.get(&id).cloned().unwrap_or_default();
+            let options = Options { voice: wishes.voice.clone(), ..wished };
             registry.insert(Doorbell::spawn(self.vendor.clone(), found.info, options, stop.clone()));
             ours.insert(id, Ours { registry: registry.clone(), stop, missed: 0 });
         }

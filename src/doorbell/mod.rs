@@ -9,8 +9,11 @@ pub mod guard;
 mod lives;
 pub mod registry;
 mod ring_log;
+pub mod say;
+mod snapshot;
 mod talk;
 pub mod vendor;
+pub mod voice;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -31,8 +34,11 @@ use ring_log::RingLog;
 pub use accounts::Accounts;
 pub use door::Door;
 pub use registry::Registry;
+pub use say::{Said, SayError, Saying};
+pub use snapshot::Picture;
 pub use talk::ANSWER_WITHIN;
 pub use vendor::{AccountPort, DevicePort, Question, Request, TalkLine, Vendor, VendorError};
+pub use voice::Voice;
 
 /// Why an action did not happen, in words for the owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +77,8 @@ pub struct Options {
     pub talk_limit: Duration,
     /// The doors that the owner has enabled for it.
     pub doors: Doors,
+    /// Where the sound for what it is to say comes from.
+    pub voice: Arc<dyn Voice>,
 }
 
 /// The doors beside a doorbell.
@@ -78,7 +86,7 @@ pub type Doors = BTreeMap<DoorKind, Arc<Door>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new() }
+        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new(), voice: Arc::new(voice::Mute) }
     }
 }
 
@@ -108,6 +116,7 @@ struct Shared {
     /// In place of the name that the vendor's account has for it.
     name: Option<String>,
     doors: Doors,
+    voice: Arc<dyn Voice>,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
@@ -116,6 +125,8 @@ struct Shared {
     stream_switch: Mutex<Option<Demand>>,
     /// Held while a still picture is being taken.
     snapshot: Arc<tokio::sync::Mutex<()>>,
+    /// The newest picture.
+    picture: watch::Sender<Option<Arc<Picture>>>,
 }
 
 /// What a handle asks of the actor.
@@ -130,8 +141,6 @@ impl Doorbell {
     const COMMANDS: usize = 16;
     /// A listener that is more events behind than this loses the oldest.
     const EVENTS: usize = 64;
-    /// A camera that must be woken by its cloud first takes ten seconds and more.
-    const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
     /// How long a device may think about a diagnosis.
     const DIAGNOSED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -143,8 +152,10 @@ impl Doorbell {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
             doors: options.doors,
+            voice: options.voice,
             state: watch::Sender::new(State { doors, ..State::default() }),
             snapshot: Arc::default(),
+            picture: watch::Sender::default(),
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
@@ -259,32 +270,17 @@ impl Doorbell {
         self.shared.switch_stream(on);
     }
 
+    /// Where the sound for what it is to say comes from.
+    pub fn voice(&self) -> &Arc<dyn Voice> {
+        &self.shared.voice
+    }
+
     /// Arranges a call to the camera that another program will make (go2rtc).
     ///
     /// # Errors
     /// `Unsupported` when the camera is not called that way, otherwise why the vendor's cloud did not arrange it.
     pub async fn arrange_call(&self) -> Result<Signalling, ActionError> {
         self.ask(|reply| Command::Device(Request::ArrangeCall { reply })).await
-    }
-
-    /// A still picture, taken now: a JPEG of at most 4 MiB. One at a time, within 30 s; what has begun goes on
-    /// although nobody waits for it.
-    ///
-    /// # Errors
-    /// `Unsupported` where none can be taken, `BeingTaken` while another is, otherwise why the camera or its cloud
-    /// did not take one.
-    pub async fn take_snapshot(&self) -> Result<Bytes, ActionError> {
-        if !self.info().capabilities.contains(&Capability::Snapshot) {
-            return Err(ActionError::Unsupported("it takes no still pictures"));
-        }
-        let turn = self.shared.snapshot.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
-        let doorbell = self.clone();
-        let taking = tokio::spawn(async move {
-            let _turn = turn;
-            let picture = doorbell.ask(|reply| Command::Device(Request::TakeSnapshot { reply }));
-            timeout(Self::SNAPSHOT_WITHIN, picture).await.unwrap_or(Err(ActionError::Timeout))
-        });
-        picture(taking.await.unwrap_or(Err(ActionError::Timeout))?)
     }
 
     /// What is known of the device, or what it answers. Nothing secret is in it.
@@ -382,17 +378,6 @@ impl Shared {
         let viewers = self.media.demand().borrow().saturating_sub(usize::from(switch.is_some()));
         drop(switch);
         self.state.send_if_modified(|state| std::mem::replace(&mut state.viewers, viewers) != viewers);
-    }
-}
-
-/// What a device has given for a picture, if it is one that can be passed on.
-fn picture(given: Bytes) -> Result<Bytes, ActionError> {
-    const LARGEST: usize = 4 << 20;
-    let refused = |why: &str| Err(ActionError::Refused { why: why.to_owned() });
-    match &given[..] {
-        [0xff, 0xd8, 0xff, ..] if given.len() <= LARGEST => Ok(given),
-        [0xff, 0xd8, 0xff, ..] => refused("its picture has more than 4 MiB"),
-        _ => refused("what it sent is no JPEG"),
     }
 }
 

@@ -29,7 +29,7 @@ use axum::routing::{MethodRouter, any, get, post, put};
 use axum::{Router, middleware};
 use tokio::sync::{Semaphore, watch};
 
-use crate::doorbell::{Accounts, Registry};
+use crate::doorbell::{Accounts, Registry, Voice};
 use crate::model::MqttLink;
 
 pub use accounts::{About, Setup, SetupError};
@@ -48,6 +48,8 @@ const LISTENERS: usize = 64;
 pub struct Face {
     pub doorbells: Registry,
     pub accounts: Accounts,
+    /// Keeps the clips.
+    pub voice: Arc<dyn Voice>,
     pub setup: Arc<dyn Setup>,
     pub mqtt: watch::Receiver<MqttLink>,
     /// The WHEP routes; they get the same guards as every other route.
@@ -91,6 +93,7 @@ pub struct Exposed(pub SocketAddr);
 struct House {
     doorbells: Registry,
     accounts: Accounts,
+    voice: Arc<dyn Voice>,
     setup: Arc<dyn Setup>,
     mqtt: watch::Receiver<MqttLink>,
     counters: Arc<dyn Fn() -> Vec<(&'static str, f64)> + Send + Sync>,
@@ -197,6 +200,7 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
     let house = Arc::new(House {
         doorbells: face.doorbells,
         accounts: face.accounts,
+        voice: face.voice,
         setup: face.setup,
         mqtt: face.mqtt,
         counters: face.counters,
@@ -236,6 +240,7 @@ mod tests {
     use super::*;
     use crate::doorbell::accounts::Wishes;
     use crate::doorbell::vendor::BoxFuture;
+    use crate::doorbell::voice::Mute;
     use crate::secret::Token;
     use serde_json::Value;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -263,11 +268,12 @@ mod tests {
     }
 
     fn face() -> Face {
-        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
+        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
         let (doorbells, locks) = (Registry::default(), Registry::default());
         Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(Vec::new(), no_wishes, doorbells, locks, &CancellationToken::new()),
+            voice: Arc::new(Mute),
             setup: Arc::new(Unchangeable),
             mqtt: watch::channel(MqttLink::Off).1,
             whep: whep::Routes { offers: post(async || "an answer"), sessions: MethodRouter::new() },

@@ -6,7 +6,10 @@ pub mod g711;
 mod gop;
 pub mod h26x;
 pub mod hub;
+pub mod playback;
+mod recording;
 mod resample;
+pub mod still;
 pub mod talkback;
 #[cfg(test)]
 mod tone;
@@ -17,6 +20,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 pub use hub::{Demand, FrameStream, MediaHub};
+pub use recording::{NotSound, Recording};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -9,6 +9,7 @@ use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::audit::Audit;
 use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::vendor::{BoxFuture, Retry};
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{
     AccountPort, Accounts, ActionError, DevicePort, Door, Doorbell, Options, Registry, Vendor, VendorError, door,
 };
@@ -128,7 +129,11 @@ struct House {
 impl House {
     fn of(vendors: Vec<Arc<dyn Vendor>>) -> Self {
         let locks = Registry::default();
-        Self::with(vendors, Wishes { options: [].into(), locks: [id("lock_named")].into() }, locks)
+        Self::with(
+            vendors,
+            Wishes { options: [].into(), locks: [id("lock_named")].into(), voice: Arc::new(Mute) },
+            locks,
+        )
     }
 
     fn with(vendors: Vec<Arc<dyn Vendor>>, wishes: Wishes, locks: Registry) -> Self {
@@ -192,7 +197,8 @@ async fn with_doors(lock: &str, garage: &str) -> (House, TempDir) {
         (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
     });
     let options = Options { doors: doors.into(), ..Options::default() };
-    let wishes = Wishes { options: [(id("bell"), options)].into(), locks: [id(lock), id(garage)].into() };
+    let wishes =
+        Wishes { options: [(id("bell"), options)].into(), locks: [id(lock), id(garage)].into(), voice: Arc::new(Mute) };
     let (puppet, orders) = Puppet::new();
     let house = House::with(vec![puppet], wishes, locks);
     let listing = [("bell", Role::Doorbell), ("a_lock", Role::Lock), ("a_garage", Role::Garage)];

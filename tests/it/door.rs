@@ -16,6 +16,7 @@ use doorstep::doorbell::audit::Audit;
 use doorstep::doorbell::door::{Answer, Settings};
 use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::vendor::BoxFuture;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{
     AccountPort, Accounts, ActionError, DevicePort, Door, Doorbell, Options, Registry, Request, Vendor, VendorError,
 };
@@ -195,7 +196,11 @@ impl House {
         let door = Door::new(settings, locks.clone(), Arc::new(Audit::open(folder)), Store::open(folder).unwrap());
         let doors = [(DoorKind::Lock, door.clone())].into();
         let options = Options { doors, ..Options::default() };
-        let wishes = Wishes { options: HashMap::from([(id(DOORBELL), options)]), locks: [id(LOCK)].into() };
+        let wishes = Wishes {
+            options: HashMap::from([(id(DOORBELL), options)]),
+            locks: [id(LOCK)].into(),
+            voice: Arc::new(Mute),
+        };
         let accounts = Accounts::start(vec![account.clone()], wishes, doorbells.clone(), locks, &stop);
         door.subscribed();
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use doorstep::clock;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Doorbell, Registry};
 use doorstep::http::{Entrance, Face, MediaKeys, Tickets, Tokens, go2rtc, router, serve, whep};
 use doorstep::media::g711::Law;
@@ -72,11 +73,12 @@ impl House {
         let doorbell = vendor.doorbell(&stop);
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
-        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
+        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
         let keys = MediaKeys::default();
         let face = Face {
             doorbells: doorbells.clone(),
             accounts: Accounts::start(vec![], no_wishes, doorbells.clone(), Registry::default(), &stop),
+            voice: Arc::new(Mute),
             setup: Arc::new(NoSetup),
             mqtt: watch::channel(MqttLink::Off).1,
             whep: whep::Routes::new(doorbells.clone(), viewers.clone()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use doorstep::clock::{self, Instant};
 use doorstep::config;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, ActionError, Doorbell, Registry};
 use doorstep::media::{AudioCodec, Demand, FrameKind};
 use doorstep::model::{Capability, DeviceId, Link};
@@ -74,7 +75,7 @@ impl Place {
         let config = config::parse(&text, "test").unwrap_or_else(|errors| panic!("{errors}"));
         let store = Store::open(&self.data.path().join("data")).unwrap();
         let (stop, doorbells) = (CancellationToken::new(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: Default::default() };
+        let wishes = Wishes { options: Default::default(), locks: Default::default(), voice: Arc::new(Mute) };
         let accounts =
             Accounts::start(vendor::all(&config, &store), wishes, doorbells.clone(), Registry::default(), &stop);
         House { doorbells, _accounts: accounts, stop }

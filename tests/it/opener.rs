@@ -11,6 +11,7 @@ use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::door::Answer;
 use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::vendor::Retry;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, ActionError, Door, Doorbell, Options, Registry};
 use doorstep::model::{self, Capability, DeviceId, DoorKind, Link, LockAction, LockState, OpenerEntity};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ impl House {
         let (kind, door) = opener(OpenerEntity::Button, None, data.path());
         door.subscribed();
         let options = Options { doors: [(kind, door.clone())].into(), ..Options::default() };
-        let wishes = Wishes { options: HashMap::from([(id(), options)]), locks: [].into() };
+        let wishes = Wishes { options: HashMap::from([(id(), options)]), locks: [].into(), voice: Arc::new(Mute) };
         let accounts = Accounts::start(vec![vendor.clone()], wishes, doorbells.clone(), locks.clone(), &stop);
         vendor.lives(1).await;
         Self { data, vendor, door, doorbells, locks, _accounts: accounts, _stop: stop.drop_guard() }

@@ -9,6 +9,7 @@ use doorstep::clock;
 use doorstep::config::{self, VivintEndpoints};
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::Retry;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Doorbell, Registry, VendorError};
 use doorstep::model::{AccountLink, Capability, DeviceId, Event, Role};
 use doorstep::net::http::HttpError;
@@ -90,7 +91,8 @@ impl Account {
         let vivint = Arc::new(Vivint::new(&self.login, &[], &self.store()));
         let stop = CancellationToken::new();
         let (doorbells, locks) = (Registry::default(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: [self.place(LOCK).id()].into() };
+        let wishes =
+            Wishes { options: Default::default(), locks: [self.place(LOCK).id()].into(), voice: Arc::new(Mute) };
         let accounts = Accounts::start(vec![vivint.clone()], wishes, doorbells.clone(), locks.clone(), &stop);
         House { vivint, accounts, doorbells, locks, stop: stop.drop_guard() }
     }

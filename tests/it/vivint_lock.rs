@@ -8,6 +8,7 @@ use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::audit::Audit;
 use doorstep::doorbell::door;
 use doorstep::doorbell::guard::{Attempt, Via};
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, ActionError, Door, Doorbell, Registry};
 use doorstep::model::{DeviceId, Link, LockAction, LockState, Mechanism};
 use doorstep::sim::vivint::{Command, Fault, SecondFactor, Trouble};
@@ -42,7 +43,7 @@ impl House {
         let store = Store::open(account.folder.path()).unwrap();
         let vivint = Arc::new(Vivint::new(&account.login, &[], &store));
         let (stop, locks) = (CancellationToken::new(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: [id.clone()].into() };
+        let wishes = Wishes { options: Default::default(), locks: [id.clone()].into(), voice: Arc::new(Mute) };
         let _accounts = Accounts::start(vec![vivint], wishes, Registry::default(), locks.clone(), &stop);
         let lock = tokio::time::timeout(PATIENCE, async {
             loop {

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorstep::clock;
 use doorstep::config;
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Doorbell, Registry};
 use doorstep::model::{AccountLink, Capability, DeviceId, Event, Link, Motion, MotionKind, Ring};
 use doorstep::secret::Password;
@@ -90,7 +92,7 @@ impl Place {
         let store = Store::open(&self.data.path().join("data")).unwrap();
         let stop = CancellationToken::new();
         let (doorbells, locks) = (Registry::default(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: Default::default() };
+        let wishes = Wishes { options: Default::default(), locks: Default::default(), voice: Arc::new(Mute) };
         let vendors = vendor::all(&self.config(more), &store);
         let accounts = Accounts::start(vendors, wishes, doorbells.clone(), locks, &stop);
         House { accounts, doorbells, stop }

@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::routing::{any_service, get};
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::vendor::BoxFuture;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry};
 use doorstep::http::{
     About, Direct, Entrance, Face, MediaKeys, Setup, SetupError, Tickets, Tokens, go2rtc, router, serve, whep,
@@ -137,7 +138,7 @@ impl House {
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
         let account = FakeAccount::new();
-        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
+        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
         let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
         let (mqtt, link) = watch::channel(MqttLink::Connected);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -147,6 +148,7 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
+            voice: Arc::new(Mute),
             setup: Arc::new(NoSetup),
             mqtt: link,
             whep: of_router(whep),

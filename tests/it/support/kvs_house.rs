@@ -9,6 +9,7 @@ use std::time::Duration;
 use doorstep::config::{self, DoorCommand, KvsIdentity, KvsLogin};
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::audit::Audit;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Door, Doorbell, Options, Registry, door};
 use doorstep::model::{AccountLink, DeviceId, Mechanism, OpenerEntity, Ring, State};
 use doorstep::sim::aws::{self, AwsCommand, Event, Fault, RunningAws, Settings};
@@ -116,7 +117,8 @@ impl Cloud {
         let settings = door::Settings { doorbell: id.clone(), mechanism: mechanism.clone(), secret: None };
         let door = Door::new(settings, locks.clone(), audit, store);
         let options = Options { doors: [(mechanism.kind(), door)].into(), ..Options::default() };
-        let wishes = Wishes { options: HashMap::from([(id, options)]), locks: Default::default() };
+        let wishes =
+            Wishes { options: HashMap::from([(id, options)]), locks: Default::default(), voice: Arc::new(Mute) };
         let kvs = self.kvs();
         let accounts = Accounts::start(vec![kvs], wishes, doorbells.clone(), locks, &stop);
         House { accounts, doorbells, stop: stop.drop_guard() }

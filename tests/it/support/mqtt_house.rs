@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use doorstep::doorbell::accounts::Wishes;
+use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Doorbell, Options, Registry, Vendor};
 use doorstep::model::{Companion, Link, MqttLink};
 use doorstep::mqtt::{self, Broker, Mqtt, Settings};
@@ -86,6 +87,6 @@ pub(crate) fn no_accounts() -> Accounts {
 
 /// These accounts, whose doorbells go into `doorbells`.
 pub(crate) fn accounts(vendors: Vec<Arc<dyn Vendor>>, doorbells: &Registry, stop: &CancellationToken) -> Accounts {
-    let wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new() };
+    let wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
     Accounts::start(vendors, wishes, doorbells.clone(), Registry::default(), stop)
 }

@@ -71,8 +71,8 @@ impl Doorbell {
         let grant = self.start_talk(Self::OWN_VOICE).await?;
         let opened = asked.elapsed();
         let unsupported = |_| ActionError::Unsupported("no sound can be made for its speaker");
-        let pieces = playback::pieces(&recording, grant.format, saying.volume).map_err(unsupported)?;
-        let played = playback::play(&pieces, &grant.audio).await;
+        let pieces = playback::pieces(recording, grant.format, saying.volume).map_err(unsupported)?;
+        let played = playback::play(pieces, &grant.audio).await;
         Ok(Said { waited: Duration::ZERO, prepared, opened, played: played.duration, whole: played.whole })
     }
 

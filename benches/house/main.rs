@@ -18,6 +18,7 @@ mod machine;
 mod page;
 mod process;
 mod ring;
+mod sound;
 mod talk;
 mod vivint;
 mod watch;
@@ -71,6 +72,8 @@ enum Section {
     Watch,
     /// A pressed microphone to the camera's speaker
     Talk,
+    /// Files of sound decoded, and made for a speaker
+    Sound,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
@@ -106,6 +109,9 @@ async fn main() {
     }
     if chosen(Section::Talk) {
         talk::measure(&mut figures).await;
+    }
+    if chosen(Section::Sound) {
+        sound::measure(&mut figures);
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;

@@ -276,7 +276,15 @@ const CASES: &[Case] = &[
     Case(
         "a voice that cannot speak",
         "say: {engine: tts piper, url: nas.local, clips: ' ', allow: ['*', nas.local:0], volume: 1}\n",
-        &["1:7: say.token: missing"],
+        &[
+            "1:15: say.engine: not a name that Home Assistant gives; expected an engine of Home Assistant, such as `tts.piper`",
+            "1:31: say.url: not an address; expected the address of Home Assistant, `http://192.168.1.10:8123`",
+            "1:31: say.url: there is no `token` beside it; expected both or neither",
+            "1:49: say.clips: there is nothing in it; expected a folder, such as `/srv/doorstep/clips`",
+            "1:62: say.allow[0]: not one host; expected a host or an IP address, with a port or without, such as `nas.local:8080`",
+            "1:67: say.allow[1]: port 0 is no port; expected a host or an IP address, with a port or without, such as `nas.local:8080`",
+            "1:81: say.volume: this version does not know this key; it knows here: url, token, engine, language, clips, allow",
+        ],
     ),
     Case(
         "a Vivint account that cannot work",

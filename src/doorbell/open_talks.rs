@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{ActionError, Doorbell, lock};
@@ -49,7 +49,7 @@ impl OpenTalks {
 
     fn write(&self, change: impl FnOnce(&mut BTreeSet<DeviceId>) -> bool) -> Written {
         let Some(inner) = self.0.clone().filter(|inner| change(&mut lock(&inner.open))) else { return Written(None) };
-        Written(Some(tokio::task::spawn_blocking(move || inner.save())))
+        Written(Some((tokio::task::spawn_blocking(move || inner.save()), clock::now() + Written::WITHIN)))
     }
 
     /// Whether another process has left a talk at this doorbell open. Told once.
@@ -70,7 +70,7 @@ impl Inner {
 
 /// A change on its way to the disk; none by default. It goes on when this is dropped.
 #[derive(Default)]
-pub(super) struct Written(Option<JoinHandle<()>>);
+pub(super) struct Written(Option<(JoinHandle<()>, Instant)>);
 
 impl Written {
     /// A disk that takes longer keeps no visitor waiting.
@@ -78,8 +78,8 @@ impl Written {
 
     /// Resolves when it is there. May be called again after it was cancelled.
     pub(super) async fn done(&mut self) {
-        if let Some(writing) = &mut self.0 {
-            let _late_or_failed = timeout(Self::WITHIN, writing).await;
+        if let Some((writing, by)) = &mut self.0 {
+            let _late_or_failed = timeout_at(*by, writing).await;
             self.0 = None;
         }
     }

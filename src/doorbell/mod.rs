@@ -15,6 +15,7 @@ mod snapshot;
 mod talk;
 pub mod vendor;
 pub mod voice;
+pub mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

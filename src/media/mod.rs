@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use hub::{Demand, FrameStream, MediaHub};
+pub use hub::{Demand, FrameStream, Keyframe, MediaHub};
 pub use recording::{NotSound, Recording};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

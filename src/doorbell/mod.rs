@@ -9,6 +9,7 @@ pub mod guard;
 mod lives;
 pub mod registry;
 mod ring_log;
+mod ring_picture;
 pub mod say;
 mod snapshot;
 mod talk;
@@ -25,11 +26,13 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::RingPicture;
 use crate::media::{AudioFormat, Demand, MediaHub};
 use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
+use snapshot::Pictures;
 
 pub use accounts::Accounts;
 pub use door::Door;
@@ -77,6 +80,7 @@ pub struct Options {
     pub talk_limit: Duration,
     /// The doors that the owner has enabled for it.
     pub doors: Doors,
+    pub ring_picture: RingPicture,
     /// Where the sound for what it is to say comes from.
     pub voice: Arc<dyn Voice>,
 }
@@ -86,7 +90,13 @@ pub type Doors = BTreeMap<DoorKind, Arc<Door>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new(), voice: Arc::new(voice::Mute) }
+        Self {
+            name: None,
+            talk_limit: Duration::from_secs(120),
+            doors: Doors::new(),
+            ring_picture: RingPicture::default(),
+            voice: Arc::new(voice::Mute),
+        }
     }
 }
 
@@ -123,10 +133,8 @@ struct Shared {
     rings: Mutex<RingLog>,
     /// Held while the stream switch is on.
     stream_switch: Mutex<Option<Demand>>,
-    /// Held while a still picture is being taken.
-    snapshot: Arc<tokio::sync::Mutex<()>>,
-    /// The newest picture.
-    picture: watch::Sender<Option<Arc<Picture>>>,
+    pictures: Pictures,
+    ring_picture: RingPicture,
 }
 
 /// What a handle asks of the actor.
@@ -147,6 +155,7 @@ impl Doorbell {
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
+        let looks = options.ring_picture.looks(vendor.is_on_battery(&info.model));
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
@@ -154,16 +163,19 @@ impl Doorbell {
             doors: options.doors,
             voice: options.voice,
             state: watch::Sender::new(State { doors, ..State::default() }),
-            snapshot: Arc::default(),
-            picture: watch::Sender::default(),
+            pictures: Pictures::default(),
+            ring_picture: options.ring_picture,
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
             stream_switch: Mutex::default(),
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
-        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop);
+        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop.clone());
         let doorbell = Self { shared, commands };
+        if options.ring_picture != RingPicture::Never {
+            doorbell.follow_rings(looks, stop);
+        }
         doorbell.doors().values().for_each(|door| door.belongs_to(&doorbell));
         doorbell
     }
@@ -385,7 +397,8 @@ fn stopped() -> ActionError {
     ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() }
 }
 
-/// The owner's own name stands, no name holds more than a name, and only an enabled door is one.
+/// The owner's own name stands, no name holds more than a name, only an enabled door is one, and whoever streams can be
+/// photographed.
 fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> DeviceInfo {
     if let Some(name) = name {
         name.clone_into(&mut info.name);
@@ -393,6 +406,9 @@ fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> De
     info.name = info.shown_name();
     info.capabilities.retain(|capability| !matches!(capability, Capability::Unlock | Capability::Garage));
     info.capabilities.extend(doors.keys().map(|kind| kind.capability()));
+    if info.capabilities.contains(&Capability::Stream) {
+        info.capabilities.insert(Capability::Snapshot);
+    }
     info
 }
 

@@ -1,6 +1,7 @@
 //! Pictures and sound on their way from a camera to people, and speech on its way back.
 
 pub(crate) mod codec;
+mod colours;
 pub mod convert;
 pub mod g711;
 mod gop;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 
 use super::VideoCodec;
+use super::colours::Colours;
 use super::h26x::{self, NalKind};
 
 /// Larger pictures are not decoded: 3840×2160, as it is coded.
@@ -128,7 +129,7 @@ fn h265(keyframe: &[u8]) -> Result<Planes, NoPicture> {
     else {
         return Err(NoPicture::Broken("its colours are not 8 bits of 4:2:0"));
     };
-    Ok(Planes { width, height, luma, blue, red, colours: Colours::default() })
+    Ok(Planes { width, height, luma, blue, red, colours: Colours::of_h265(keyframe) })
 }
 
 fn of_h265(error: &rust_h265::DecodeError) -> NoPicture {
@@ -148,27 +149,6 @@ struct Planes {
     blue: Vec<u8>,
     red: Vec<u8>,
     colours: Colours,
-}
-
-/// What the samples of a camera stand for, as far as it says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Colours {
-    /// From 0 to 255; otherwise 16 is black and 235 white.
-    full_range: bool,
-    /// Whether its colours are weighted by BT.709, or by BT.601.
-    bt709: Option<bool>,
-}
-
-impl Colours {
-    /// `matrix` as H.273 table 4 numbers them.
-    fn new(full_range: bool, matrix: u8) -> Self {
-        let bt709 = match matrix {
-            1 => Some(true),
-            4..=6 => Some(false),
-            _ => None,
-        };
-        Self { full_range, bt709 }
-    }
 }
 
 impl Planes {

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod door;
 pub mod guard;
 mod lives;
+mod open_talks;
 pub mod registry;
 mod ring_log;
 pub mod say;
@@ -14,6 +15,7 @@ mod snapshot;
 mod talk;
 pub mod vendor;
 pub mod voice;
+pub mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,15 +26,18 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::media::{AudioFormat, Demand, MediaHub};
 use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State, TalkLevel};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
+use say::Sayings;
 
 pub use accounts::Accounts;
 pub use door::Door;
+pub use open_talks::OpenTalks;
 pub use registry::Registry;
 pub use say::{Said, SayError, Saying};
 pub use snapshot::Picture;
@@ -45,6 +50,9 @@ pub use voice::Voice;
 pub enum ActionError {
     #[error("somebody else is talking")]
     Busy,
+    /// By itself.
+    #[error("the doorbell is saying something")]
+    Speaking,
     #[error("a picture of it is being taken already")]
     BeingTaken,
     #[error("this doorbell cannot do that: {0}")]
@@ -64,7 +72,8 @@ pub enum ActionError {
 pub struct TalkGrant {
     /// What the camera plays; `audio` takes nothing else.
     pub format: AudioFormat,
-    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender.
+    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender. An empty one says
+    /// that the microphone lives and is silent.
     pub audio: mpsc::Sender<Bytes>,
 }
 
@@ -79,6 +88,8 @@ pub struct Options {
     pub doors: Doors,
     /// Where the sound for what it is to say comes from.
     pub voice: Arc<dyn Voice>,
+    /// Where it is remembered that its speaker is open.
+    pub open_talks: OpenTalks,
 }
 
 /// The doors beside a doorbell.
@@ -86,7 +97,13 @@ pub type Doors = BTreeMap<DoorKind, Arc<Door>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new(), voice: Arc::new(voice::Mute) }
+        Self {
+            name: None,
+            talk_limit: Duration::from_secs(120),
+            doors: Doors::new(),
+            voice: Arc::new(voice::Mute),
+            open_talks: OpenTalks::default(),
+        }
     }
 }
 
@@ -117,6 +134,7 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
@@ -146,13 +164,18 @@ impl Doorbell {
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
+        let Options { talk_limit, open_talks, .. } = options;
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
+        let span = tracing::info_span!("device", id = %info.id);
+        let (sayings, speaking) = Sayings::new(talk_limit, &stop);
+        tokio::spawn(speaking.instrument(span.clone()));
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
             snapshot: Arc::default(),
             picture: watch::Sender::default(),
@@ -162,8 +185,12 @@ impl Doorbell {
             stream_switch: Mutex::default(),
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
-        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop);
+        let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
+        actor::spawn(vendor, shared.clone(), terms, inbox, stop.clone());
         let doorbell = Self { shared, commands };
+        if open_talks.was_left(&doorbell.info().id) {
+            tokio::spawn(open_talks::end_what_was_left(doorbell.clone(), open_talks, stop).instrument(span));
+        }
         doorbell.doors().values().for_each(|door| door.belongs_to(&doorbell));
         doorbell
     }
@@ -244,7 +271,7 @@ impl Doorbell {
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached, or while there
+    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when the camera cannot be reached, or while there
     /// is another obstacle to talk, `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
         self.may_talk()?;
@@ -252,12 +279,14 @@ impl Doorbell {
     }
 
     /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
-    /// Off ends every talk, a viewer's too: whoever sees the switch on can silence the door.
+    /// Off ends every talk, a viewer's too, and what the doorbell says and was to say: whoever sees the switch on can
+    /// silence the door.
     ///
     /// # Errors
     /// As `start_talk`. Letting go never fails.
     pub async fn switch_talk(&self, on: bool) -> Result<(), ActionError> {
         if !on {
+            self.stop_saying();
             let _nothing_to_end = self.ask(|reply| Command::SwitchTalk { on, reply }).await;
             return Ok(());
         }

@@ -12,6 +12,7 @@ mod ring_log;
 pub mod say;
 mod snapshot;
 mod talk;
+mod tally;
 pub mod vendor;
 pub mod voice;
 pub mod wording;
@@ -33,6 +34,7 @@ use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
 use say::Sayings;
+use tally::Tally;
 
 pub use accounts::Accounts;
 pub use door::Door;
@@ -124,6 +126,7 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    tally: Tally,
     sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
@@ -164,6 +167,7 @@ impl Doorbell {
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            tally: Tally::default(),
             sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
             snapshot: Arc::default(),

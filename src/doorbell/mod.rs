@@ -14,6 +14,7 @@ mod ring_picture;
 pub mod say;
 mod snapshot;
 mod talk;
+mod tally;
 pub mod vendor;
 pub mod voice;
 pub mod wording;
@@ -37,6 +38,7 @@ use guard::Permit;
 use ring_log::RingLog;
 use say::Sayings;
 use snapshot::Pictures;
+use tally::Tally;
 
 pub use accounts::Accounts;
 pub use door::Door;
@@ -139,6 +141,7 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    tally: Tally,
     sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
@@ -179,6 +182,7 @@ impl Doorbell {
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            tally: Tally::default(),
             sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
             pictures: Pictures::default(),

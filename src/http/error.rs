@@ -117,6 +117,7 @@ fn sentences(why: &ActionError) -> String {
     let remedy = match why {
         ActionError::Offline { why } => return why.clone(),
         ActionError::Busy => "Wait until they have finished, then try again.",
+        ActionError::Speaking => "Wait until it has finished, or have it stop.",
         ActionError::BeingTaken => "Try again when it is done.",
         ActionError::Unsupported(_) => "Its `capabilities` say what it can do.",
         ActionError::Timeout => "Try again; if it stays so, restart the doorbell.",
@@ -137,7 +138,7 @@ fn unsaid(why: &SayError) -> String {
 
 fn status_of(why: &ActionError) -> StatusCode {
     match why {
-        ActionError::Busy | ActionError::BeingTaken => StatusCode::CONFLICT,
+        ActionError::Busy | ActionError::Speaking | ActionError::BeingTaken => StatusCode::CONFLICT,
         ActionError::Unsupported(_) => StatusCode::NOT_FOUND,
         ActionError::Offline { .. } | ActionError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
         ActionError::Refused { .. } => StatusCode::BAD_GATEWAY,

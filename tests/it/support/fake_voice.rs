@@ -26,6 +26,10 @@ pub(crate) enum OnSay {
 pub(crate) struct FakeVoice {
     script: watch::Sender<BTreeMap<String, OnSay>>,
     asked: Mutex<Vec<String>>,
+    clips: watch::Sender<Clips>,
+    /// Name and size of each file that was to be kept.
+    kept: Mutex<Vec<(ClipName, usize)>>,
+    not_kept: Mutex<Option<NotKept>>,
 }
 
 impl FakeVoice {
@@ -47,6 +51,23 @@ impl FakeVoice {
         let samples = vec![sample; lasts.as_millis() as usize * 8];
         self.on(text, OnSay::Is(Recording { samples, rate_hz: 8_000 }));
         Saying::once(Source::Text(text.to_owned()))
+    }
+
+    /// There is a clip of this name and length.
+    pub(crate) fn keeps(&self, name: &str, lasts: Duration) {
+        self.clips.send_modify(|clips| {
+            clips.insert(ClipName::parse(name).unwrap(), lasts);
+        });
+    }
+
+    /// Whatever is to be kept from now on is refused.
+    pub(crate) fn refuses_to_keep(&self, why: NotKept) {
+        *self.not_kept.lock().unwrap() = Some(why);
+    }
+
+    /// The files that were to be kept so far: name and size.
+    pub(crate) fn kept(&self) -> Vec<(ClipName, usize)> {
+        self.kept.lock().unwrap().clone()
     }
 
     /// The texts that it was asked for, in order.
@@ -79,14 +100,22 @@ impl Voice for FakeVoice {
     }
 
     fn clips(&self) -> watch::Receiver<Clips> {
-        watch::channel(Clips::new()).1
+        self.clips.subscribe()
     }
 
-    fn keep(&self, _: ClipName, _: Bytes) -> BoxFuture<'static, Result<(), NotKept>> {
-        Box::pin(async { Err(NotKept::Unwritable("There is no folder for clips.".to_owned())) })
+    /// Every file is a clip of one second.
+    fn keep(&self, name: ClipName, file: Bytes) -> BoxFuture<'static, Result<(), NotKept>> {
+        let refused = self.not_kept.lock().unwrap().clone();
+        if refused.is_none() {
+            self.kept.lock().unwrap().push((name.clone(), file.len()));
+            self.keeps(name.as_str(), Duration::from_secs(1));
+        }
+        Box::pin(async { refused.map_or(Ok(()), Err) })
     }
 
-    fn remove(&self, _: ClipName) -> BoxFuture<'static, Result<bool, NotKept>> {
-        Box::pin(async { Ok(false) })
+    fn remove(&self, name: ClipName) -> BoxFuture<'static, Result<bool, NotKept>> {
+        let mut was_there = false;
+        self.clips.send_modify(|clips| was_there = clips.remove(&name).is_some());
+        Box::pin(async move { Ok(was_there) })
     }
 }

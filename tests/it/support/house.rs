@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::fake_account::FakeAccount;
 use super::fake_lock::{FakeLock, door, opener};
 use super::fake_vendor::{FakeVendor, OnOpen};
+use super::fake_voice::FakeVoice;
 use super::http::{Reply, request_with};
 
 /// Longer than anything here takes on a busy machine.
@@ -92,6 +93,11 @@ impl House {
         Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
     }
 
+    /// With somebody who finds the sound for what the doorbell says.
+    pub(crate) async fn with_voice(vendor: Arc<FakeVendor>, voice: &Arc<FakeVoice>, token: Option<Token>) -> Self {
+        Self::build(voice.options(), vendor, token, Router::new(), CancellationToken::new()).await
+    }
+
     /// Without a picture, with a door that this lock bolts.
     pub(crate) async fn with_door(lock: &Arc<FakeLock>, token: Option<Token>) -> Self {
         Self::with_doors([(DoorKind::Lock, lock)], token).await
@@ -134,6 +140,7 @@ impl House {
         stop: CancellationToken,
     ) -> Self {
         let doorbells = Registry::default();
+        let voice = options.voice.clone();
         let doorbell = vendor.doorbell_with(options, &stop);
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
@@ -148,7 +155,7 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
-            voice: Arc::new(Mute),
+            voice,
             setup: Arc::new(NoSetup),
             mqtt: link,
             whep: of_router(whep),

@@ -85,6 +85,8 @@ mod page_account;
 mod page_bad_names;
 mod page_door;
 mod page_foreign;
+mod page_pictures;
+mod page_say;
 mod page_setup;
 mod readme;
 mod rtsp_server;

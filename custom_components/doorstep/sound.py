@@ -33,7 +33,7 @@ class Sound:
 async def find(hass: HomeAssistant, content_id: str, player: str | None) -> Sound | URL:
     """The sound of this id, or its address where Home Assistant does not have it itself.
 
-    Doorstep is given the sound rather than an address of Home Assistant's: it fetches nothing from within the house.
+    Doorstep is given the sound rather than an address of Home Assistant's: it need not reach that, nor be let fetch there.
     """
     if media_source.is_media_source_id(content_id):
         content_id = (await media_source.async_resolve_media(hass, content_id, player)).url

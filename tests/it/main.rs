@@ -22,6 +22,7 @@ mod camera_peer;
 mod camera_show;
 mod card;
 mod card_door;
+mod card_replies;
 mod card_settings;
 mod card_ways;
 mod config;

@@ -156,7 +156,7 @@ input, select, textarea {
 .stage > :is(video, .still, .poster) { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .stage > .still { object-fit: cover; filter: blur(12px) brightness(.5); }
 /* Dark enough for white words on a white door. */
-.stage > .poster { filter: brightness(.4); }
+.stage > .poster { object-fit: cover; filter: brightness(.4); }
 .stage:not([data-mood=live]) > video { visibility: hidden; }
 .stage[data-mood=live] > :is(.veil, .still, .poster) { display: none; }
 .veil { position: relative; display: flex; flex-direction: column; align-items: center; gap: 8px; max-width: 36em; padding: 52px 16px 60px; text-align: center; overflow-wrap: anywhere; }

@@ -89,6 +89,7 @@ mod page_foreign;
 mod page_setup;
 mod readme;
 mod rtsp_server;
+mod say;
 mod secrets;
 mod service;
 mod service_command;

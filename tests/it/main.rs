@@ -33,6 +33,7 @@ mod diagnostics;
 mod docs;
 mod door;
 mod doorbell;
+mod fetch;
 mod floors;
 mod go2rtc;
 mod go2rtc_cards;

@@ -9,7 +9,7 @@ from aiohttp import web
 from core import free_port
 
 SLUG = "a1b2c3d4_doorstep"
-TOKEN = "the Supervisor's own"
+TOKEN = "the-Supervisors-own"
 
 # All that a Core wants to be told of an app; nothing of it matters here but name and slug.
 APP = {

@@ -107,7 +107,7 @@ async def house(tmp_path_factory):
     await door.start({"url": f"http://127.0.0.1:{supervisor.port}/core", "token": TOKEN})
     await core.start()
     await core.connect_mqtt(broker.port)
-    said = await core.flow("tone", {})
+    said = await core.flow("tone")
     assert said["type"] == "create_entry", said
     entry = await core.connect_doorstep(door.port)
     await core.comes("media_player.front_door_speaker", "idle")

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::config::{Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
-use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, Voice, door};
+use crate::doorbell::{self, Accounts, Door, Doorbell, OpenTalks, Registry, Voice, door};
 use crate::go2rtc::{self, Go2rtc};
 use crate::http::{self, whep};
 use crate::model::{Capability, DeviceId, Found, Mechanism, MqttLink, Role};
@@ -319,7 +319,8 @@ fn start_accounts(
     let options = wanted.map(|wanted| (wanted.id.clone(), options(wanted, &locks, &audit, store)));
     let mechanisms = config.doorbells.iter().flat_map(mechanisms);
     let named: BTreeSet<DeviceId> = mechanisms.filter_map(|mechanism| mechanism.device().cloned()).collect();
-    let wishes = Wishes { options: options.collect(), locks: named, voice };
+    let wishes =
+        Wishes { options: options.collect(), locks: named, voice, open_talks: OpenTalks::kept_in(store.clone()) };
     Accounts::start(vendor::all(config, store), wishes, doorbells.clone(), locks, stop)
 }
 

@@ -353,7 +353,7 @@ const CASES: &[Case] = &[
         "an unknown key near none",
         "homekit: []\n",
         &[
-            "1:1: homekit: this version does not know this key; it knows here: mqtt, http, media, go2rtc, wyze, vivint, kvs, log_level, doorbells",
+            "1:1: homekit: this version does not know this key; it knows here: mqtt, http, media, go2rtc, say, wyze, vivint, kvs, log_level, doorbells",
         ],
     ),
     Case(

@@ -200,6 +200,7 @@ impl House {
             options: HashMap::from([(id(DOORBELL), options)]),
             locks: [id(LOCK)].into(),
             voice: Arc::new(Mute),
+            open_talks: Default::default(),
         };
         let accounts = Accounts::start(vec![account.clone()], wishes, doorbells.clone(), locks, &stop);
         door.subscribed();

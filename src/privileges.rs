@@ -1,5 +1,5 @@
-//! In the app the program begins as root, because the Supervisor makes /data as root. It gives that folder to a user of
-//! its own and becomes that user for good, before anything else runs: what comes from cameras, clouds and browsers is
+//! In the app the program begins as root, because the Supervisor makes /data as root. It gives that folder, and the one
+//! of the clips, to a user of its own and becomes that user for good, before anything else runs: what comes from cameras, clouds and browsers is
 //! never read as root (requirement S24).
 
 use std::io;
@@ -29,22 +29,23 @@ pub struct StillRoot {
     why: io::Error,
 }
 
-/// Gives `data` to [`APP_USER`] and becomes that user, who has no capability and can get none. Nothing happens to
-/// whoever is not root.
+/// Gives `data` and the folder of `clips` to [`APP_USER`] and becomes that user, who has no capability and can get none.
+/// Nothing happens to whoever is not root. The folder of clips is made, where there is something to make it in.
 ///
 /// A folder that cannot be given away is warned of: the service then lasts as long as its memory, which the store says
 /// as well. Root that cannot be given up is an error, since a doorbell that is down is the smaller harm.
 ///
 /// # Errors
 /// [`StillRoot`]; also when a second thread runs, which would stay root.
-pub fn give_up_root(data: Option<&Path>) -> Result<(), StillRoot> {
+pub fn give_up_root(data: Option<&Path>, clips: Option<&Path>) -> Result<(), StillRoot> {
     if !process::geteuid().is_root() {
         return Ok(());
     }
-    if let Some(data) = data
-        && let Err(Kept { path, why }) = give_away(data)
-    {
-        tracing::warn!(path = %path.display(), %why, "this cannot be given to the app's user; what is there may stay unread");
+    let data = data.map(|data| give_away(data, Some(Mode::RWXU)));
+    for kept in data.into_iter().chain(clips.map(share)) {
+        if let Err(Kept { path, why }) = kept {
+            tracing::warn!(path = %path.display(), %why, "this cannot be given to the app's user; what is there may stay unread");
+        }
     }
     become_the_app().map_err(|(step, why)| StillRoot { step, why })
 }
@@ -55,18 +56,31 @@ struct Kept {
     why: io::Error,
 }
 
-/// Whatever cannot be given is left, and the first of that is the error.
-fn give_away(folder: &Path) -> Result<(), Kept> {
+/// A folder that other apps of the owner's write to as well, and go on seeing.
+fn share(folder: &Path) -> Result<(), Kept> {
+    match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
+        // The Supervisor has given nothing to share.
+        Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::EXIST) => give_away(folder, None),
+        Err(why) => Err(Kept { path: folder.to_owned(), why: why.into() }),
+    }
+}
+
+/// Whatever cannot be given is left, and the first of that is the error. A folder of root's gets the mode `closed`.
+fn give_away(folder: &Path, closed: Option<Mode>) -> Result<(), Kept> {
     let kept = |why: Errno| Kept { path: folder.to_owned(), why: why.into() };
-    let opened = match rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(folder, flags, Mode::empty()) {
         Ok(opened) => opened,
         // Whoever needs it makes it, and is the app's user by then.
         Err(Errno::NOENT) => return Ok(()),
         Err(why) => return Err(kept(why)),
     };
     // The Supervisor makes it for everybody to read. Later on it is ours and closed.
-    if rustix::fs::fstat(&opened).is_ok_and(|found| found.st_uid == 0) {
-        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(kept)?;
+    if let Some(mode) = closed
+        && rustix::fs::fstat(&opened).is_ok_and(|found| found.st_uid == 0)
+    {
+        rustix::fs::fchmod(&opened, mode).map_err(kept)?;
     }
     let inside = give_entries(opened.as_fd(), folder, DEEPEST);
     let (user, group) = app();

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod door;
 pub mod guard;
 mod lives;
+mod open_talks;
 pub mod registry;
 mod ring_log;
 pub mod say;
@@ -36,6 +37,7 @@ use say::Sayings;
 
 pub use accounts::Accounts;
 pub use door::Door;
+pub use open_talks::OpenTalks;
 pub use registry::Registry;
 pub use say::{Said, SayError, Saying};
 pub use snapshot::Picture;
@@ -86,6 +88,8 @@ pub struct Options {
     pub doors: Doors,
     /// Where the sound for what it is to say comes from.
     pub voice: Arc<dyn Voice>,
+    /// Where it is remembered that its speaker is open.
+    pub open_talks: OpenTalks,
 }
 
 /// The doors beside a doorbell.
@@ -93,7 +97,13 @@ pub type Doors = BTreeMap<DoorKind, Arc<Door>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new(), voice: Arc::new(voice::Mute) }
+        Self {
+            name: None,
+            talk_limit: Duration::from_secs(120),
+            doors: Doors::new(),
+            voice: Arc::new(voice::Mute),
+            open_talks: OpenTalks::default(),
+        }
     }
 }
 
@@ -154,11 +164,12 @@ impl Doorbell {
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
+        let Options { talk_limit, open_talks, .. } = options;
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
         let span = tracing::info_span!("device", id = %info.id);
-        let (sayings, speaking) = Sayings::new(options.talk_limit, &stop);
-        tokio::spawn(speaking.instrument(span));
+        let (sayings, speaking) = Sayings::new(talk_limit, &stop);
+        tokio::spawn(speaking.instrument(span.clone()));
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
@@ -174,8 +185,12 @@ impl Doorbell {
             stream_switch: Mutex::default(),
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
-        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop);
+        let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
+        actor::spawn(vendor, shared.clone(), terms, inbox, stop.clone());
         let doorbell = Self { shared, commands };
+        if open_talks.was_left(&doorbell.info().id) {
+            tokio::spawn(open_talks::end_what_was_left(doorbell.clone(), open_talks, stop).instrument(span));
+        }
         doorbell.doors().values().for_each(|door| door.belongs_to(&doorbell));
         doorbell
     }

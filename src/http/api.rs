@@ -38,7 +38,7 @@ pub(super) struct DoorbellView {
     codecs: Formats,
     viewers: usize,
     talking: bool,
-    /// Whether a viewer's microphone has the speaker; otherwise an open one is free for whoever comes.
+    /// Whether a viewer's microphone or what it says by itself has the speaker; otherwise an open one is free for whoever comes.
     microphone: bool,
     /// Whose: the last eight digits of its WHEP session. Not all of them, which would let others end it.
     talker: Option<String>,
@@ -139,7 +139,7 @@ impl From<&Doorbell> for DoorbellView {
             viewers: state.viewers,
             talking: state.talking,
             microphone: state.microphone.is_some(),
-            talker: state.microphone.map(|viewer| format!("{:08x}", viewer & 0xffff_ffff)),
+            talker: state.microphone.filter(|viewer| *viewer != Doorbell::OWN_VOICE).map(short),
             speaking: state.speaking,
             stream: state.stream_switch,
             talk_obstacle: state.talk_obstacle,
@@ -152,6 +152,10 @@ impl From<&Doorbell> for DoorbellView {
             whep: format!("whep/{}", info.id),
         }
     }
+}
+
+fn short(viewer: u64) -> String {
+    format!("{:08x}", viewer & 0xffff_ffff)
 }
 
 pub(super) async fn list(State(house): State<Arc<House>>) -> Json<Vec<DoorbellView>> {

@@ -1,21 +1,19 @@
 //! What a doorbell is made to say: a text, an address or a clip as JSON, or a file of sound as it is.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, RequestExt};
-use futures_util::poll;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::api::{find, is_json};
 use super::{ApiError, House};
 use crate::doorbell::voice::{Source, Unspoken};
-use crate::doorbell::{Doorbell, SayError, Saying, wording};
+use crate::doorbell::{Saying, wording};
 
 /// What stands in the address beside a file, which says nothing else by itself.
 #[derive(Deserialize)]
@@ -33,7 +31,7 @@ pub(super) async fn say(
     request: Request,
 ) -> Result<Response, ApiError> {
     let doorbell = find(&house, &id)?;
-    let refused = |why| unsaid(&doorbell, why);
+    let refused = |why| ApiError::Unsaid { doorbell: doorbell.info().name.clone(), why };
     let (saying, wait) = if is_json(request.headers()) {
         let Json(object): Json<Map<String, Value>> = request.extract().await.map_err(|why: JsonRejection| why)?;
         in_words(object).map_err(|why| refused(why.into()))?
@@ -45,7 +43,12 @@ pub(super) async fn say(
         let source = Source::File(house.uploads.receive(request).await?);
         (Saying { volume, ..Saying::once(source) }, beside.wait.unwrap_or(true))
     };
-    if wait { whole(&doorbell, saying).await } else { taken_on(&doorbell, saying).await }
+    let saying = doorbell.take_on(saying).map_err(refused)?;
+    if !wait {
+        return Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response());
+    }
+    let said = saying.await.map_err(refused)?;
+    Ok(Json(said.figures()).into_response())
 }
 
 /// `DELETE /api/doorbells/{id}/say`.
@@ -62,27 +65,4 @@ fn in_words(mut object: Map<String, Value>) -> Result<(Saying, bool), Unspoken> 
         Some(_) => return Err(Unspoken::Unusable("`wait` must be `true` or `false`.".to_owned())),
     };
     Ok((Saying::read(object)?, wait))
-}
-
-async fn whole(doorbell: &Doorbell, saying: Saying) -> Result<Response, ApiError> {
-    let said = doorbell.say(saying).await.map_err(|why| unsaid(doorbell, why))?;
-    Ok(Json(said.figures()).into_response())
-}
-
-/// What is refused at once, because somebody talks or too much waits already, is refused here too.
-async fn taken_on(doorbell: &Doorbell, saying: Saying) -> Result<Response, ApiError> {
-    let mut saying = Box::pin({
-        let doorbell = doorbell.clone();
-        async move { doorbell.say(saying).await }
-    });
-    match poll!(&mut saying) {
-        Poll::Ready(Err(why)) => return Err(unsaid(doorbell, why)),
-        Poll::Ready(Ok(_)) => {}
-        Poll::Pending => drop(tokio::spawn(saying)),
-    }
-    Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
-}
-
-fn unsaid(doorbell: &Doorbell, why: SayError) -> ApiError {
-    ApiError::Unsaid { doorbell: doorbell.info().name.clone(), why }
 }

@@ -91,6 +91,15 @@ impl Encoder {
         })
     }
 
+    /// How many samples of one channel it holds back.
+    pub(crate) fn delay(&self) -> usize {
+        match self {
+            Self::G711(_) | Self::Pcm => 0,
+            // At the encoder's own rate, although its documentation says 48 kHz.
+            Self::Opus(encoder) => encoder.lookahead() as usize,
+        }
+    }
+
     /// `None` when the codec refuses the samples.
     pub(crate) fn encode(&mut self, samples: &[i16]) -> Option<Bytes> {
         match self {

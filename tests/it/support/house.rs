@@ -145,7 +145,12 @@ impl House {
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
         let account = FakeAccount::new();
-        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
+        let no_wishes = Wishes {
+            options: HashMap::new(),
+            locks: BTreeSet::new(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let accounts = Accounts::start(vec![account.clone()], no_wishes, doorbells.clone(), Registry::default(), &stop);
         let (mqtt, link) = watch::channel(MqttLink::Connected);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorstep::doorbell::voice::{NotKept, Source, Unspoken};
+use doorstep::doorbell::voice::{NotKept, Source, Unspoken, Voice};
 use doorstep::model::{Capability, ClipName};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::support::house::House;
 
 async fn open(browser: &Browser, voice: &Arc<FakeVoice>) -> (House, Page) {
     let vendor = FakeVendor::with([Capability::Ring, Capability::Talk]);
-    let house = House::with_voice(vendor, voice, None).await;
+    let house = House::with_voice(voice, vendor).await;
     let page = browser.open(&house.url()).await;
     page.until("document.querySelector('.card .say') && !document.querySelector('#clips').hidden").await;
     (house, page)
@@ -77,9 +77,9 @@ async fn a_typed_text_is_said_and_what_went_wrong_stands_below_it() {
 async fn a_clip_is_played_at_one_press_with_its_volume_shown_while_it_plays_and_stopped() {
     let browser = Browser::launch().await;
     let voice = FakeVoice::new();
+    voice.has_clip("back_door", Duration::from_secs(30));
     voice.knows("back_door", Duration::from_secs(30), 1_000);
-    voice.keeps("back_door", Duration::from_secs(30));
-    voice.keeps("one_moment", Duration::from_millis(1_600));
+    voice.has_clip("one_moment", Duration::from_millis(1_600));
     let (house, page) = open(&browser, &voice).await;
     page.until("document.querySelectorAll('.say-clips button').length === 2").await;
     let words =
@@ -123,7 +123,7 @@ async fn where_nobody_can_talk_the_doorbell_is_not_asked_to_either() {
 async fn clips_are_added_with_a_name_from_the_file_and_deleted_only_on_purpose() {
     let browser = Browser::launch().await;
     let voice = FakeVoice::new();
-    voice.keeps("one_moment", Duration::from_millis(1_600));
+    voice.has_clip("one_moment", Duration::from_millis(1_600));
     let (_house, page) = open(&browser, &voice).await;
     page.value("document.querySelector('.clips').open = true").await;
     let choose = |size: usize, name: &str| {
@@ -139,7 +139,8 @@ async fn clips_are_added_with_a_name_from_the_file_and_deleted_only_on_purpose()
     assert_eq!(page.value(&choose(11 << 20, "<b>gong</b>.wav")).await, "b_gong_b");
     page.until(&says(".clips-note", "The file has 11.0 MiB.")).await;
     press(&page, ".clips-send").await;
-    assert!(voice.kept().is_empty(), "a file that is too large was sent");
+    let kept = || voice.clips().borrow().clone();
+    assert_eq!(kept().len(), 1, "a file that is too large was sent");
 
     page.value(&choose(2_000, "gong.mp3")).await;
     write(&page, ".clips-name", "Gong!").await;
@@ -151,9 +152,9 @@ async fn clips_are_added_with_a_name_from_the_file_and_deleted_only_on_purpose()
     press(&page, ".clips-send").await;
     page.until("[...document.querySelectorAll('.clip-name')].some((e) => e.textContent === 'gong')").await;
     page.until("document.querySelector('[data-clip=gong]')").await;
-    assert_eq!(voice.kept(), [(ClipName::parse("gong").unwrap(), 2_000)]);
+    assert_eq!(kept()[&ClipName::parse("gong").unwrap()], Duration::from_secs(2), "not all of the file was sent");
 
-    voice.refuses_to_keep(NotKept::Full("There are 100 clips already. Delete one first.".to_owned()));
+    voice.keeps_none(NotKept::Full("There are 100 clips already. Delete one first.".to_owned()));
     page.value(&choose(2_000, "gong2.mp3")).await;
     press(&page, ".clips-send").await;
     page.until(&says(".clips-note", "There are 100 clips already.")).await;

@@ -27,9 +27,7 @@ pub(crate) struct FakeVoice {
     script: watch::Sender<BTreeMap<String, OnSay>>,
     asked: Mutex<Vec<String>>,
     clips: watch::Sender<Clips>,
-    /// Name and size of each file that was to be kept.
-    kept: Mutex<Vec<(ClipName, usize)>>,
-    not_kept: Mutex<Option<NotKept>>,
+    on_keep: Mutex<Option<NotKept>>,
 }
 
 impl FakeVoice {
@@ -53,24 +51,24 @@ impl FakeVoice {
         Saying::once(Source::Text(text.to_owned()))
     }
 
-    /// There is a clip of this name and length.
-    pub(crate) fn keeps(&self, name: &str, lasts: Duration) {
-        self.clips.send_modify(|clips| {
-            clips.insert(ClipName::parse(name).unwrap(), lasts);
-        });
+    /// There is a clip of this name from now on, of silence.
+    pub(crate) fn has_clip(&self, name: &str, lasts: Duration) {
+        self.knows(name, lasts, 0);
+        let name = ClipName::parse(name).unwrap();
+        self.clips.send_if_modified(|clips| clips.insert(name, lasts) != Some(lasts));
     }
 
-    /// Whatever is to be kept from now on is refused.
-    pub(crate) fn refuses_to_keep(&self, why: NotKept) {
-        *self.not_kept.lock().unwrap() = Some(why);
+    pub(crate) fn loses_clip(&self, name: &str) {
+        let name = ClipName::parse(name).unwrap();
+        self.clips.send_if_modified(|clips| clips.remove(&name).is_some());
     }
 
-    /// The files that were to be kept so far: name and size.
-    pub(crate) fn kept(&self) -> Vec<(ClipName, usize)> {
-        self.kept.lock().unwrap().clone()
+    /// No clip is kept from now on.
+    pub(crate) fn keeps_none(&self, why: NotKept) {
+        *self.on_keep.lock().unwrap() = Some(why);
     }
 
-    /// The texts that it was asked for, in order.
+    /// The texts, clips and addresses that it was asked for, and the lengths of files, in order.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -81,7 +79,8 @@ impl Voice for FakeVoice {
         let name = match source {
             Source::Text(text) => text,
             Source::Clip(name) => name.to_string(),
-            other => panic!("it knows texts and clips alone, not {other:?}"),
+            Source::Url(url) => url.to_string(),
+            Source::File(file) => format!("a file of {} bytes", file.len()),
         };
         self.asked.lock().unwrap().push(name.clone());
         let mut script = self.script.subscribe();
@@ -103,19 +102,17 @@ impl Voice for FakeVoice {
         self.clips.subscribe()
     }
 
-    /// Every file is a clip of one second.
+    /// Each file is as many milliseconds as bytes.
     fn keep(&self, name: ClipName, file: Bytes) -> BoxFuture<'static, Result<(), NotKept>> {
-        let refused = self.not_kept.lock().unwrap().clone();
+        let refused = self.on_keep.lock().unwrap().clone();
         if refused.is_none() {
-            self.kept.lock().unwrap().push((name.clone(), file.len()));
-            self.keeps(name.as_str(), Duration::from_secs(1));
+            self.has_clip(name.as_str(), Duration::from_millis(file.len() as u64));
         }
         Box::pin(async { refused.map_or(Ok(()), Err) })
     }
 
     fn remove(&self, name: ClipName) -> BoxFuture<'static, Result<bool, NotKept>> {
-        let mut was_there = false;
-        self.clips.send_modify(|clips| was_there = clips.remove(&name).is_some());
+        let was_there = self.clips.send_if_modified(|clips| clips.remove(&name).is_some());
         Box::pin(async move { Ok(was_there) })
     }
 }

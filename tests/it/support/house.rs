@@ -93,9 +93,9 @@ impl House {
         Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
     }
 
-    /// With somebody who finds the sound for what the doorbell says.
-    pub(crate) async fn with_voice(vendor: Arc<FakeVendor>, voice: &Arc<FakeVoice>, token: Option<Token>) -> Self {
-        Self::build(voice.options(), vendor, token, Router::new(), CancellationToken::new()).await
+    /// With a voice, which keeps the clips too.
+    pub(crate) async fn with_voice(voice: &Arc<FakeVoice>, vendor: Arc<FakeVendor>) -> Self {
+        Self::build(voice.options(), vendor, None, Router::new(), CancellationToken::new()).await
     }
 
     /// Without a picture, with a door that this lock bolts.
@@ -139,8 +139,7 @@ impl House {
         whep: Router,
         stop: CancellationToken,
     ) -> Self {
-        let doorbells = Registry::default();
-        let voice = options.voice.clone();
+        let (doorbells, voice) = (Registry::default(), options.voice.clone());
         let doorbell = vendor.doorbell_with(options, &stop);
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;

@@ -195,7 +195,7 @@ impl House {
 
     /// One request on a connection of its own. `headers` may replace `host`.
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        request_with(self.address, method, path, headers, std::str::from_utf8(body).unwrap()).await
+        request_with(self.address, method, path, headers, body).await
     }
 }
 

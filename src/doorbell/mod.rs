@@ -32,7 +32,7 @@ use tracing::Instrument;
 
 use crate::config::RingPicture;
 use crate::media::{AudioFormat, Demand, MediaHub};
-use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State};
+use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State, TalkLevel};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
@@ -303,6 +303,11 @@ impl Doorbell {
         }
         self.may_talk()?;
         self.ask(|reply| Command::SwitchTalk { on, reply }).await
+    }
+
+    /// How a talk that is over came from its microphone.
+    pub fn heard(&self, talk: TalkLevel) {
+        self.shared.state.send_modify(|state| state.talk_level = Some(talk));
     }
 
     /// Keeps a camera session up without a viewer, or no longer.

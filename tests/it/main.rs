@@ -111,6 +111,7 @@ mod store;
 mod supervisor;
 mod support;
 mod talk_obstacle;
+mod talk_silence;
 mod tutk_camera;
 mod tutk_session;
 mod tutk_vectors;

@@ -88,6 +88,7 @@ mod page_bad_names;
 mod page_door;
 mod page_foreign;
 mod page_setup;
+mod picture;
 mod readme;
 mod rtsp_server;
 mod say;

@@ -7,6 +7,7 @@ mod account;
 mod go2rtc;
 mod kvs;
 mod mistake;
+mod say;
 mod section;
 mod tree;
 mod values;
@@ -24,6 +25,7 @@ pub use account::{Account, VENDORS, account};
 pub use go2rtc::{Enabled, Go2rtc, Go2rtcMode, is_loopback};
 pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
+pub use say::Say;
 use section::Section;
 pub use vivint::{Vivint, VivintEndpoints};
 pub use wyze::{Gwell, HostPort, Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
@@ -37,6 +39,7 @@ pub struct Config {
     pub http: Http,
     pub media: Media,
     pub go2rtc: Go2rtc,
+    pub say: Say,
     pub wyze: Vec<Wyze>,
     pub vivint: Vec<Vivint>,
     pub kvs: Vec<Kvs>,
@@ -131,6 +134,7 @@ pub struct DoorbellOverride {
     pub transport: Transport,
     pub quality: Quality,
     pub talk_limit_s: Option<u64>,
+    pub ring_picture: RingPicture,
     /// An MQTT topic on which a message means that the button was pressed (a wired or radio button).
     pub ring_topic: Option<String>,
     /// The one payload on `ring_topic` that counts; without it every payload does.
@@ -192,6 +196,28 @@ pub enum Quality {
     #[default]
     Hd,
     Sd,
+}
+
+/// Which rings a picture is taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RingPicture {
+    /// Those that can be had from the stream or from the vendor's cloud; a camera on mains is looked at for a moment.
+    #[default]
+    Auto,
+    /// One that lives on a battery is looked at as well, which drains it.
+    Always,
+    Never,
+}
+
+impl RingPicture {
+    /// Whether a camera that does not stream is looked at for a ring.
+    pub fn looks(self, on_battery: bool) -> bool {
+        match self {
+            Self::Auto => !on_battery,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 impl Default for Http {
@@ -262,6 +288,7 @@ fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
     let http = file.section("http", read_http).unwrap_or_default();
     let media = file.section("media", read_media).unwrap_or_default();
     let go2rtc = file.section("go2rtc", go2rtc::read).unwrap_or_default();
+    let say = file.section("say", say::read).unwrap_or_default();
     let wyze = file.sections("wyze", |account| wyze::read(account, &mut taken));
     let vivint = file.sections("vivint", |account| vivint::read(account, &mut taken));
     let kvs = file.sections("kvs", |account| kvs::read(account, &mut taken));
@@ -273,6 +300,7 @@ fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
         http,
         media,
         go2rtc,
+        say,
         wyze,
         vivint,
         kvs,
@@ -349,6 +377,7 @@ fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str
         transport: doorbell.optional("transport", &values::TRANSPORT).unwrap_or(Transport::Auto),
         quality: doorbell.optional("quality", &values::QUALITY).unwrap_or_default(),
         talk_limit_s: doorbell.optional("talk_limit_s", &values::TALK_LIMIT_S),
+        ring_picture: doorbell.optional("ring_picture", &values::RING_PICTURE).unwrap_or_default(),
         ring_topic: read_ring_topic(doorbell, own_topics),
         ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
         unlock,

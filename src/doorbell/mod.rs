@@ -7,13 +7,17 @@ pub mod audit;
 pub mod door;
 pub mod guard;
 mod lives;
+mod open_talks;
 pub mod registry;
 mod ring_log;
+mod ring_picture;
 pub mod say;
 mod snapshot;
 mod talk;
+mod tally;
 pub mod vendor;
 pub mod voice;
+pub mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -24,15 +28,21 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
+use crate::config::RingPicture;
 use crate::media::{AudioFormat, Demand, MediaHub};
-use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State};
+use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State, TalkLevel};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
+use say::Sayings;
+use snapshot::Pictures;
+use tally::Tally;
 
 pub use accounts::Accounts;
 pub use door::Door;
+pub use open_talks::OpenTalks;
 pub use registry::Registry;
 pub use say::{Said, SayError, Saying};
 pub use snapshot::Picture;
@@ -45,6 +55,9 @@ pub use voice::Voice;
 pub enum ActionError {
     #[error("somebody else is talking")]
     Busy,
+    /// By itself.
+    #[error("the doorbell is saying something")]
+    Speaking,
     #[error("a picture of it is being taken already")]
     BeingTaken,
     #[error("this doorbell cannot do that: {0}")]
@@ -64,7 +77,8 @@ pub enum ActionError {
 pub struct TalkGrant {
     /// What the camera plays; `audio` takes nothing else.
     pub format: AudioFormat,
-    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender.
+    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender. An empty one says
+    /// that the microphone lives and is silent.
     pub audio: mpsc::Sender<Bytes>,
 }
 
@@ -77,8 +91,11 @@ pub struct Options {
     pub talk_limit: Duration,
     /// The doors that the owner has enabled for it.
     pub doors: Doors,
+    pub ring_picture: RingPicture,
     /// Where the sound for what it is to say comes from.
     pub voice: Arc<dyn Voice>,
+    /// Where it is remembered that its speaker is open.
+    pub open_talks: OpenTalks,
 }
 
 /// The doors beside a doorbell.
@@ -86,7 +103,14 @@ pub type Doors = BTreeMap<DoorKind, Arc<Door>>;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: None, talk_limit: Duration::from_secs(120), doors: Doors::new(), voice: Arc::new(voice::Mute) }
+        Self {
+            name: None,
+            talk_limit: Duration::from_secs(120),
+            doors: Doors::new(),
+            ring_picture: RingPicture::default(),
+            voice: Arc::new(voice::Mute),
+            open_talks: OpenTalks::default(),
+        }
     }
 }
 
@@ -117,16 +141,16 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    tally: Tally,
+    sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
     rings: Mutex<RingLog>,
     /// Held while the stream switch is on.
     stream_switch: Mutex<Option<Demand>>,
-    /// Held while a still picture is being taken.
-    snapshot: Arc<tokio::sync::Mutex<()>>,
-    /// The newest picture.
-    picture: watch::Sender<Option<Arc<Picture>>>,
+    pictures: Pictures,
+    ring_picture: RingPicture,
 }
 
 /// What a handle asks of the actor.
@@ -146,24 +170,38 @@ impl Doorbell {
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
+        let Options { talk_limit, open_talks, ring_picture, .. } = options;
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
+        let looks = ring_picture.looks(vendor.is_on_battery(&info.model));
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
+        let span = tracing::info_span!("device", id = %info.id);
+        let (sayings, speaking) = Sayings::new(talk_limit, &stop);
+        tokio::spawn(speaking.instrument(span.clone()));
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            tally: Tally::default(),
+            sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
-            snapshot: Arc::default(),
-            picture: watch::Sender::default(),
+            pictures: Pictures::default(),
+            ring_picture,
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
             stream_switch: Mutex::default(),
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
-        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop);
+        let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
+        actor::spawn(vendor, shared.clone(), terms, inbox, stop.clone());
         let doorbell = Self { shared, commands };
+        if ring_picture != RingPicture::Never {
+            doorbell.follow_rings(looks, stop.clone());
+        }
+        if open_talks.was_left(&doorbell.info().id) {
+            tokio::spawn(open_talks::end_what_was_left(doorbell.clone(), open_talks, stop).instrument(span));
+        }
         doorbell.doors().values().for_each(|door| door.belongs_to(&doorbell));
         doorbell
     }
@@ -244,7 +282,7 @@ impl Doorbell {
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached, or while there
+    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when the camera cannot be reached, or while there
     /// is another obstacle to talk, `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
         self.may_talk()?;
@@ -252,17 +290,24 @@ impl Doorbell {
     }
 
     /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
-    /// Off ends every talk, a viewer's too: whoever sees the switch on can silence the door.
+    /// Off ends every talk, a viewer's too, and what the doorbell says and was to say: whoever sees the switch on can
+    /// silence the door.
     ///
     /// # Errors
     /// As `start_talk`. Letting go never fails.
     pub async fn switch_talk(&self, on: bool) -> Result<(), ActionError> {
         if !on {
+            self.stop_saying();
             let _nothing_to_end = self.ask(|reply| Command::SwitchTalk { on, reply }).await;
             return Ok(());
         }
         self.may_talk()?;
         self.ask(|reply| Command::SwitchTalk { on, reply }).await
+    }
+
+    /// How a talk that is over came from its microphone.
+    pub fn heard(&self, talk: TalkLevel) {
+        self.shared.state.send_modify(|state| state.talk_level = Some(talk));
     }
 
     /// Keeps a camera session up without a viewer, or no longer.
@@ -385,7 +430,8 @@ fn stopped() -> ActionError {
     ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() }
 }
 
-/// The owner's own name stands, no name holds more than a name, and only an enabled door is one.
+/// The owner's own name stands, no name holds more than a name, only an enabled door is one, and whoever streams can be
+/// photographed.
 fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> DeviceInfo {
     if let Some(name) = name {
         name.clone_into(&mut info.name);
@@ -393,6 +439,9 @@ fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> De
     info.name = info.shown_name();
     info.capabilities.retain(|capability| !matches!(capability, Capability::Unlock | Capability::Garage));
     info.capabilities.extend(doors.keys().map(|kind| kind.capability()));
+    if info.capabilities.contains(&Capability::Stream) {
+        info.capabilities.insert(Capability::Snapshot);
+    }
     info
 }
 

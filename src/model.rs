@@ -408,7 +408,7 @@ impl<'de> Deserialize<'de> for ClipName {
 }
 
 /// What a doorbell says by itself at the moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Speaking {
     /// `text`, `url`, `clip` or `file`.
     pub source: &'static str,

@@ -15,6 +15,7 @@ mod snapshot;
 mod talk;
 pub mod vendor;
 pub mod voice;
+pub mod wording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::config::RingPicture;
 use crate::media::{AudioFormat, Demand, MediaHub};
@@ -32,6 +34,7 @@ use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Rin
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
+use say::Sayings;
 use snapshot::Pictures;
 
 pub use accounts::Accounts;
@@ -48,6 +51,9 @@ pub use voice::Voice;
 pub enum ActionError {
     #[error("somebody else is talking")]
     Busy,
+    /// By itself.
+    #[error("the doorbell is saying something")]
+    Speaking,
     #[error("a picture of it is being taken already")]
     BeingTaken,
     #[error("this doorbell cannot do that: {0}")]
@@ -67,7 +73,8 @@ pub enum ActionError {
 pub struct TalkGrant {
     /// What the camera plays; `audio` takes nothing else.
     pub format: AudioFormat,
-    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender.
+    /// About 20 ms a piece. Holds 200 ms; a piece that finds it full is best dropped by its sender. An empty one says
+    /// that the microphone lives and is silent.
     pub audio: mpsc::Sender<Bytes>,
 }
 
@@ -127,6 +134,7 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
     media: MediaHub,
@@ -157,11 +165,15 @@ impl Doorbell {
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
         let looks = options.ring_picture.looks(vendor.is_on_battery(&info.model));
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
+        let span = tracing::info_span!("device", id = %info.id);
+        let (sayings, speaking) = Sayings::new(options.talk_limit, &stop);
+        tokio::spawn(speaking.instrument(span));
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
             pictures: Pictures::default(),
             ring_picture: options.ring_picture,
@@ -256,7 +268,7 @@ impl Doorbell {
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while another viewer talks, `Offline` and `Timeout` when the camera cannot be reached, or while there
+    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when the camera cannot be reached, or while there
     /// is another obstacle to talk, `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
         self.may_talk()?;
@@ -264,12 +276,14 @@ impl Doorbell {
     }
 
     /// Holds the speaker open for whichever microphone comes (MQTT switch, API), or lets it go. On twice is on.
-    /// Off ends every talk, a viewer's too: whoever sees the switch on can silence the door.
+    /// Off ends every talk, a viewer's too, and what the doorbell says and was to say: whoever sees the switch on can
+    /// silence the door.
     ///
     /// # Errors
     /// As `start_talk`. Letting go never fails.
     pub async fn switch_talk(&self, on: bool) -> Result<(), ActionError> {
         if !on {
+            self.stop_saying();
             let _nothing_to_end = self.ask(|reply| Command::SwitchTalk { on, reply }).await;
             return Ok(());
         }

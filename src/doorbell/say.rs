@@ -1,13 +1,25 @@
 //! A doorbell that speaks by itself: one sound after the other, each whole before the speaker is opened.
+//!
+//! What is to be said passes two stages, both on one task: its sound is prepared, and then it is played. While one
+//! thing is played the next is prepared and no further one, so that at most two recordings are in memory. The speaker
+//! stays open from one thing to the next if the next is ready.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::voice::{Source, Unspoken};
-use super::{ActionError, Doorbell};
-use crate::clock;
-use crate::media::playback::{self, Volume};
+use super::{ActionError, Doorbell, Shared, TalkGrant, lock, stopped};
+use crate::clock::{self, Instant};
+use crate::media::playback::{self, Played, Volume};
+use crate::media::{AudioFormat, Recording};
+use crate::model::Speaking;
 
 /// Something to be said at a door.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +34,11 @@ impl Saying {
     pub fn once(source: Source) -> Self {
         Self { source, volume: Volume::FULL, repeat_for: None }
     }
+
+    /// How long it takes to say.
+    fn length(&self, recording: &Recording) -> Duration {
+        self.repeat_for.map_or(recording.duration(), |time| time.min(Source::LONGEST_SOUND))
+    }
 }
 
 /// What came of a saying that was played.
@@ -31,7 +48,7 @@ pub struct Said {
     pub waited: Duration,
     /// Until its sound was there.
     pub prepared: Duration,
-    /// From asking for the speaker until it was open.
+    /// From asking for the speaker until it was open. Zero where it was open from what was said before.
     pub opened: Duration,
     /// How much was played.
     pub played: Duration,
@@ -57,27 +74,351 @@ impl Doorbell {
     /// How many things may wait while one is said.
     pub const SAYINGS: usize = 4;
     /// Whose microphone it is while the doorbell speaks by itself.
-    const OWN_VOICE: u64 = u64::MAX;
+    pub const OWN_VOICE: u64 = u64::MAX;
 
     /// Says it once everything before it has been said. What has been taken on goes on although nobody waits for it.
     ///
     /// # Errors
     /// `SayError`, in which case nothing was played.
     pub async fn say(&self, saying: Saying) -> Result<Said, SayError> {
-        let began = clock::now();
-        let recording = self.shared.voice.sound(saying.source).await?;
-        let prepared = began.elapsed();
-        let asked = clock::now();
-        let grant = self.start_talk(Self::OWN_VOICE).await?;
-        let opened = asked.elapsed();
-        let unsupported = |_| ActionError::Unsupported("no sound can be made for its speaker");
-        let pieces = playback::pieces(&recording, grant.format, saying.volume).map_err(unsupported)?;
-        let played = playback::play(&pieces, &grant.audio).await;
-        Ok(Said { waited: Duration::ZERO, prepared, opened, played: played.duration, whole: played.whole })
+        self.take_on(saying)?.await
+    }
+
+    /// The same in two steps: it is taken on, or refused at once, and then it is said, whether or not anybody waits
+    /// for what comes of it.
+    ///
+    /// # Errors
+    /// What is known at once: `Busy` while somebody talks, `Full`, or that this doorbell cannot speak now.
+    pub fn take_on(
+        &self,
+        saying: Saying,
+    ) -> Result<impl Future<Output = Result<Said, SayError>> + Send + use<>, SayError> {
+        self.may_talk()?;
+        if self.shared.state.borrow().microphone.is_some_and(|viewer| viewer != Self::OWN_VOICE) {
+            return Err(ActionError::Busy.into());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.sayings.take_on(self, saying, reply)?;
+        Ok(async { answer.await.map_err(|_| stopped())? })
     }
 
     /// Ends what is being said, and forgets what waits.
     pub fn stop_saying(&self) {
-        CancellationToken::new().cancel();
+        self.shared.sayings.silence();
+    }
+}
+
+/// What is to be said at one doorbell, as its handles see it.
+pub(super) struct Sayings {
+    /// One for what is being said and each that waits.
+    places: Arc<Semaphore>,
+    /// Never full: whoever sends has a place.
+    jobs: mpsc::Sender<Job>,
+    /// Of the doorbell.
+    stop: CancellationToken,
+    /// Cancelled when all that was taken on until then is to end.
+    silence: Mutex<CancellationToken>,
+    /// The longest a talk may last.
+    talk_limit: Duration,
+}
+
+impl Sayings {
+    const PLACES: usize = Doorbell::SAYINGS + 1;
+
+    /// With the task that says it all, until `stop` is cancelled or the doorbell is gone.
+    pub(super) fn new(talk_limit: Duration, stop: &CancellationToken) -> (Self, impl Future<Output = ()> + use<>) {
+        let (jobs, inbox) = mpsc::channel(Self::PLACES);
+        let places = Arc::new(Semaphore::new(Self::PLACES));
+        let silence = Mutex::new(stop.child_token());
+        (Self { places, jobs, stop: stop.clone(), silence, talk_limit }, work(inbox, stop.clone()))
+    }
+
+    fn take_on(&self, doorbell: &Doorbell, saying: Saying, reply: Reply) -> Result<(), SayError> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| SayError::Full)?;
+        let place = Place { permit: Some(permit), doorbell: doorbell.clone() };
+        let job = Job { saying, place, asked: clock::now(), silence: lock(&self.silence).clone(), reply };
+        self.jobs.try_send(job).map_err(|_| stopped())?;
+        doorbell.shared.count_waiting();
+        Ok(())
+    }
+
+    fn silence(&self) {
+        let until_now = std::mem::replace(&mut *lock(&self.silence), self.stop.child_token());
+        until_now.cancel();
+    }
+
+    /// How many wait behind the one that is said.
+    fn waiting(&self) -> usize {
+        Self::PLACES.saturating_sub(self.places.available_permits()).saturating_sub(1)
+    }
+}
+
+type Reply = oneshot::Sender<Result<Said, SayError>>;
+
+/// Something that was taken on.
+struct Job {
+    saying: Saying,
+    place: Place,
+    asked: Instant,
+    silence: CancellationToken,
+    reply: Reply,
+}
+
+/// Among those that are said and wait. Keeps the doorbell alive.
+struct Place {
+    permit: Option<OwnedSemaphorePermit>,
+    doorbell: Doorbell,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.permit = None;
+        self.doorbell.shared.count_waiting();
+    }
+}
+
+async fn work(inbox: mpsc::Receiver<Job>, stop: CancellationToken) {
+    // One: while a thing is played the next waits here, or its place is taken while it is prepared.
+    let (ready, turns) = mpsc::channel(1);
+    tokio::join!(prepare_each(inbox, ready, stop), play_each(turns));
+}
+
+async fn prepare_each(mut inbox: mpsc::Receiver<Job>, ready: mpsc::Sender<Turn>, stop: CancellationToken) {
+    while let Ok(place) = ready.reserve().await {
+        let job = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            job = inbox.recv() => job,
+        };
+        let Some(job) = job else { return };
+        // Where there is nothing to play the place is free again.
+        if let Some(turn) = job.prepare().await {
+            place.send(turn);
+        }
+    }
+}
+
+async fn play_each(mut turns: mpsc::Receiver<Turn>) {
+    let (mut next, mut open) = (turns.recv().await, None);
+    while let Some(Turn { job, recording, prepared }) = next {
+        let shared = job.place.doorbell.shared.clone();
+        shared.show_speaking(Some(job.saying.speaking()));
+        let played = job.play(recording, prepared, open.take()).await;
+        next = turns.try_recv().ok();
+        let result = match played {
+            Ok((said, speaker)) if said.whole && next.is_some() => {
+                open = Some(speaker);
+                Ok(said)
+            }
+            Ok((said, speaker)) => {
+                speaker.close(said.whole).await;
+                Ok(said)
+            }
+            Err(why) => Err(why),
+        };
+        if next.is_none() {
+            shared.show_speaking(None);
+        }
+        job.answer(result);
+        drop(shared);
+        if next.is_none() {
+            next = turns.recv().await;
+        }
+    }
+}
+
+/// Something whose sound is there.
+struct Turn {
+    job: Job,
+    recording: Recording,
+    /// How long that took.
+    prepared: Duration,
+}
+
+impl Job {
+    /// With its sound, unless that is no use: then whoever waits is told why.
+    async fn prepare(self) -> Option<Turn> {
+        let begun = clock::now();
+        // A task of its own: whatever happens to it, there is a result.
+        let sound = tokio::spawn(self.place.doorbell.voice().sound(self.saying.source.clone()).in_current_span());
+        let sound = tokio::select! {
+            biased;
+            () = self.silence.cancelled() => Err(SayError::Stopped),
+            sound = AbortOnDropHandle::new(sound) => match sound {
+                Ok(sound) => sound.map_err(SayError::from).and_then(|recording| self.checked(recording)),
+                Err(panic) => {
+                    tracing::error!(%panic, "finding the sound failed; this is a bug");
+                    Err(Unspoken::Unavailable("An internal error, which the log describes.".to_owned()).into())
+                }
+            },
+        };
+        match sound {
+            Ok(recording) => Some(Turn { job: self, recording, prepared: begun.elapsed() }),
+            Err(why) => {
+                self.answer(Err(why));
+                None
+            }
+        }
+    }
+
+    /// Nothing is begun that the doorbell could not say to its end.
+    fn checked(&self, recording: Recording) -> Result<Recording, SayError> {
+        let (length, limit) = (self.saying.length(&recording), self.place.doorbell.shared.sayings.talk_limit);
+        if length + Speaker::LAST_WORD <= limit {
+            return Ok(recording);
+        }
+        Err(SayError::Unspoken(Unspoken::Unusable(format!(
+            "It lasts {:.1} s, which is too long for this doorbell, where a talk ends after {} s (`talk_limit_s`).",
+            length.as_secs_f32(),
+            limit.as_secs(),
+        ))))
+    }
+
+    /// Plays it, through `open` if that speaker stays open for long enough. The speaker is not closed afterwards.
+    async fn play(
+        &self,
+        recording: Recording,
+        prepared: Duration,
+        open: Option<Speaker>,
+    ) -> Result<(Said, Speaker), SayError> {
+        let turn = clock::now();
+        let waited = (turn - self.asked).saturating_sub(prepared);
+        let length = self.saying.length(&recording);
+        let (speaker, opened) = tokio::select! {
+            biased;
+            () = self.silence.cancelled() => return Err(SayError::Stopped),
+            speaker = self.speaker(open, length) => speaker?,
+        };
+        let pieces = self.pieces(recording, speaker.grant.format).await?;
+        let begun = clock::now();
+        let played = tokio::select! {
+            biased;
+            () = self.silence.cancelled() => None,
+            played = playback::play(&pieces, &speaker.grant.audio) => Some(played),
+        };
+        if let Some(Played { duration, whole: true }) = played {
+            // The last piece has its time too: what comes next must not come early.
+            sleep_until(begun + duration).await;
+        }
+        let whole = played.is_some_and(|played| played.whole);
+        let played = played.map_or(begun.elapsed().min(length), |played| played.duration);
+        let source = self.saying.source.word();
+        tracing::info!(source, played_ms = played.as_millis() as u64, whole, "said");
+        Ok((Said { waited, prepared, opened, played, whole }, speaker))
+    }
+
+    /// Also how long it took to open.
+    async fn speaker(&self, open: Option<Speaker>, length: Duration) -> Result<(Speaker, Duration), ActionError> {
+        match open {
+            Some(open) if open.lasts(length) => return Ok((open, Duration::ZERO)),
+            Some(open) => open.close(true).await,
+            None => {}
+        }
+        let asked = clock::now();
+        let speaker = Speaker::open(&self.place.doorbell).await?;
+        Ok((speaker, asked.elapsed()))
+    }
+
+    /// As the camera takes them, over and over if that is wanted.
+    async fn pieces(&self, recording: Recording, format: AudioFormat) -> Result<Vec<Bytes>, ActionError> {
+        let Saying { volume, repeat_for, .. } = self.saying;
+        let count = repeat_for.map(|time| time.min(Source::LONGEST_SOUND).div_duration_f32(PIECE).ceil() as usize);
+        let encoded = tokio::task::spawn_blocking(move || playback::pieces(&recording, format, volume)).await;
+        let once = match encoded {
+            Ok(Ok(once)) => once,
+            // A panic in it is no different to whoever waits.
+            Ok(Err(_)) | Err(_) => return Err(ActionError::Unsupported("no sound can be made for its speaker")),
+        };
+        Ok(match count {
+            Some(count) => once.iter().cycle().take(count).cloned().collect(),
+            None => once,
+        })
+    }
+
+    fn answer(self, result: Result<Said, SayError>) {
+        let Self { reply, place, .. } = self;
+        drop(place);
+        // Whoever asked may have left.
+        let _asker_left = reply.send(result);
+    }
+}
+
+const PIECE: Duration = Duration::from_millis(20);
+
+/// The doorbell's own grant of the speaker.
+struct Speaker {
+    grant: TalkGrant,
+    doorbell: Doorbell,
+    /// When the talk limit ends it.
+    ends: Instant,
+}
+
+impl Speaker {
+    /// How long after the last piece was sent it has surely been heard, whatever came before it.
+    const LAST_WORD: Duration = Duration::from_millis(500);
+
+    async fn open(doorbell: &Doorbell) -> Result<Self, ActionError> {
+        let grant = doorbell.start_talk(Doorbell::OWN_VOICE).await?;
+        let ends = clock::now() + doorbell.shared.sayings.talk_limit;
+        Ok(Self { grant, doorbell: doorbell.clone(), ends })
+    }
+
+    fn lasts(&self, length: Duration) -> bool {
+        !self.grant.audio.is_closed() && clock::now() + length + Self::LAST_WORD <= self.ends
+    }
+
+    /// Lets go of it, and resolves when it is free. `to_the_end`: what was sent is heard before.
+    async fn close(self, to_the_end: bool) {
+        let Self { grant, doorbell, .. } = self;
+        if to_the_end {
+            tokio::select! {
+                () = grant.audio.closed() => {}
+                () = heard(&grant.audio) => {}
+            }
+        }
+        drop(grant);
+        let mut state = doorbell.state();
+        tokio::select! {
+            _ = state.wait_for(|state| state.microphone != Some(Doorbell::OWN_VOICE)) => {}
+            () = doorbell.stopped() => {}
+        }
+    }
+}
+
+/// Until a camera has played what it was sent: the pieces that are on their way, and the last ones that it holds.
+async fn heard(speaker: &mpsc::Sender<Bytes>) {
+    while speaker.capacity() < speaker.max_capacity() {
+        sleep(PIECE).await;
+    }
+    sleep(3 * PIECE).await;
+}
+
+impl Saying {
+    fn speaking(&self) -> Speaking {
+        let clip = match &self.source {
+            Source::Clip(name) => Some(name.clone()),
+            Source::Text(_) | Source::Url(_) | Source::File(_) => None,
+        };
+        Speaking { source: self.source.word(), clip, queued: 0 }
+    }
+}
+
+impl Shared {
+    fn show_speaking(&self, speaking: Option<Speaking>) {
+        self.state.send_if_modified(|state| {
+            let queued = self.sayings.waiting();
+            let speaking = speaking.map(|speaking| Speaking { queued, ..speaking });
+            let news = state.speaking != speaking;
+            state.speaking = speaking;
+            news
+        });
+    }
+
+    fn count_waiting(&self) {
+        self.state.send_if_modified(|state| {
+            let Some(speaking) = &mut state.speaking else { return false };
+            let waiting = self.sayings.waiting();
+            std::mem::replace(&mut speaking.queued, waiting) != waiting
+        });
     }
 }

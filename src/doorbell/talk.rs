@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::{ActionError, Request, Shared, TalkGrant, TalkLine};
+use super::{ActionError, Doorbell, Request, Shared, TalkGrant, TalkLine};
 use crate::clock::{self, Instant};
 use crate::model::Link;
 
@@ -67,11 +67,12 @@ impl Talk {
 
     /// A viewer wants to talk.
     pub(super) fn start(&mut self, viewer: u64, reply: Reply<TalkGrant>) {
+        let busy = self.busy();
         match &mut self.phase {
             Phase::Idle => self.open(Vec::new(), Some((viewer, reply))),
-            Phase::Opening(opening) if opening.microphone_waits() => answer(reply, Err(ActionError::Busy)),
+            Phase::Opening(opening) if opening.microphone_waits() => answer(reply, Err(busy)),
             Phase::Opening(opening) => opening.microphone = Some((viewer, reply)),
-            Phase::Open(open) if open.microphone_lives() => answer(reply, Err(ActionError::Busy)),
+            Phase::Open(open) if open.microphone_lives() => answer(reply, Err(busy)),
             Phase::Open(open) => {
                 open.let_in(viewer, reply);
                 self.shared.set_microphone(Some(viewer));
@@ -80,18 +81,29 @@ impl Talk {
     }
 
     pub(super) fn switch_on(&mut self, reply: Reply<()>) {
+        let busy = self.busy();
         match &mut self.phase {
             Phase::Idle => self.open(vec![reply], None),
             Phase::Opening(opening) if opening.switch.is_empty() && opening.microphone_waits() => {
-                answer(reply, Err(ActionError::Busy));
+                answer(reply, Err(busy));
             }
             Phase::Opening(opening) => opening.switch.push(reply),
-            Phase::Open(open) if !open.switch && open.microphone_lives() => answer(reply, Err(ActionError::Busy)),
+            Phase::Open(open) if !open.switch && open.microphone_lives() => answer(reply, Err(busy)),
             Phase::Open(open) => {
                 open.switch = true;
                 answer(reply, Ok(()));
             }
         }
+    }
+
+    /// What somebody is told who comes while another has the speaker.
+    fn busy(&self) -> ActionError {
+        let viewer = match &self.phase {
+            Phase::Idle => None,
+            Phase::Opening(opening) => opening.microphone.as_ref().map(|(viewer, _)| *viewer),
+            Phase::Open(open) => open.microphone.as_ref().map(|microphone| microphone.viewer),
+        };
+        if viewer == Some(Doorbell::OWN_VOICE) { ActionError::Speaking } else { ActionError::Busy }
     }
 
     /// Ends whatever talk there is. The microphone finds its sender closed, the device its receiver.
@@ -224,6 +236,8 @@ impl Open {
             piece = Microphone::next(&mut self.microphone) => piece,
         };
         match piece {
+            // A sign of life of a microphone in a silent place.
+            Some(piece) if piece.is_empty() => None,
             Some(piece) => {
                 // Full: the device is slow, and what it has no room for now would be heard late.
                 let _dropped_when_full = self.line.audio.try_send(piece);

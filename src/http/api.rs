@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::guard::content_type;
-use super::{ApiError, House, accounts};
+use super::{ApiError, House, accounts, snapshot};
 use crate::clock::rfc3339;
 use crate::doorbell::{ActionError, Doorbell};
 use crate::media::Formats;
-use crate::model::{Capability, DeviceId, Door, DoorKind, Link, LockState, MqttLink, Ring, State as DoorbellState};
+use crate::model::{
+    Capability, DeviceId, Door, DoorKind, Link, LockState, MqttLink, Ring, Speaking, State as DoorbellState,
+};
 
 /// A doorbell as `GET /api/doorbells/{id}` and the events tell it.
 #[derive(Serialize)]
@@ -36,10 +38,12 @@ pub(super) struct DoorbellView {
     codecs: Formats,
     viewers: usize,
     talking: bool,
-    /// Whether a viewer's microphone has the speaker; otherwise an open one is free for whoever comes.
+    /// Whether a viewer's microphone or what it says by itself has the speaker; otherwise an open one is free for whoever comes.
     microphone: bool,
     /// Whose: the last eight digits of its WHEP session. Not all of them, which would let others end it.
     talker: Option<String>,
+    /// What it says by itself.
+    speaking: Option<Speaking>,
     /// Whether the stream switch keeps the camera up.
     stream: bool,
     /// Why nobody can talk at present, although it has a speaker.
@@ -52,6 +56,8 @@ pub(super) struct DoorbellView {
     last_ring: Option<RingView>,
     /// The latest rings, newest first.
     rings: Vec<RingView>,
+    /// When the newest still picture was taken; `null` as long as there is none.
+    picture_at: Option<String>,
     /// Where its picture is, relative to the service's address.
     whep: String,
 }
@@ -63,6 +69,8 @@ pub(super) struct RingView {
     source: &'static str,
     /// How long after the press it was known here, where the source says when that was.
     latency_ms: Option<u64>,
+    /// Where its still picture is, relative to the service's address, once there is one.
+    picture: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -98,10 +106,12 @@ impl From<&Door> for GarageView {
     }
 }
 
-impl From<&Ring> for RingView {
-    fn from(ring: &Ring) -> Self {
+impl RingView {
+    pub(super) fn of(doorbell: &Doorbell, ring: &Ring) -> Self {
         let latency_ms = ring.latency.map(|latency| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX));
-        Self { event_id: ring.event_id.clone(), at: rfc3339(ring.at), source: ring.source, latency_ms }
+        let picture = doorbell.ring_picture(&ring.event_id);
+        let picture = picture.map(|_| snapshot::path_of_ring(&doorbell.info().id, &ring.event_id));
+        Self { event_id: ring.event_id.clone(), at: rfc3339(ring.at), source: ring.source, latency_ms, picture }
     }
 }
 
@@ -129,17 +139,23 @@ impl From<&Doorbell> for DoorbellView {
             viewers: state.viewers,
             talking: state.talking,
             microphone: state.microphone.is_some(),
-            talker: state.microphone.map(|viewer| format!("{:08x}", viewer & 0xffff_ffff)),
+            talker: state.microphone.filter(|viewer| *viewer != Doorbell::OWN_VOICE).map(short),
+            speaking: state.speaking,
             stream: state.stream_switch,
             talk_obstacle: state.talk_obstacle,
             door,
             garage: state.doors.get(&DoorKind::Garage).map(GarageView::from),
             last_error: state.last_error,
-            last_ring: state.last_ring.as_ref().map(RingView::from),
-            rings: doorbell.rings().iter().map(RingView::from).collect(),
+            last_ring: state.last_ring.as_ref().map(|ring| RingView::of(doorbell, ring)),
+            rings: doorbell.rings().iter().map(|ring| RingView::of(doorbell, ring)).collect(),
+            picture_at: doorbell.pictures().borrow().as_ref().map(|picture| rfc3339(picture.at)),
             whep: format!("whep/{}", info.id),
         }
     }
+}
+
+fn short(viewer: u64) -> String {
+    format!("{:08x}", viewer & 0xffff_ffff)
 }
 
 pub(super) async fn list(State(house): State<Arc<House>>) -> Json<Vec<DoorbellView>> {

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::SetupError;
 use super::auth::NotMade;
 use crate::config::Mistake;
-use crate::doorbell::ActionError;
+use crate::doorbell::voice::{NotKept, Unspoken};
+use crate::doorbell::{ActionError, SayError};
 
 /// Answered as its status with the body `{"error": "…"}`, and `mistakes` beside where each has a place.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +40,38 @@ pub enum ApiError {
     Question,
     #[error("{doorbell}: {}", sentences(why))]
     Action { doorbell: String, why: ActionError },
+    #[error("{doorbell}: {}", unsaid(why))]
+    Unsaid { doorbell: String, why: SayError },
+    #[error("Beside a file there may be `volume`, from 0 to 1, and `wait`, `true` or `false`.")]
+    BesideFile,
+    #[error("A file of sound is sent as `audio/…` or `application/octet-stream`.")]
+    NoSoundType,
+    #[error("The file is too large. It may have 10 MiB.")]
+    FileTooLarge,
+    #[error("The file took longer than a minute to arrive. Send a smaller one.")]
+    FileTooSlow,
+    #[error("The file did not arrive whole. Send it again.")]
+    FileBroken,
+    #[error("Too many files are being sent at once. Try again in a moment.")]
+    TooManyUploads,
+    #[error("That cannot be the name of a clip. It has 1 to 40 characters of a-z, 0-9 and _.")]
+    ClipName,
+    #[error("There is no such clip. `GET /api/clips` lists those there are.")]
+    NoSuchClip,
+    #[error(transparent)]
+    ClipNotKept(#[from] NotKept),
+    #[error("Whether to wake it was not understood. `wake` is `true` or `false`.")]
+    Wake,
+    #[error("{doorbell}: there is no picture of it yet. Without `wake=false` one is taken.")]
+    NoPicture { doorbell: String },
+    #[error("{doorbell}: there is no picture of that ring. Only the last rings have one, and not every one does.")]
+    NoRingPicture { doorbell: String },
     #[error("The body was not understood: {0}")]
     Body(#[from] JsonRejection),
-    #[error("Requests that change something must be sent as `application/json`, or as `application/sdp` for WHEP.")]
+    #[error(
+        "Requests that change something must be sent as `application/json`, as `application/sdp` for WHEP, or as \
+         `audio/…` where sound is sent."
+    )]
     ContentType,
     #[error("This entrance is Home Assistant's own.")]
     ForeignPeer,
@@ -87,12 +117,32 @@ fn sentences(why: &ActionError) -> String {
     let remedy = match why {
         ActionError::Offline { why } => return why.clone(),
         ActionError::Busy => "Wait until they have finished, then try again.",
+        ActionError::Speaking => "Wait until it has finished, or have it stop.",
         ActionError::BeingTaken => "Try again when it is done.",
         ActionError::Unsupported(_) => "Its `capabilities` say what it can do.",
         ActionError::Timeout => "Try again; if it stays so, restart the doorbell.",
         ActionError::Refused { .. } => "Try again in a moment.",
     };
     format!("{why}. {remedy}")
+}
+
+/// Why a saying was not said, and what can be done about it.
+fn unsaid(why: &SayError) -> String {
+    match why {
+        SayError::Full => format!("{why}. Wait until they have been said, or stop them, then try again."),
+        SayError::Stopped => format!("{why}. Send it again if it is still wanted."),
+        SayError::Unspoken(why) => why.to_string(),
+        SayError::Action(why) => sentences(why),
+    }
+}
+
+fn status_of(why: &ActionError) -> StatusCode {
+    match why {
+        ActionError::Busy | ActionError::Speaking | ActionError::BeingTaken => StatusCode::CONFLICT,
+        ActionError::Unsupported(_) => StatusCode::NOT_FOUND,
+        ActionError::Offline { .. } | ActionError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        ActionError::Refused { .. } => StatusCode::BAD_GATEWAY,
+    }
 }
 
 impl ApiError {
@@ -109,22 +159,35 @@ impl ApiError {
             },
             Self::Code | Self::BodyUnexpected | Self::Way | Self::Question => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Action { why, .. } => match why {
-                ActionError::Busy | ActionError::BeingTaken => StatusCode::CONFLICT,
-                ActionError::Unsupported(_) => StatusCode::NOT_FOUND,
-                ActionError::Offline { .. } | ActionError::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-                ActionError::Refused { .. } => StatusCode::BAD_GATEWAY,
+            Self::Action { why, .. } => status_of(why),
+            Self::Unsaid { why, .. } => match why {
+                SayError::Full => StatusCode::TOO_MANY_REQUESTS,
+                SayError::Stopped => StatusCode::CONFLICT,
+                SayError::Unspoken(Unspoken::Unusable(_)) => StatusCode::BAD_REQUEST,
+                SayError::Unspoken(Unspoken::Forbidden(_)) => StatusCode::FORBIDDEN,
+                SayError::Unspoken(Unspoken::Unavailable(_)) => StatusCode::BAD_GATEWAY,
+                SayError::Action(why) => status_of(why),
             },
+            Self::ClipNotKept(why) => match why {
+                NotKept::Unusable(_) => StatusCode::BAD_REQUEST,
+                NotKept::Full(_) | NotKept::Unwritable(_) => StatusCode::INSUFFICIENT_STORAGE,
+            },
+            Self::BesideFile | Self::Wake | Self::ClipName | Self::FileBroken => StatusCode::BAD_REQUEST,
+            Self::NoSuchClip | Self::NoPicture { .. } | Self::NoRingPicture { .. } => StatusCode::NOT_FOUND,
+            Self::FileTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::FileTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Body(rejection) => rejection.status(),
-            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType | Self::NoSoundType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::ForeignOrigin | Self::ForeignHost | Self::ForeignPeer | Self::TokenElsewhere => StatusCode::FORBIDDEN,
             Self::NoHost => StatusCode::BAD_REQUEST,
             Self::TokenMissing | Self::TokenWrong | Self::TicketWrong => StatusCode::UNAUTHORIZED,
             Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NotWebSocket => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyListeners | Self::TooManyCalls | Self::TokenNotMade(_) | Self::NoRandomness => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TooManyListeners
+            | Self::TooManyCalls
+            | Self::TooManyUploads
+            | Self::TokenNotMade(_)
+            | Self::NoRandomness => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

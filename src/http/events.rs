@@ -21,9 +21,10 @@ use tracing::debug;
 
 use super::accounts::{self, AccountView};
 use super::api::{DoorbellView, RingView, mqtt_word};
+use super::clips::{self, ClipView};
 use super::{ApiError, House};
 use crate::clock::{self, rfc3339};
-use crate::doorbell::Doorbell;
+use crate::doorbell::{Doorbell, Picture};
 use crate::media::Formats;
 use crate::model::{DeviceId, DeviceInfo, Event, MotionKind, State as DoorbellState};
 
@@ -53,7 +54,12 @@ enum News {
         #[serde(skip_serializing_if = "Option::is_none")]
         demo_hint: Option<&'static str>,
         accounts: Vec<AccountView>,
+        clips: Vec<ClipView>,
         doorbells: Vec<DoorbellView>,
+    },
+    /// All of them, whenever one came or went.
+    Clips {
+        clips: Vec<ClipView>,
     },
     /// All of them, whenever one came, went, or changed.
     Accounts {
@@ -72,6 +78,13 @@ enum News {
         event_id: String,
         at: String,
         kind: MotionKind,
+    },
+    /// There is a new still picture.
+    Picture {
+        id: DeviceId,
+        at: String,
+        /// The `event_id` of the ring that it belongs to.
+        ring: Option<String>,
     },
     Mqtt {
         mqtt: &'static str,
@@ -165,11 +178,12 @@ fn snapshot(house: &House) -> News {
         mqtt: mqtt_word(house),
         demo_hint: house.demo.then_some(DEMO_HINT),
         accounts: accounts::views(house),
+        clips: clips::views(&*house.voice),
         doorbells: house.doorbells.all().iter().map(DoorbellView::from).collect(),
     }
 }
 
-/// The news of every doorbell that there is now, of the accounts and of the broker.
+/// The news of every doorbell that there is now, of the accounts, the clips and the broker.
 fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
     let mut all: SelectAll<_> = house.doorbells.all().into_iter().map(|d| Source::new(d).stream()).collect();
     let mqtt = (house.clone(), house.mqtt.clone());
@@ -178,6 +192,14 @@ fn everything(house: &Arc<House>) -> SelectAll<BoxStream<'static, News>> {
             mqtt.changed().await.ok()?;
             mqtt.borrow_and_update();
             Some((News::Mqtt { mqtt: mqtt_word(&house) }, (house, mqtt)))
+        })
+        .boxed(),
+    );
+    let clips = (house.clone(), house.voice.clips());
+    all.push(
+        stream::unfold(clips, async |(house, mut changes)| {
+            changes.changed().await.ok()?;
+            Some((News::Clips { clips: clips::views(&*house.voice) }, (house, changes)))
         })
         .boxed(),
     );
@@ -199,13 +221,14 @@ struct Source {
     events: broadcast::Receiver<Event>,
     state: watch::Receiver<DoorbellState>,
     formats: watch::Receiver<Formats>,
+    pictures: watch::Receiver<Option<Arc<Picture>>>,
 }
 
 impl Source {
     fn new(doorbell: Doorbell) -> Self {
         let (info, events) = (doorbell.infos(), doorbell.events());
-        let (state, formats) = (doorbell.state(), doorbell.media().formats());
-        Self { doorbell, info, events, state, formats }
+        let (state, formats, pictures) = (doorbell.state(), doorbell.media().formats(), doorbell.pictures());
+        Self { doorbell, info, events, state, formats, pictures }
     }
 
     fn stream(self) -> BoxStream<'static, News> {
@@ -225,6 +248,7 @@ impl Source {
                 changed = self.info.changed() => { changed.ok()?; return Some(self.view()) }
                 changed = self.state.changed() => { changed.ok()?; return Some(self.view()) }
                 changed = self.formats.changed() => { changed.ok()?; return Some(self.view()) }
+                changed = self.pictures.changed() => { changed.ok()?; return Some(self.picture()) }
             }
         }
     }
@@ -233,10 +257,19 @@ impl Source {
         News::State { doorbell: Box::new(DoorbellView::from(&self.doorbell)) }
     }
 
+    fn picture(&self) -> News {
+        match self.pictures.borrow().as_deref() {
+            Some(Picture { at, ring, .. }) => {
+                News::Picture { id: self.doorbell.info().id.clone(), at: rfc3339(*at), ring: ring.clone() }
+            }
+            None => self.view(),
+        }
+    }
+
     fn event(&self, event: Event) -> News {
         let id = self.doorbell.info().id.clone();
         match event {
-            Event::Ring(ring) => News::Ring { id, ring: RingView::from(&ring) },
+            Event::Ring(ring) => News::Ring { id, ring: RingView::of(&self.doorbell, &ring) },
             Event::Motion(motion) => {
                 News::Motion { id, event_id: motion.event_id, at: rfc3339(motion.at), kind: motion.kind }
             }

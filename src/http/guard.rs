@@ -216,7 +216,14 @@ fn web_origin(origin: &HeaderValue) -> Option<(u16, Authority)> {
 /// Whether the body is of a type that a form on another site cannot send.
 fn no_form_sends(headers: &HeaderMap) -> bool {
     let Some(kind) = content_type(headers) else { return false };
-    ["application/json", "application/sdp"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+    ["application/json", "application/sdp"].iter().any(|known| kind.eq_ignore_ascii_case(known)) || is_sound(headers)
+}
+
+/// Whether the body is said to be a file of sound: `audio/*`, or `application/octet-stream`.
+pub(super) fn is_sound(headers: &HeaderMap) -> bool {
+    let Some((kind, what)) = content_type(headers).and_then(|kind| kind.split_once('/')) else { return false };
+    let bytes = kind.eq_ignore_ascii_case("application") && what.eq_ignore_ascii_case("octet-stream");
+    bytes || kind.eq_ignore_ascii_case("audio") && !what.is_empty()
 }
 
 /// The type of the body, without parameters.

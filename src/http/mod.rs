@@ -8,6 +8,7 @@ mod accounts;
 mod api;
 mod auth;
 mod card;
+mod clips;
 mod diagnostics;
 mod door;
 mod error;
@@ -17,8 +18,10 @@ mod guard;
 mod kvs;
 mod metrics;
 mod page;
+mod say;
 mod serve;
 mod snapshot;
+mod upload;
 pub mod whep;
 
 use std::net::SocketAddr;
@@ -38,7 +41,9 @@ pub use auth::{Entrance, Generated, MediaKeys, NotMade, Tickets, Tokens};
 pub use error::ApiError;
 pub use serve::serve;
 
-/// The largest request body; WHEP has a smaller one of its own.
+use upload::Uploads;
+
+/// The largest request body; WHEP has a smaller one of its own, and files of sound a larger one.
 const BODY_LIMIT: usize = 256 * 1024;
 /// How many pages may listen to events at once; one more is told so with 503.
 const LISTENERS: usize = 64;
@@ -102,6 +107,7 @@ struct House {
     listeners: Arc<Semaphore>,
     direct: Option<Direct>,
     tickets: Tickets,
+    uploads: Uploads,
 }
 
 /// Who may use a route.
@@ -156,8 +162,13 @@ fn routes(whep: whep::Routes, go2rtc: go2rtc::Routes) -> Vec<Route> {
         guarded("/api/doorbells/{id}/unlock", any(door::unlock)),
         guarded("/api/doorbells/{id}/lock", any(door::lock)),
         guarded("/api/doorbells/{id}/garage", any(door::garage)),
+        guarded("/api/doorbells/{id}/say", post(say::say).delete(say::stop)),
         guarded("/api/doorbells/{id}/snapshot.jpg", get(snapshot::take)),
+        // The last piece is the ring's `event_id` and `.jpg`.
+        guarded("/api/doorbells/{id}/rings/{picture}", get(snapshot::of_ring)),
         guarded("/api/doorbells/{id}/diagnostics", get(diagnostics::ask)),
+        guarded("/api/clips", get(clips::list)),
+        guarded("/api/clips/{name}", put(clips::keep).delete(clips::remove)),
         guarded("/api/access", get(access::show)),
         guarded("/api/access/token", post(access::make_token)),
         guarded("/api/accounts", get(accounts::list).post(accounts::add)),
@@ -182,8 +193,8 @@ fn routes(whep: whep::Routes, go2rtc: go2rtc::Routes) -> Vec<Route> {
     routes
 }
 
-/// Every address, with `{id}` for a doorbell, `{n}` for an account and `{session}` for a viewer, so that a test can
-/// walk them all.
+/// Every address, with `{id}` for a doorbell, `{n}` for an account, `{name}` for a clip, `{picture}` for that of a ring
+/// and `{session}` for a viewer, so that a test can walk them all.
 pub fn paths() -> impl Iterator<Item = &'static str> {
     routes(whep::Routes::default(), go2rtc::Routes::default()).into_iter().map(|route| route.path)
 }
@@ -209,6 +220,7 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
         listeners: Arc::new(Semaphore::new(LISTENERS)),
         direct: face.direct,
         tickets: face.tickets,
+        uploads: Uploads::new(),
     });
     let rules = Arc::new(guard::Rules::new(entrance, face.names, face.origins));
     let mut all = Router::new();

@@ -74,12 +74,16 @@ impl Announcer {
         // Events are never retained.
         let gone = device.gone.iter().filter(|(_, platform)| *platform != "event");
         for component in gone.filter_map(|(key, _)| components(found)?.get(key)) {
-            // A camera's pictures are nobody's state: they are taken away once.
-            let picture = component["topic"].as_str().filter(|_| component["platform"] == "camera");
+            // Pictures are nobody's state: they are taken away once.
+            let picture = match component["platform"].as_str() {
+                Some("camera") => component["topic"].as_str(),
+                Some("image") => component["image_topic"].as_str(),
+                _ => None,
+            };
             picture
                 .filter(|topic| self.topics.is_ours(topic))
                 .into_iter()
-                .for_each(|topic| self.publisher.erase(topic.to_owned()));
+                .for_each(|topic| self.publisher.take_down(topic.to_owned()));
             let availability = component["availability"].as_array().into_iter().flatten().map(|entry| &entry["topic"]);
             let topics = availability.chain([&component["state_topic"]]).filter_map(Value::as_str);
             // A button shows no state, but a door's has one beside its commands.

@@ -1,22 +1,24 @@
 //! What the broker tells us to do, with an answer to each command on `/result`.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::client::Message;
 use super::door::DoorQueue;
 use super::publisher::Publisher;
+use super::say::{self, SayQueue};
 use super::snapshot::SnapshotQueue;
-use super::topics::{Addressee, Switch, Topics};
+use super::topics::{Addressee, SayTopic, Switch, Topics};
 use crate::clock::{self, Instant};
 use crate::doorbell::{Accounts, ActionError, Doorbell};
 use crate::model::{Capability, DeviceId, DoorKind};
 
-/// A command is a word or a short JSON object; anything longer is none.
-const MAX_PAYLOAD: usize = 1_024;
+/// A command is a word or a short JSON object; anything longer is none, unless it is to be said.
+pub(super) const MAX_PAYLOAD: usize = 1_024;
 
 /// What a payload asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Order {
         if let Some(on) = parse_state(text) {
             return Ok(Self { on, id: Value::Null });
         }
-        let object: serde_json::Map<_, _> = serde_json::from_str(text).map_err(|_| Refusal::BadPayload)?;
+        let object: Map<_, _> = serde_json::from_str(text).map_err(|_| Refusal::BadPayload)?;
         let on = object.get("state").and_then(Value::as_str).and_then(parse_state).ok_or(Refusal::BadPayload)?;
         Ok(Self { on, id: id_in(&object) })
     }
@@ -49,11 +51,13 @@ fn echo_of(payload: &[u8]) -> Value {
     short.and_then(|json| serde_json::from_slice(json).ok()).map_or(Value::Null, |object| id_in(&object))
 }
 
-fn id_in(object: &serde_json::Map<String, Value>) -> Value {
+/// The sender's own id in a command.
+pub(super) fn id_in(object: &Map<String, Value>) -> Value {
     object.get("id").filter(|id| is_echoed(id)).cloned().unwrap_or_default()
 }
 
-fn parse_state(text: &str) -> Option<bool> {
+/// `ON` and `OFF`, in any case.
+pub(super) fn parse_state(text: &str) -> Option<bool> {
     match text {
         _ if text.eq_ignore_ascii_case("ON") => Some(true),
         _ if text.eq_ignore_ascii_case("OFF") => Some(false),
@@ -94,13 +98,21 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn publish(self, topic: String, publisher: &Publisher) {
-        let answer = json!({
+        self.publish_with(Map::new(), topic, publisher);
+    }
+
+    /// The same with what else there is to tell.
+    pub(super) fn publish_with(self, more: Map<String, Value>, topic: String, publisher: &Publisher) {
+        let mut answer = json!({
             "command": self.command,
             "ok": self.outcome.is_ok(),
             "error": self.outcome.err(),
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "id": self.id,
         });
+        for (name, value) in more {
+            answer[name] = value;
+        }
         publisher.answer(topic, answer.to_string());
     }
 }
@@ -109,6 +121,7 @@ impl Answer {
 pub(super) struct Inbox {
     pub(super) switches: Queue,
     pub(super) snapshots: SnapshotQueue,
+    pub(super) sayings: SayQueue,
     /// Of the doors that its owner has enabled.
     pub(super) doors: BTreeMap<DoorKind, DoorQueue>,
 }
@@ -147,6 +160,7 @@ impl Commands {
                 }
             }
             Some(Addressee::Snapshot(id)) => self.take_snapshot(message, &id, inbox_of(&id)),
+            Some(Addressee::Say(id, topic)) => self.take_saying(message, &id, topic, inbox_of(&id)),
             Some(Addressee::Rediscover) => self.take_rediscover(message),
             None => {}
         }
@@ -188,6 +202,24 @@ impl Commands {
         }
     }
 
+    fn take_saying(&mut self, message: &Message, id: &DeviceId, topic: SayTopic, inbox: Option<&Inbox>) {
+        let (result, command) = (self.topics.result(id), Some(topic.command()));
+        if message.retained {
+            self.publisher.erase(message.topic.clone());
+            return self.refuse(result, command, Value::Null, Refusal::Retained);
+        }
+        let order = match say::Order::parse(topic, message) {
+            Ok(order) => order,
+            Err((why, echo)) => return self.refuse(result, command, echo, why),
+        };
+        let echo = order.id.clone();
+        match inbox {
+            None => self.refuse(result, command, echo, Refusal::UnknownDoorbell),
+            Some(inbox) if !inbox.sayings.put(order) => self.refuse(result, command, echo, Refusal::Busy),
+            Some(_) => {}
+        }
+    }
+
     /// Every message for a door is the guard's to judge, a retained one too: it goes into the audit log.
     fn take_attempt(&mut self, message: &Message, id: &DeviceId, door: &DoorQueue) {
         if message.retained {
@@ -216,7 +248,7 @@ impl Commands {
         answer.publish(result, &self.publisher);
     }
 
-    fn refuse(&mut self, result: String, command: Option<&'static str>, id: Value, refusal: Refusal) {
+    fn refuse(&mut self, result: String, command: Option<&'static str>, id: Value, refusal: impl Display) {
         self.publisher.count_refused_command();
         if self.last_complaint.is_none_or(|last| last.elapsed() >= Self::COMPLAIN_EVERY) {
             self.last_complaint = Some(clock::now());

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::topics::{Switch, Topics, doorbell_device};
+use super::topics::{SayTopic, Switch, Topics, doorbell_device};
 use crate::doorbell::{Door, Doors};
-use crate::model::{Capability, DeviceInfo, DoorKind, MotionKind, OpenerEntity};
+use crate::model::{Capability, ClipName, DeviceInfo, DoorKind, MotionKind, OpenerEntity};
 
 /// What is the same for every device.
 #[derive(Clone)]
@@ -106,8 +106,9 @@ impl Discovery {
         })
     }
 
-    /// One doorbell: its device, and an entity for each thing it can do. `doors` are those beside it.
-    pub(super) fn doorbell(&self, info: &DeviceInfo, doors: &Doors) -> Value {
+    /// One doorbell: its device, and an entity for each thing it can do. `doors` are those beside it, `clips` what it
+    /// can be made to play.
+    pub(super) fn doorbell(&self, info: &DeviceInfo, doors: &Doors, clips: &[ClipName]) -> Value {
         let can = |capability| info.capabilities.contains(&capability);
         let mut components = serde_json::Map::new();
         let mut add = |key: &str, component: Value| drop(components.insert(key.to_owned(), component));
@@ -121,6 +122,12 @@ impl Discovery {
         }
         if can(Capability::Talk) {
             add("talk", self.talk(info));
+            add("say", self.say(info));
+            add("stop_saying", self.stop_saying(info));
+        }
+        if can(Capability::Talk) && !clips.is_empty() {
+            add("clips", self.clips(info, clips));
+            add("clip", self.clip(info, clips));
         }
         if can(Capability::Stream) {
             add("stream", self.switch(info, Switch::Stream, "Stream", "mdi:video"));
@@ -129,6 +136,9 @@ impl Discovery {
         if can(Capability::Snapshot) {
             add("snapshot", self.snapshot(info));
             add("take_snapshot", self.take_snapshot(info));
+        }
+        if can(Capability::Snapshot) && can(Capability::Ring) {
+            add("ring_picture", self.ring_picture(info));
         }
         for door in doors.values() {
             let (key, component) = self.door(info, door);
@@ -221,13 +231,68 @@ impl Discovery {
         entity(info, "switch", switch.word(), name, topics)
     }
 
-    /// Unavailable while nobody could talk, beside whatever else makes an entity of this doorbell so.
     fn talk(&self, info: &DeviceInfo) -> Value {
         let mut talk = self.switch(info, Switch::Talk, "Talk", "mdi:microphone");
+        talk["availability"] = self.talk_availability(info);
+        talk
+    }
+
+    /// Unavailable while nobody could talk, beside whatever else makes an entity of this doorbell so.
+    fn talk_availability(&self, info: &DeviceInfo) -> Value {
         let topics =
             [self.topics.status(), self.topics.availability(&info.id), self.topics.talk_availability(&info.id)];
-        talk["availability"] = topics.iter().map(|topic| json!({"topic": topic})).collect();
-        talk
+        topics.iter().map(|topic| json!({"topic": topic})).collect()
+    }
+
+    /// Home Assistant sends the message as it is.
+    fn say(&self, info: &DeviceInfo) -> Value {
+        let say = json!({
+            "icon": "mdi:bullhorn",
+            "command_topic": self.topics.say_command(&info.id, SayTopic::Say),
+            "retain": false,
+            "availability": self.talk_availability(info),
+        });
+        entity(info, "notify", "say", "Say", say)
+    }
+
+    fn stop_saying(&self, info: &DeviceInfo) -> Value {
+        let stop = json!({
+            "icon": "mdi:volume-off",
+            "command_topic": self.topics.say_command(&info.id, SayTopic::Stop),
+            "payload_press": "STOP",
+            "retain": false,
+        });
+        entity(info, "button", "stop_saying", "Stop saying", stop)
+    }
+
+    /// The clips as a siren's tones, with volume and duration.
+    fn clips(&self, info: &DeviceInfo, clips: &[ClipName]) -> Value {
+        let siren = json!({
+            "icon": "mdi:playlist-music",
+            "state_topic": self.topics.siren(&info.id),
+            "command_topic": self.topics.say_command(&info.id, SayTopic::Siren),
+            "available_tones": clips,
+            "support_duration": true,
+            "support_volume_set": true,
+            "optimistic": false,
+            "retain": false,
+            "availability": self.talk_availability(info),
+        });
+        entity(info, "siren", "clips", "Clips", siren)
+    }
+
+    /// The clips as a list of which one is chosen: it is played once.
+    fn clip(&self, info: &DeviceInfo, clips: &[ClipName]) -> Value {
+        let select = json!({
+            "icon": "mdi:playlist-play",
+            "state_topic": self.topics.clip(&info.id),
+            "command_topic": self.topics.say_command(&info.id, SayTopic::Clip),
+            "options": clips,
+            "optimistic": false,
+            "retain": false,
+            "availability": self.talk_availability(info),
+        });
+        entity(info, "select", "clip", "Clip", select)
     }
 
     /// The picture that was taken last. It stands although the doorbell is away.
@@ -237,6 +302,16 @@ impl Discovery {
             "availability": [{"topic": self.topics.status()}],
         });
         entity(info, "camera", "snapshot", "Snapshot", snapshot)
+    }
+
+    /// The picture that belongs to the last ring. When it changes, it is there.
+    fn ring_picture(&self, info: &DeviceInfo) -> Value {
+        let picture = json!({
+            "image_topic": self.topics.ring_picture(&info.id),
+            "content_type": "image/jpeg",
+            "availability": [{"topic": self.topics.status()}],
+        });
+        entity(info, "image", "ring_picture", "Ring picture", picture)
     }
 
     fn take_snapshot(&self, info: &DeviceInfo) -> Value {

@@ -13,6 +13,7 @@ mod instance;
 pub mod outbox;
 mod publisher;
 mod report;
+mod say;
 mod snapshot;
 mod source;
 mod subscriptions;
@@ -39,6 +40,7 @@ use door::DoorWorker;
 use instance::Instance;
 use publisher::Publisher;
 use report::Reporter;
+use say::SayWorker;
 use snapshot::SnapshotWorker;
 use subscriptions::Subscriptions;
 use topics::Topics;
@@ -191,7 +193,7 @@ struct Present {
     inbox: Inbox,
     report: AbortOnDropHandle<()>,
     close: CancellationToken,
-    _work: [AbortOnDropHandle<()>; 2],
+    _work: [AbortOnDropHandle<()>; 3],
 }
 
 impl Present {
@@ -273,20 +275,22 @@ impl Face {
         let (switches, worker) = Worker::new(doorbell.clone(), discovery.topics.clone(), publisher.clone());
         let (snapshots, photographer) =
             SnapshotWorker::new(doorbell.clone(), discovery.topics.clone(), publisher.clone());
+        let (sayings, speaker) = SayWorker::new(doorbell.clone(), discovery.topics.clone(), publisher.clone());
         let doors = doorbell.doors().iter().map(|(kind, door)| {
             let (queue, worker) = DoorWorker::new(door.clone(), discovery.topics.result(id), publisher.clone());
             tokio::spawn(worker.run(close.clone()));
             self.subscriptions.add_door(discovery.topics.door_command(id, *kind), door.clone());
             (*kind, queue)
         });
-        let inbox = Inbox { switches, snapshots, doors: doors.collect() };
+        let inbox = Inbox { switches, snapshots, sayings, doors: doors.collect() };
         let reporter = Reporter::new(doorbell.clone(), discovery, self.announcer.clone(), publisher);
         Present {
             doorbell,
             inbox,
             report: AbortOnDropHandle::new(tokio::spawn(reporter.run(close.clone()))),
             close,
-            _work: [tokio::spawn(worker.run()), tokio::spawn(photographer.run())].map(AbortOnDropHandle::new),
+            _work: [tokio::spawn(worker.run()), tokio::spawn(photographer.run()), tokio::spawn(speaker.run())]
+                .map(AbortOnDropHandle::new),
         }
     }
 

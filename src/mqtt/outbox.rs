@@ -31,7 +31,7 @@ pub struct Dropped {
 /// State topics as they should be at the broker, and the events that wait.
 ///
 /// Order of sending: after a connect everything that is retained, oldest topic first, so that a doorbell is
-/// available before it rings; from then on events before answers before changes of state.
+/// available before it rings; from then on events before answers before changes of state before pictures.
 #[derive(Debug, Default)]
 pub struct Outbox {
     state: BTreeMap<String, Slot>,
@@ -43,6 +43,9 @@ pub struct Outbox {
     answers: VecDeque<Waiting>,
     /// Topics whose payload changed since the connect.
     changed: VecDeque<String>,
+    /// Pictures that wait, one for each topic: a newer one takes the place of an older. Sent once each and one at a
+    /// time, so that never more than one stands before a ring.
+    pictures: VecDeque<Publish>,
     in_flight: VecDeque<Flight>,
     connected: bool,
     dropped: Dropped,
@@ -58,7 +61,7 @@ struct Slot {
     waits: bool,
 }
 
-/// A message that is sent once.
+/// A message that is sent once, and soon or never.
 #[derive(Debug, Clone)]
 struct Waiting {
     publish: Publish,
@@ -77,8 +80,19 @@ enum Lane {
 struct Flight {
     /// Known once the client has written the message.
     packet_id: Option<u16>,
-    /// `None` for state: after a break it is republished anyway.
-    once: Option<Waiting>,
+    what: Sent,
+}
+
+#[derive(Debug)]
+enum Sent {
+    /// After a break it is republished anyway.
+    State,
+    Once(Waiting),
+    /// Its topic, and whether one was taken away there.
+    Picture {
+        topic: String,
+        erased: bool,
+    },
 }
 
 impl Outbox {
@@ -129,6 +143,13 @@ impl Outbox {
         self.drop_surplus();
     }
 
+    /// Lets `topic` hold `picture`, retained by the broker alone: once the broker has it, it is kept here no more. An
+    /// empty one takes away what is there.
+    pub fn show(&mut self, topic: String, picture: Bytes) {
+        self.pictures.retain(|waiting| waiting.topic != topic);
+        self.pictures.push_back(Publish { topic, payload: picture, retain: true });
+    }
+
     /// A connection is up: everything retained is to be sent again.
     pub fn on_connected(&mut self) {
         self.connected = true;
@@ -148,12 +169,18 @@ impl Outbox {
     /// does not: its size may be what the broker has ended the connection for.
     pub fn on_disconnected(&mut self) {
         self.connected = false;
-        let is_picture = |publish: &Publish| publish.retain && !publish.payload.is_empty();
-        let waiting = self.in_flight.drain(..).rev().filter_map(|flight| flight.once);
-        for waiting in waiting.filter(|waiting| !is_picture(&waiting.publish)) {
-            match waiting.lane {
-                Lane::Events => self.events.push_front(waiting),
-                Lane::Answers => self.answers.push_front(waiting),
+        for flight in self.in_flight.drain(..).rev() {
+            match flight.what {
+                Sent::State => {}
+                Sent::Once(waiting) => match waiting.lane {
+                    Lane::Events => self.events.push_front(waiting),
+                    Lane::Answers => self.answers.push_front(waiting),
+                },
+                Sent::Picture { topic, erased } => {
+                    if erased && !self.pictures.iter().any(|newer| newer.topic == topic) {
+                        self.pictures.push_front(Publish { topic, payload: Bytes::new(), retain: true });
+                    }
+                }
             }
         }
         self.drop_surplus();
@@ -165,15 +192,18 @@ impl Outbox {
         if !self.connected || self.in_flight.len() >= Self::IN_FLIGHT {
             return None;
         }
-        let (publish, once) = if let Some(topic) = self.snapshot.pop_front() {
-            (self.take_state(topic)?, None)
+        let (publish, what) = if let Some(topic) = self.snapshot.pop_front() {
+            (self.take_state(topic)?, Sent::State)
         } else if let Some(waiting) = self.events.pop_front().or_else(|| self.answers.pop_front()) {
-            (waiting.publish.clone(), Some(waiting))
+            (waiting.publish.clone(), Sent::Once(waiting))
+        } else if let Some(topic) = self.changed.pop_front() {
+            (self.take_state(topic)?, Sent::State)
         } else {
-            let topic = self.changed.pop_front()?;
-            (self.take_state(topic)?, None)
+            let picture = self.take_picture()?;
+            let (topic, erased) = (picture.topic.clone(), picture.payload.is_empty());
+            (picture, Sent::Picture { topic, erased })
         };
-        self.in_flight.push_back(Flight { packet_id: None, once });
+        self.in_flight.push_back(Flight { packet_id: None, what });
         Some(publish)
     }
 
@@ -194,6 +224,7 @@ impl Outbox {
     /// Whether the broker has acknowledged everything.
     pub fn is_empty(&self) -> bool {
         let waiting = self.snapshot.len() + self.events.len() + self.answers.len() + self.changed.len();
+        let waiting = waiting + self.pictures.len();
         self.connected && waiting == 0 && self.in_flight.is_empty()
     }
 
@@ -212,6 +243,11 @@ impl Outbox {
         let slot = self.state.get_mut(&topic)?;
         slot.waits = false;
         Some(Publish { payload: slot.payload.clone(), topic, retain: true })
+    }
+
+    fn take_picture(&mut self) -> Option<Publish> {
+        let under_way = self.in_flight.iter().any(|flight| matches!(flight.what, Sent::Picture { .. }));
+        if under_way { None } else { self.pictures.pop_front() }
     }
 
     fn drop_surplus(&mut self) {
@@ -285,15 +321,50 @@ mod tests {
     #[test]
     fn what_is_too_large_for_the_broker_ends_one_connection_and_not_every_one() {
         let (mut outbox, now) = (Outbox::default(), clock::now());
-        let picture = Publish { topic: "door/snapshot".to_owned(), payload: "jpeg".into(), retain: true };
-        let erasure = Publish { payload: Bytes::new(), ..picture.clone() };
         outbox.on_connected();
-        outbox.answer(picture, now);
-        outbox.answer(erasure, now);
-        assert_eq!(drain(&mut outbox, now), ["door/snapshot=jpeg", "door/snapshot="]);
+        outbox.show("door/snapshot".to_owned(), "jpeg".into());
+        assert_eq!(drain(&mut outbox, now), ["door/snapshot=jpeg"]);
         outbox.on_disconnected();
         outbox.on_connected();
-        assert_eq!(drain(&mut outbox, now), ["door/snapshot="]);
+        assert_eq!(drain(&mut outbox, now), [""; 0]);
+        // What takes one away is none.
+        outbox.show("door/snapshot".to_owned(), Bytes::new());
+        for _ in 0..2 {
+            assert_eq!(drain(&mut outbox, now), ["door/snapshot="]);
+            outbox.on_disconnected();
+            outbox.on_connected();
+        }
+        outbox.show("door/snapshot".to_owned(), "newer".into());
+        assert_eq!(drain(&mut outbox, now), ["door/snapshot=newer"]);
+    }
+
+    #[test]
+    fn never_more_than_one_picture_stands_before_a_ring() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        outbox.on_connected();
+        outbox.show("a/snapshot".to_owned(), "1".into());
+        outbox.show("b/snapshot".to_owned(), "2".into());
+        outbox.show("a/ring/picture".to_owned(), "3".into());
+        outbox.set("a/info", "{}".into());
+        assert_eq!(drain(&mut outbox, now), ["a/info={}", "a/snapshot=1"]);
+        outbox.push(event(7), now);
+        assert_eq!(drain(&mut outbox, now), ["door/ring=7"]);
+        (1..=3).for_each(|id| outbox.on_sent(id));
+        outbox.on_acknowledged(2);
+        assert_eq!(drain(&mut outbox, now), ["b/snapshot=2"]);
+        assert!(!outbox.is_empty());
+    }
+
+    #[test]
+    fn a_picture_that_waits_makes_room_for_a_newer_one_and_is_not_too_late_for_anything() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        (0..1_000).for_each(|n: usize| outbox.show("a/snapshot".to_owned(), Bytes::from(n.to_string())));
+        assert_eq!(outbox.pictures.len(), 1);
+        outbox.on_connected();
+        assert_eq!(drain(&mut outbox, now + 100 * Outbox::LIFE), ["a/snapshot=999"]);
+        outbox.on_sent(1);
+        outbox.on_acknowledged(1);
+        assert!(outbox.is_empty() && outbox.topics().is_empty(), "it is kept here");
     }
 
     #[test]

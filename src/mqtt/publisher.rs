@@ -79,18 +79,7 @@ impl Publisher {
         self.reply(Publish { topic, payload: payload.into(), retain: false });
     }
 
-    /// Lets `topic` hold a picture, retained by the broker alone: it is sent once, and not again with all the rest.
-    pub(super) fn hand_over(&self, topic: String, picture: Bytes) {
-        self.0.retained.send_if_modified(|topics| topics.insert(topic.clone()));
-        self.reply(Publish { topic, payload: picture, retain: true });
-    }
-
-    /// Whether this run has had the broker retain something there.
-    pub(super) fn has_retained(&self, topic: &str) -> bool {
-        self.0.retained.borrow().contains(topic)
-    }
-
-    /// Takes a picture away, or a command that somebody else has retained.
+    /// Takes away a command that somebody else has retained.
     pub(super) fn erase(&self, topic: String) {
         self.reply(Publish { topic, payload: Bytes::new(), retain: true });
     }
@@ -98,6 +87,24 @@ impl Publisher {
     fn reply(&self, publish: Publish) {
         self.outbox().answer(publish, clock::now());
         self.0.wake.notify_one();
+    }
+
+    /// Lets `topic` hold a picture, retained by the broker alone: it is sent once, and not again with all the rest.
+    pub(super) fn show(&self, topic: String, picture: Bytes) {
+        self.0.retained.send_if_modified(|topics| topics.insert(topic.clone()));
+        self.outbox().show(topic, picture);
+        self.0.wake.notify_one();
+    }
+
+    /// Takes the picture of `topic` away.
+    pub(super) fn take_down(&self, topic: String) {
+        self.outbox().show(topic, Bytes::new());
+        self.0.wake.notify_one();
+    }
+
+    /// Whether this run has had the broker retain something there.
+    pub(super) fn has_retained(&self, topic: &str) -> bool {
+        self.0.retained.borrow().contains(topic)
     }
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {

@@ -1,7 +1,7 @@
 //! What MQTT is told of one doorbell: its state as retained topics, its events as they happen.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
@@ -13,7 +13,8 @@ use super::publisher::Publisher;
 use super::topics::{Switch, Topics};
 use super::{OFFLINE, ONLINE};
 use crate::clock;
-use crate::doorbell::Doorbell;
+use crate::doorbell::voice::Clips;
+use crate::doorbell::{Doorbell, Picture};
 use crate::media::{AudioFormat, Formats};
 use crate::model::{Capability, DeviceId, DeviceInfo, Event, Link, State};
 
@@ -31,6 +32,10 @@ pub(super) struct Reporter {
     state: watch::Receiver<State>,
     formats: watch::Receiver<Formats>,
     page_url: watch::Receiver<Option<String>>,
+    clips: watch::Receiver<Clips>,
+    pictures: watch::Receiver<Option<Arc<Picture>>>,
+    /// The ring whose picture was told last, and when that was taken.
+    told_picture: Option<(String, SystemTime)>,
 }
 
 impl Reporter {
@@ -42,6 +47,9 @@ impl Reporter {
             state: doorbell.state(),
             formats: doorbell.media().formats(),
             page_url: discovery.page_url.clone(),
+            clips: doorbell.voice().clips(),
+            pictures: doorbell.pictures(),
+            told_picture: None,
             doorbell,
             discovery,
             announcer,
@@ -55,6 +63,8 @@ impl Reporter {
     /// An event is told the moment it happens, before any state. Once `close` is cancelled the doorbell is
     /// told to be offline, and nothing more.
     pub(super) async fn run(mut self, close: CancellationToken) {
+        // There may have been one before us.
+        self.pictures.mark_changed();
         loop {
             tokio::select! {
                 biased;
@@ -66,17 +76,15 @@ impl Reporter {
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                Ok(()) = self.infos.changed() => {
-                    self.announce();
-                    self.tell_state();
-                    self.clear_the_rest();
-                }
+                Ok(()) = self.infos.changed() => self.tell_anew(),
+                Ok(()) = self.clips.changed() => self.tell_anew(),
                 Ok(()) = self.page_url.changed() => {
                     self.announce();
                     self.tell_state();
                 }
                 Ok(()) = self.state.changed() => self.tell_state(),
                 Ok(()) = self.formats.changed() => self.tell_state(),
+                Ok(()) = self.pictures.changed() => self.tell_pictures(),
                 else => return,
             }
         }
@@ -90,10 +98,18 @@ impl Reporter {
         &self.discovery.topics
     }
 
+    /// What there is of it may have changed.
+    fn tell_anew(&mut self) {
+        self.announce();
+        self.tell_state();
+        self.clear_the_rest();
+    }
+
     /// Before any state, so that whoever is new to the doorbell hears that too.
     fn announce(&mut self) {
         let info = self.infos.borrow_and_update().clone();
-        let payload = self.discovery.doorbell(&info, self.doorbell.doors());
+        let clips = self.clips.borrow_and_update().keys().cloned().collect::<Vec<_>>();
+        let payload = self.discovery.doorbell(&info, self.doorbell.doors(), &clips);
         self.announcer.announce(&self.topics().doorbell_discovery(&info.id), payload);
     }
 
@@ -122,13 +138,34 @@ impl Reporter {
         self.publish(&state, formats);
     }
 
+    /// Every new picture; and apart from those that were taken since, the one that belongs to the last ring, as soon as
+    /// there is one.
+    fn tell_pictures(&mut self) {
+        let newest = self.pictures.borrow_and_update().clone();
+        let info = self.info();
+        let (Some(newest), true) = (newest, info.capabilities.contains(&Capability::Snapshot)) else { return };
+        self.publisher.show(self.topics().snapshot(&info.id), newest.jpeg.clone());
+        let last_ring = self.state.borrow().last_ring.as_ref().map(|ring| ring.event_id.clone());
+        let Some((ring, picture)) = last_ring.and_then(|ring| Some((ring.clone(), self.doorbell.ring_picture(&ring)?)))
+        else {
+            return;
+        };
+        let told = Some((ring, picture.at));
+        if told != self.told_picture {
+            self.told_picture = told;
+            self.publisher.show(self.topics().ring_picture(&info.id), picture.jpeg.clone());
+        }
+    }
+
     /// Takes away what stands for something that the doorbell cannot do any more.
     fn clear_the_rest(&self) {
         let present: Vec<_> = self.messages(&self.state.borrow(), *self.formats.borrow());
         let present: Vec<_> = present.into_iter().map(|(topic, _)| topic).collect();
-        let snapshot = self.topics().snapshot(&self.info().id);
-        if !self.info().capabilities.contains(&Capability::Snapshot) && self.publisher.has_retained(&snapshot) {
-            self.publisher.erase(snapshot);
+        let info = self.info();
+        if !info.capabilities.contains(&Capability::Snapshot) {
+            let pictures = [self.topics().snapshot(&info.id), self.topics().ring_picture(&info.id)].into_iter();
+            let told = pictures.filter(|topic| self.publisher.has_retained(topic));
+            told.for_each(|topic| self.publisher.take_down(topic));
         }
         clear(&self.info().id, self.topics(), &self.publisher, &present);
     }
@@ -154,6 +191,13 @@ impl Reporter {
         if can(Capability::Talk) {
             messages.push((topics.switch(&info.id, Switch::Talk), on(state.talking)));
             messages.push((topics.talk_availability(&info.id), available(state.talk_obstacle.is_none())));
+            let clips = self.clips.borrow();
+            if !clips.is_empty() {
+                let clip = state.speaking.as_ref().and_then(|speaking| speaking.clip.as_ref());
+                let clip = clip.filter(|clip| clips.contains_key(clip));
+                messages.push((topics.siren(&info.id), on(clip.is_some())));
+                messages.push((topics.clip(&info.id), clip.map_or(UNKNOWN, |clip| clip.as_str()).to_owned()));
+            }
         }
         if can(Capability::Stream) {
             messages.push((topics.switch(&info.id, Switch::Stream), on(state.stream_switch)));
@@ -181,6 +225,7 @@ impl Reporter {
             "codecs": { "video": formats.video, "audio": formats.audio.map(spelt) },
             "last_error": state.last_error.as_ref().or(why),
             "talk_obstacle": state.talk_obstacle,
+            "speaking": state.speaking,
             "last_ring": state.last_ring.as_ref().map(|ring| clock::rfc3339(ring.at)),
             "last_ring_latency_ms": state.last_ring.as_ref().and_then(|ring| ring.latency).map(milliseconds),
         });
@@ -216,7 +261,8 @@ pub(super) fn withdraw(info: &DeviceInfo, topics: &Topics, announcer: &Announcer
     announcer.withdraw(&topics.doorbell_discovery(&info.id));
     clear(&info.id, topics, publisher, &[]);
     if info.capabilities.contains(&Capability::Snapshot) {
-        publisher.erase(topics.snapshot(&info.id));
+        publisher.take_down(topics.snapshot(&info.id));
+        publisher.take_down(topics.ring_picture(&info.id));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command that has a doorbell take a still picture, which is then retained as it is: a JPEG.
+//! The command that has a doorbell take a still picture. The picture itself is told like every other (`report`).
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -48,8 +48,7 @@ impl SnapshotWorker {
         while let Some(Wish { id, received }) = self.wishes.recv().await {
             let taken = self.doorbell.take_snapshot().await;
             let device = &self.doorbell.info().id;
-            let outcome = taken.map(|picture| self.publisher.hand_over(self.topics.snapshot(device), picture));
-            let outcome = outcome.map_err(|why| why.to_string());
+            let outcome = taken.map(drop).map_err(|why| why.to_string());
             let answer = Answer { command: Some(SnapshotQueue::COMMAND), outcome, took: received.elapsed(), id };
             answer.publish(self.topics.result(device), &self.publisher);
         }

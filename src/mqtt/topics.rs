@@ -21,6 +21,43 @@ impl Switch {
     }
 }
 
+/// The commands that have to do with what a doorbell says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SayTopic {
+    /// A text or JSON is said.
+    Say,
+    /// Anything but nothing ends what is said.
+    Stop,
+    /// A clip, as Home Assistant's siren plays it.
+    Siren,
+    /// A clip by its name alone.
+    Clip,
+}
+
+impl SayTopic {
+    pub(super) const ALL: [Self; 4] = [Self::Say, Self::Stop, Self::Siren, Self::Clip];
+
+    /// What the topic ends with.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Say => "say",
+            Self::Stop => "say/stop",
+            Self::Siren => "siren/set",
+            Self::Clip => "clip/set",
+        }
+    }
+
+    /// Its name in `/result`.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Say => "say",
+            Self::Stop => "stop_saying",
+            Self::Siren => "siren",
+            Self::Clip => "clip",
+        }
+    }
+}
+
 /// What a message on a command topic is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Addressee {
@@ -29,6 +66,8 @@ pub(super) enum Addressee {
     Door(DeviceId, DoorKind),
     /// A doorbell is to take a still picture.
     Snapshot(DeviceId),
+    /// A doorbell is to say something, or nothing more.
+    Say(DeviceId, SayTopic),
     Rediscover,
 }
 
@@ -150,6 +189,25 @@ impl Topics {
         self.of(id, "snapshot/take")
     }
 
+    /// The picture that belongs to the last ring.
+    pub(super) fn ring_picture(&self, id: &DeviceId) -> String {
+        self.of(id, "ring/picture")
+    }
+
+    pub(super) fn say_command(&self, id: &DeviceId, topic: SayTopic) -> String {
+        self.of(id, topic.path())
+    }
+
+    /// Whether a clip is played. Only with clips there are this topic and the next.
+    pub(super) fn siren(&self, id: &DeviceId) -> String {
+        self.of(id, "siren")
+    }
+
+    /// Which clip is played.
+    pub(super) fn clip(&self, id: &DeviceId) -> String {
+        self.of(id, "clip")
+    }
+
     /// How a door stands. Only an enabled one has this topic and the next two.
     pub(super) fn door(&self, id: &DeviceId, kind: DoorKind) -> String {
         self.of(id, kind.word())
@@ -167,13 +225,18 @@ impl Topics {
     /// Subscribed, so that commands for doorbells that are gone can be refused and erased too.
     pub(super) fn command_filters(&self) -> Vec<String> {
         let switches = Switch::ALL.into_iter().map(|switch| format!("{}/+/{}/set", self.base, switch.word()));
-        switches.chain([format!("{}/+/snapshot/take", self.base), self.rediscover_command()]).collect()
+        let sayings = SayTopic::ALL.into_iter().map(|topic| format!("{}/+/{}", self.base, topic.path()));
+        let others = [format!("{}/+/snapshot/take", self.base), self.rediscover_command()];
+        switches.chain(sayings).chain(others).collect()
     }
 
     /// What a command topic is for; `None` for every other topic.
     pub(super) fn parse_command(&self, topic: &str) -> Option<Addressee> {
-        let levels: Vec<_> = topic.strip_prefix(&self.base)?.strip_prefix('/')?.split('/').collect();
-        let [whose, what, verb] = levels[..] else { return None };
+        let (whose, path) = topic.strip_prefix(&self.base)?.strip_prefix('/')?.split_once('/')?;
+        if let Some(topic) = SayTopic::ALL.into_iter().find(|topic| topic.path() == path) {
+            return Some(Addressee::Say(DeviceId::parse(whose).ok()?, topic));
+        }
+        let (what, verb) = path.split_once('/')?;
         if (whose, what, verb) == ("bridge", "rediscover", "set") {
             return Some(Addressee::Rediscover);
         }
@@ -220,6 +283,10 @@ mod tests {
                 let addressee = Some(Addressee::Door(id.clone(), kind));
                 assert_eq!(topics.parse_command(&topics.door_command(&id, kind)), addressee);
             }
+            for topic in SayTopic::ALL {
+                let addressee = Some(Addressee::Say(id.clone(), topic));
+                assert_eq!(topics.parse_command(&topics.say_command(&id, topic)), addressee);
+            }
             assert_eq!(topics.parse_command(&topics.snapshot_command(&id)), Some(Addressee::Snapshot(id.clone())));
             assert_eq!(topics.parse_command(&topics.rediscover_command()), Some(Addressee::Rediscover));
         }
@@ -241,6 +308,13 @@ mod tests {
             "doorstep/a/garage/take",
             "doorstep/a/snapshot",
             "doorstep/a/snapshot/set",
+            "doorstep/a/say/set",
+            "doorstep/a/say/stop/x",
+            "doorstep/a/siren",
+            "doorstep/a/clip",
+            "doorstep/a/ring/picture",
+            "doorstep/say",
+            "doorstep/A B/say",
             "doorstep/bridge/rediscover/take",
             "doorstep/A B/talk/set",
             "doorstep//talk/set",

@@ -34,7 +34,7 @@ enum Opens {
 use Opens::{All, Anywhere, Password, Token as Bearer};
 
 /// Every route there is, with whom it opens for and the methods it takes.
-const WALK: [(&str, Opens, &[&str]); 27] = [
+const WALK: [(&str, Opens, &[&str]); 31] = [
     ("/", Bearer, &["GET", "HEAD"]),
     ("/api/access", Bearer, &["GET", "HEAD"]),
     ("/api/access/token", Bearer, &["POST"]),
@@ -42,12 +42,16 @@ const WALK: [(&str, Opens, &[&str]); 27] = [
     ("/api/accounts/{n}", Bearer, &["PUT", "DELETE"]),
     ("/api/accounts/rediscover", Bearer, &["POST"]),
     ("/api/accounts/{n}/code", Bearer, &["POST"]),
+    ("/api/clips", Bearer, &["GET", "HEAD"]),
+    ("/api/clips/{name}", Bearer, &["PUT", "DELETE"]),
     ("/api/doorbells", Bearer, &["GET", "HEAD"]),
     ("/api/doorbells/{id}", Bearer, &["GET", "HEAD"]),
     ("/api/doorbells/{id}/diagnostics", Bearer, &["GET", "HEAD"]),
     // These three are not enabled, and then they are not there by any method.
     ("/api/doorbells/{id}/garage", Bearer, &METHODS),
     ("/api/doorbells/{id}/lock", Bearer, &METHODS),
+    ("/api/doorbells/{id}/rings/{picture}", Bearer, &["GET", "HEAD"]),
+    ("/api/doorbells/{id}/say", Bearer, &["POST", "DELETE"]),
     ("/api/doorbells/{id}/snapshot.jpg", Bearer, &["GET", "HEAD"]),
     ("/api/doorbells/{id}/stream", Bearer, &["POST"]),
     ("/api/doorbells/{id}/talk", Bearer, &["POST"]),
@@ -92,7 +96,10 @@ async fn house() -> House {
 }
 
 fn address(path: &str) -> String {
-    path.replace("{id}", "fake_1").replace("{n}", "0").replace("{session}", "0123456789abcdef")
+    path.replace("{id}", "fake_1")
+        .replace("{n}", "0")
+        .replace("{session}", "0123456789abcdef")
+        .replace("{picture}", "r1.jpg")
 }
 
 fn untouched(house: &House) {

@@ -89,6 +89,7 @@ mod page_setup;
 mod picture;
 mod readme;
 mod rtsp_server;
+mod say;
 mod secrets;
 mod service;
 mod service_command;

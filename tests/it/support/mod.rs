@@ -11,6 +11,7 @@ pub(crate) mod fake_aws;
 pub(crate) mod fake_go2rtc;
 pub(crate) mod fake_lock;
 pub(crate) mod fake_vendor;
+pub(crate) mod fake_voice;
 pub(crate) mod firebase;
 pub(crate) mod gwell_desk;
 pub(crate) mod gwell_hand;

@@ -1,4 +1,4 @@
-//! A still picture is taken when somebody asks for it, one at a time, and never by itself.
+//! A still picture is taken when somebody asks for it, one at a time, and told to everybody.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn what_stands_in_the_way_of_a_picture_is_said() {
         assert!(refused.error().contains(expected), "{}", refused.error());
     }
     assert_eq!(house.get("/api/doorbells/nobody/snapshot.jpg").await.status, 404);
-    let blind = house::House::open().await;
+    let blind = house::House::with(FakeVendor::with([Capability::Ring]), None, axum::Router::new()).await;
     let unable = blind.get(PATH).await;
     assert_eq!(unable.status, 404);
     assert!(unable.error().contains("it takes no still pictures"), "{}", unable.error());
@@ -119,8 +119,7 @@ async fn a_picture_that_was_asked_for_over_mqtt_is_retained_as_it_is() {
     assert_eq!((&button["platform"], &button["command_topic"]), (&json!("button"), &json!(TAKE)));
 
     let mut results = broker.listen(RESULT).await;
-    house.vendor.ring("no picture by itself");
-    assert_eq!(broker.retained_bytes(PICTURE), None);
+    assert_eq!(broker.retained_bytes(PICTURE), None, "nobody asked and nobody rang");
     for (payload, id) in [("TAKE", Value::Null), (r#"{"id":"k-7"}"#, json!("k-7")), ("[1]", Value::Null)] {
         broker.publish(TAKE, payload, &[]);
         let result = results.next().await.json();
@@ -198,7 +197,7 @@ async fn a_picture_of_a_former_run_goes_when_no_more_are_taken() {
     until("the picture", || broker.retained_bytes(PICTURE).is_some()).await;
     house.close().await;
     assert_eq!(broker.retained_bytes(PICTURE).as_deref(), Some(JPEG), "it stands while Doorstep is away");
-    let vendor = FakeVendor::with([Capability::Ring, Capability::Stream]);
+    let vendor = FakeVendor::with([Capability::Ring]);
     let house = mqtt_house::House::with(vendor, settings(broker.settings())).await;
     house.connected().await;
     until("the picture gone", || broker.retained_bytes(PICTURE).is_none()).await;
@@ -208,7 +207,7 @@ async fn a_picture_of_a_former_run_goes_when_no_more_are_taken() {
 async fn a_doorbell_without_pictures_has_no_entity_for_them_and_says_so() {
     let broker = Mosquitto::start().await;
     let mut witness = broker.listen("#").await;
-    let house = mqtt_house::House::on(&broker).await;
+    let house = mqtt_house::House::with(FakeVendor::with([Capability::Ring]), settings(broker.settings())).await;
     let components = witness.next_on(DISCOVERY).await.json()["components"].clone();
     assert!(components.get("snapshot").is_none() && components.get("take_snapshot").is_none(), "{components}");
     broker.publish(TAKE, "TAKE", &[]);

@@ -16,6 +16,7 @@ mod house;
 mod kvs;
 mod machine;
 mod page;
+mod picture;
 mod process;
 mod ring;
 mod talk;
@@ -71,6 +72,8 @@ enum Section {
     Watch,
     /// A pressed microphone to the camera's speaker
     Talk,
+    /// A still picture out of the stream
+    Picture,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
@@ -106,6 +109,9 @@ async fn main() {
     }
     if chosen(Section::Talk) {
         talk::measure(&mut figures).await;
+    }
+    if chosen(Section::Picture) {
+        picture::measure(&mut figures).await;
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;

@@ -1,7 +1,7 @@
 //! The command line: arguments, logging, exit codes.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let log = start_logging(cli.log_format);
     if in_add_on()
-        && let Err(error) = privileges::give_up_root(cli.command.data().as_deref())
+        && let Err(error) = privileges::give_up_root(cli.command.data().as_deref(), Some(Path::new(Home::CLIPS)))
     {
         return fatal(&error.into());
     }
@@ -160,8 +160,11 @@ async fn execute(command: Command, log: &Log) -> ExitCode {
                 app::report("the configuration is right");
                 Ok(())
             }
-            Ok(config) if app::check(&config, &configured.data()).await => Ok(()),
-            Ok(_) => return ExitCode::from(WRONG_CONFIGURATION),
+            Ok(config) => match check(&config, &configured.data()).await {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::from(WRONG_CONFIGURATION),
+                Err(error) => Err(error),
+            },
             Err(code) => return code,
         },
         Command::Devices { configured, json } => match configured.load(log) {
@@ -179,6 +182,10 @@ async fn execute(command: Command, log: &Log) -> ExitCode {
 
 async fn run(config: Config, data: PathBuf) -> anyhow::Result<()> {
     app::run(config, data, Home::from_env()?).await
+}
+
+async fn check(config: &Config, data: &Path) -> anyhow::Result<bool> {
+    Ok(app::check(config, data, Home::from_env()?.as_ref()).await)
 }
 
 async fn forget(config: &Config, data: PathBuf) -> anyhow::Result<()> {

@@ -24,6 +24,7 @@ pub mod go2rtc;
 pub mod http;
 pub mod mqtt;
 pub mod sim;
+pub mod speech;
 pub mod vendor;
 // floor 5
 pub mod app;

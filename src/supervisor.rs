@@ -115,6 +115,13 @@ impl Supervisor {
         Ok(Some(Self::new(Url::parse(&base)?, Token::new(token))))
     }
 
+    /// Home Assistant itself, up to `/api`, and what opens it (`homeassistant_api: true`).
+    pub fn home_assistant(&self) -> (Url, Token) {
+        let mut core = self.base.clone();
+        core.set_path("/core");
+        (core, self.token.clone())
+    }
+
     /// Where the broker is and how to log in. `None` while no broker has been announced: none is installed, or it
     /// starts later than we.
     ///

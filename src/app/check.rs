@@ -9,14 +9,15 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::setup::Setup;
-use super::{ended, report, start_accounts, tokens};
+use super::{Home, ended, report, speech_settings, start_accounts, tokens};
 use crate::clock;
 use crate::config::Config;
-use crate::doorbell::voice::Mute;
-use crate::doorbell::{Accounts, Door, Doorbell, Registry};
+use crate::doorbell::voice::{Mute, Source};
+use crate::doorbell::{Accounts, Door, Doorbell, Registry, Voice};
 use crate::model::{Account, AccountLink, DoorKind, Link};
 use crate::secret::Password;
 use crate::sim::console::stdin_lines;
+use crate::speech::Speech;
 use crate::store::Store;
 
 /// How long an account, or a doorbell, may take.
@@ -31,7 +32,7 @@ const PUSH_WITHIN: Duration = Duration::from_secs(10);
 const TYPED_WITHIN: Duration = Duration::from_secs(300);
 
 /// Tries each login and reaches for every doorbell once. Whether all went well.
-pub async fn check(config: &Config, data: &Path) -> bool {
+pub async fn check(config: &Config, data: &Path, home: Option<&Home>) -> bool {
     let stop = CancellationToken::new();
     let doorbells = Registry::default();
     let store = Store::visit(data);
@@ -72,9 +73,22 @@ pub async fn check(config: &Config, data: &Path) -> bool {
             }
         }
     }
+    all_well &= speaks(config, data, home, &stop).await;
     stop.cancel();
     ended(&accounts, &doorbells).await;
     all_well
+}
+
+/// Whether text is spoken, where the owner has said by whom.
+async fn speaks(config: &Config, data: &Path, home: Option<&Home>, stop: &CancellationToken) -> bool {
+    if config.say.engine.is_none() && config.say.assistant.is_none() {
+        return true;
+    }
+    let speech = Speech::start(speech_settings(config, data, home), stop.clone());
+    let spoken = speech.sound(Source::Text("Doorstep".to_owned())).await;
+    let told = spoken.as_ref().map_or_else(ToString::to_string, |_| "Home Assistant speaks it.".to_owned());
+    report(&format!("Spoken text: {told}"));
+    spoken.is_ok()
 }
 
 /// Whether account number `n` is well, after it was given the codes that it wants.

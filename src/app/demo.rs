@@ -1,6 +1,7 @@
 //! `doorstep demo`: virtual doorbells on virtual accounts, a broker and the service against them, on loopback only.
 
 mod cast;
+mod clips;
 mod console;
 mod gwell;
 mod houses;
@@ -16,7 +17,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, report, start, until_stopped};
+use super::{CLIPS, Settings, report, start, until_stopped};
 use crate::config::{self, Config};
 use crate::model::DeviceId;
 use console::Console;
@@ -73,6 +74,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut houses = Houses::start(kinds, &stop).await.context("starting the virtual doorbells")?;
     let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &houses)?;
     let data = DataFolder::new(options.data)?;
+    clips::put(&data.path().join(CLIPS)).context("making the demo's clips")?;
 
     let url = config.mqtt.as_ref().and_then(|mqtt| mqtt.url.as_ref()).context("the demo has a broker")?;
     // Without the password that it may have.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Home {
     pub ingress_peer: IpAddr,
     pub ingress_listen: SocketAddr,
     pub direct_listen: SocketAddr,
+    /// The folder of clips, where the owner can reach it; `None` where the Supervisor has given none.
+    pub clips: Option<PathBuf>,
     /// Where the go2rtc app is looked for; `None` for its usual place on this very machine.
     pub go2rtc: Option<Url>,
 }
@@ -44,6 +47,8 @@ impl Home {
     /// The `ingress_port` of `config.yaml`.
     const INGRESS_PORT: u16 = 8099;
     const DIRECT_PORT: u16 = 8480;
+    /// In the app's folder that its owner sees (`map` in `config.yaml`), as `/addon_configs/…_doorstep/clips`.
+    pub const CLIPS: &str = "/config/clips";
 
     /// As an app's container is.
     pub fn new(supervisor: Supervisor) -> Self {
@@ -52,6 +57,7 @@ impl Home {
             ingress_peer: Self::SUPERVISOR.into(),
             ingress_listen: (Ipv4Addr::UNSPECIFIED, Self::INGRESS_PORT).into(),
             direct_listen: (Ipv4Addr::UNSPECIFIED, Self::DIRECT_PORT).into(),
+            clips: Some(PathBuf::from(Self::CLIPS)).filter(|clips| clips.is_dir()),
             // It is on the host's own network.
             go2rtc: Url::parse("http://172.30.32.1:1984").ok(),
         }

@@ -24,12 +24,13 @@ use tracing::{info, warn};
 use crate::config::{Config, DoorbellOverride, Unlock};
 use crate::doorbell::accounts::Wishes;
 use crate::doorbell::audit::Audit;
-use crate::doorbell::{self, Accounts, Door, Doorbell, Registry, Voice, door, voice};
+use crate::doorbell::{self, Accounts, Door, Doorbell, OpenTalks, Registry, Voice, door};
 use crate::go2rtc::{self, Go2rtc};
 use crate::http::{self, whep};
 use crate::model::{Capability, DeviceId, Found, Mechanism, MqttLink, Role};
 use crate::mqtt::Mqtt;
 use crate::rtc::{self, Viewers};
+use crate::speech::{self, Speech};
 use crate::store::Store;
 use crate::vendor;
 use home::Attendant;
@@ -48,6 +49,9 @@ const MQTT_ENDS_WITHIN: Duration = Duration::from_millis(1_500);
 const VIEWERS_END_WITHIN: Duration = Duration::from_millis(500);
 /// How long the start waits for accounts; those that take longer bring their doorbells later.
 const ACCOUNTS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
+
+/// The folder of clips in the data folder.
+const CLIPS: &str = "clips";
 
 /// Where in the store things are.
 mod key {
@@ -100,7 +104,11 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let viewers = start_viewers(&config, &store, is_private(page, home.as_ref()), media.clone()).await?;
 
     let doorbells = Registry::default();
-    let voice: Arc<dyn Voice> = Arc::new(voice::Mute);
+    let speech = speech::Settings {
+        own_ports: vec![page.port(), direct.port(), viewers.port()],
+        ..speech_settings(&config, &data, home.as_ref())
+    };
+    let voice: Arc<dyn Voice> = Arc::new(Speech::start(speech, faces.clone()));
     let accounts = start_accounts(&config, &store, &data, &doorbells, voice.clone(), &devices);
     let setup = Setup::open(&config, &store, &accounts, &devices);
     // Before go2rtc is told anything: from then on it has to bring a key.
@@ -282,6 +290,20 @@ fn certificate(store: &Store) -> anyhow::Result<rtc::Certificate> {
     Ok(certificate)
 }
 
+/// Whom doorbells ask for what they say. An owner's own Home Assistant comes before the Supervisor's.
+fn speech_settings(config: &Config, data: &Path, home: Option<&Home>) -> speech::Settings {
+    let say = config.say.clone();
+    let usual_clips = home.and_then(|home| home.clips.clone()).unwrap_or_else(|| data.join(CLIPS));
+    speech::Settings {
+        assistant: say.assistant.or_else(|| Some(home?.supervisor.home_assistant())),
+        engine: say.engine,
+        language: say.language,
+        clips: say.clips.unwrap_or(usual_clips),
+        allow: say.allow,
+        own_ports: Vec::new(),
+    }
+}
+
 /// Every account, with the doors that the owner has enabled.
 fn start_accounts(
     config: &Config,
@@ -297,7 +319,8 @@ fn start_accounts(
     let options = wanted.map(|wanted| (wanted.id.clone(), options(wanted, &locks, &audit, store)));
     let mechanisms = config.doorbells.iter().flat_map(mechanisms);
     let named: BTreeSet<DeviceId> = mechanisms.filter_map(|mechanism| mechanism.device().cloned()).collect();
-    let wishes = Wishes { options: options.collect(), locks: named, voice };
+    let wishes =
+        Wishes { options: options.collect(), locks: named, voice, open_talks: OpenTalks::kept_in(store.clone()) };
     Accounts::start(vendor::all(config, store), wishes, doorbells.clone(), locks, stop)
 }
 

@@ -120,7 +120,8 @@ fn enabled(text: &str) -> Result<Enabled, Reason> {
     }
 }
 
-fn base(text: &str) -> Result<Url, Reason> {
+/// An address up to `/api`, without a login.
+pub(super) fn base(text: &str) -> Result<Url, Reason> {
     let url = Url::parse(text).map_err(|_| "not an address")?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err("not an address that begins with `http://` or `https://`");

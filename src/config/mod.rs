@@ -7,6 +7,7 @@ mod account;
 mod go2rtc;
 mod kvs;
 mod mistake;
+mod say;
 mod section;
 mod tree;
 mod values;
@@ -24,6 +25,7 @@ pub use account::{Account, VENDORS, account};
 pub use go2rtc::{Enabled, Go2rtc, Go2rtcMode, is_loopback};
 pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
+pub use say::Say;
 use section::Section;
 pub use vivint::{Vivint, VivintEndpoints};
 pub use wyze::{Gwell, HostPort, Wyze, WyzeCamera, WyzeEndpoints, WyzeLogin};
@@ -37,6 +39,7 @@ pub struct Config {
     pub http: Http,
     pub media: Media,
     pub go2rtc: Go2rtc,
+    pub say: Say,
     pub wyze: Vec<Wyze>,
     pub vivint: Vec<Vivint>,
     pub kvs: Vec<Kvs>,
@@ -285,6 +288,7 @@ fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
     let http = file.section("http", read_http).unwrap_or_default();
     let media = file.section("media", read_media).unwrap_or_default();
     let go2rtc = file.section("go2rtc", go2rtc::read).unwrap_or_default();
+    let say = file.section("say", say::read).unwrap_or_default();
     let wyze = file.sections("wyze", |account| wyze::read(account, &mut taken));
     let vivint = file.sections("vivint", |account| vivint::read(account, &mut taken));
     let kvs = file.sections("kvs", |account| kvs::read(account, &mut taken));
@@ -296,6 +300,7 @@ fn read_config(file: &mut Section<'_>, place: Place) -> Option<Config> {
         http,
         media,
         go2rtc,
+        say,
         wyze,
         vivint,
         kvs,

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::vendor::{AccountPort, Retry};
-use super::{Doorbell, Options, Picture, Registry, Vendor, VendorError, Voice};
+use super::{Doorbell, OpenTalks, Options, Picture, Registry, Vendor, VendorError, Voice};
 use crate::clock;
 use crate::model::{Account, AccountLink, DeviceId, DoorKind, Event, Found, ListedDoor, Role};
 use crate::net::supervise::{Backoff, jitter};
@@ -27,6 +27,8 @@ pub struct Wishes {
     pub locks: BTreeSet<DeviceId>,
     /// Where every doorbell's sound comes from.
     pub voice: Arc<dyn Voice>,
+    /// Where it is remembered whose speakers are open.
+    pub open_talks: OpenTalks,
 }
 
 impl Wishes {
@@ -422,7 +424,8 @@ impl House {
         } else if registry.get(&id).is_none() {
             let stop = self.stop.child_token();
             let wished = wishes.options.get(&id).cloned().unwrap_or_default();
-            let options = Options { voice: wishes.voice.clone(), ..wished };
+            let Wishes { voice, open_talks, .. } = &**wishes;
+            let options = Options { voice: voice.clone(), open_talks: open_talks.clone(), ..wished };
             registry.insert(Doorbell::spawn(self.vendor.clone(), found.info, options, stop.clone()));
             ours.insert(id, Ours { registry: registry.clone(), stop, missed: 0 });
         }

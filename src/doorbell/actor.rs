@@ -1,7 +1,6 @@
 //! The one task that decides for a doorbell: who talks, and when all is over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
@@ -9,33 +8,33 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::talk::{Device, Talk};
+use super::talk::{Device, Talk, Terms};
 use super::{ActionError, Command, Request, Shared, Vendor, lives};
 use crate::model::{self, DoorKind};
 
 pub(super) fn spawn(
     vendor: Arc<dyn Vendor>,
     shared: Arc<Shared>,
-    talk_limit: Duration,
+    terms: Terms,
     inbox: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
     let span = tracing::info_span!("device", id = %shared.info.borrow().id);
-    tokio::spawn(run(vendor, shared, talk_limit, inbox, stop).instrument(span));
+    tokio::spawn(run(vendor, shared, terms, inbox, stop).instrument(span));
 }
 
 /// Ends the talk before the device, so that the camera hears of it (ARCHITECTURE.md §9, Stopping).
 async fn run(
     vendor: Arc<dyn Vendor>,
     shared: Arc<Shared>,
-    talk_limit: Duration,
+    terms: Terms,
     mut inbox: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
     let device_stop = CancellationToken::new();
     let device = watch::Sender::new(None);
     let requests = device.subscribe();
-    let mut talk = Talk::new(shared.clone(), device.subscribe(), talk_limit);
+    let mut talk = Talk::new(shared.clone(), device.subscribe(), terms);
     let lives = tokio::spawn(lives::run(vendor, shared.clone(), device, device_stop.clone()).in_current_span());
     let _the_device_ends_with_us = device_stop.clone().drop_guard();
 
@@ -45,6 +44,7 @@ async fn run(
     if let Err(error) = lives.await {
         tracing::error!(%error, "the supervision of the device failed; this is a bug");
     }
+    talk.is_written_down().await;
 }
 
 /// Until `stop` is cancelled or the last handle is gone. Commands come before audio, so that no flood from

@@ -7,12 +7,14 @@ pub mod audit;
 pub mod door;
 pub mod guard;
 mod lives;
+mod open_talks;
 pub mod registry;
 mod ring_log;
 mod ring_picture;
 pub mod say;
 mod snapshot;
 mod talk;
+mod tally;
 pub mod vendor;
 pub mod voice;
 pub mod wording;
@@ -30,15 +32,17 @@ use tracing::Instrument;
 
 use crate::config::RingPicture;
 use crate::media::{AudioFormat, Demand, MediaHub};
-use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State};
+use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State, TalkLevel};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
 use say::Sayings;
 use snapshot::Pictures;
+use tally::Tally;
 
 pub use accounts::Accounts;
 pub use door::Door;
+pub use open_talks::OpenTalks;
 pub use registry::Registry;
 pub use say::{Said, SayError, Saying};
 pub use snapshot::Picture;
@@ -90,6 +94,8 @@ pub struct Options {
     pub ring_picture: RingPicture,
     /// Where the sound for what it is to say comes from.
     pub voice: Arc<dyn Voice>,
+    /// Where it is remembered that its speaker is open.
+    pub open_talks: OpenTalks,
 }
 
 /// The doors beside a doorbell.
@@ -103,6 +109,7 @@ impl Default for Options {
             doors: Doors::new(),
             ring_picture: RingPicture::default(),
             voice: Arc::new(voice::Mute),
+            open_talks: OpenTalks::default(),
         }
     }
 }
@@ -134,6 +141,7 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    tally: Tally,
     sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
@@ -162,31 +170,37 @@ impl Doorbell {
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
+        let Options { talk_limit, open_talks, ring_picture, .. } = options;
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
-        let looks = options.ring_picture.looks(vendor.is_on_battery(&info.model));
+        let looks = ring_picture.looks(vendor.is_on_battery(&info.model));
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
         let span = tracing::info_span!("device", id = %info.id);
-        let (sayings, speaking) = Sayings::new(options.talk_limit, &stop);
-        tokio::spawn(speaking.instrument(span));
+        let (sayings, speaking) = Sayings::new(talk_limit, &stop);
+        tokio::spawn(speaking.instrument(span.clone()));
         let shared = Arc::new(Shared {
             info: watch::Sender::new(Arc::new(info)),
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            tally: Tally::default(),
             sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
             pictures: Pictures::default(),
-            ring_picture: options.ring_picture,
+            ring_picture,
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
             stream_switch: Mutex::default(),
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
-        actor::spawn(vendor, shared.clone(), options.talk_limit, inbox, stop.clone());
+        let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
+        actor::spawn(vendor, shared.clone(), terms, inbox, stop.clone());
         let doorbell = Self { shared, commands };
-        if options.ring_picture != RingPicture::Never {
-            doorbell.follow_rings(looks, stop);
+        if ring_picture != RingPicture::Never {
+            doorbell.follow_rings(looks, stop.clone());
+        }
+        if open_talks.was_left(&doorbell.info().id) {
+            tokio::spawn(open_talks::end_what_was_left(doorbell.clone(), open_talks, stop).instrument(span));
         }
         doorbell.doors().values().for_each(|door| door.belongs_to(&doorbell));
         doorbell
@@ -289,6 +303,11 @@ impl Doorbell {
         }
         self.may_talk()?;
         self.ask(|reply| Command::SwitchTalk { on, reply }).await
+    }
+
+    /// How a talk that is over came from its microphone.
+    pub fn heard(&self, talk: TalkLevel) {
+        self.shared.state.send_modify(|state| state.talk_level = Some(talk));
     }
 
     /// Keeps a camera session up without a viewer, or no longer.

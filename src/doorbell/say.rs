@@ -7,9 +7,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -17,7 +16,7 @@ use tracing::Instrument;
 use super::voice::{Source, Unspoken};
 use super::{ActionError, Doorbell, Shared, TalkGrant, lock, stopped};
 use crate::clock::{self, Instant};
-use crate::media::playback::{self, Played, Volume};
+use crate::media::playback::{self, Pieces, Played, Volume};
 use crate::media::{AudioFormat, Recording};
 use crate::model::Speaking;
 
@@ -93,13 +92,17 @@ impl Doorbell {
         &self,
         saying: Saying,
     ) -> Result<impl Future<Output = Result<Said, SayError>> + Send + use<>, SayError> {
+        let (reply, answer) = oneshot::channel();
+        self.try_take_on(saying, reply).inspect_err(|why| self.shared.tally.count(&Err(why.clone())))?;
+        Ok(async { answer.await.map_err(|_| stopped())? })
+    }
+
+    fn try_take_on(&self, saying: Saying, reply: Reply) -> Result<(), SayError> {
         self.may_talk()?;
         if self.shared.state.borrow().microphone.is_some_and(|viewer| viewer != Self::OWN_VOICE) {
             return Err(ActionError::Busy.into());
         }
-        let (reply, answer) = oneshot::channel();
-        self.shared.sayings.take_on(self, saying, reply)?;
-        Ok(async { answer.await.map_err(|_| stopped())? })
+        self.shared.sayings.take_on(self, saying, reply)
     }
 
     /// Ends what is being said, and forgets what waits.
@@ -289,19 +292,13 @@ impl Job {
             () = self.silence.cancelled() => return Err(SayError::Stopped),
             speaker = self.speaker(open, length) => speaker?,
         };
-        let pieces = self.pieces(recording, speaker.grant.format).await?;
-        let begun = clock::now();
-        let played = tokio::select! {
+        let pieces = self.pieces(recording, speaker.grant.format)?;
+        let (begun, length) = (clock::now(), pieces.duration());
+        let Played { duration: played, whole } = tokio::select! {
             biased;
-            () = self.silence.cancelled() => None,
-            played = playback::play(&pieces, &speaker.grant.audio) => Some(played),
+            () = self.silence.cancelled() => Played { duration: begun.elapsed().min(length), whole: false },
+            played = playback::play(pieces, &speaker.grant.audio) => played,
         };
-        if let Some(Played { duration, whole: true }) = played {
-            // The last piece has its time too: what comes next must not come early.
-            sleep_until(begun + duration).await;
-        }
-        let whole = played.is_some_and(|played| played.whole);
-        let played = played.map_or(begun.elapsed().min(length), |played| played.duration);
         let source = self.saying.source.word();
         tracing::info!(source, played_ms = played.as_millis() as u64, whole, "said");
         Ok((Said { waited, prepared, opened, played, whole }, speaker))
@@ -320,30 +317,23 @@ impl Job {
     }
 
     /// As the camera takes them, over and over if that is wanted.
-    async fn pieces(&self, recording: Recording, format: AudioFormat) -> Result<Vec<Bytes>, ActionError> {
-        let Saying { volume, repeat_for, .. } = self.saying;
-        let count = repeat_for.map(|time| time.min(Source::LONGEST_SOUND).div_duration_f32(PIECE).ceil() as usize);
-        let encoded = tokio::task::spawn_blocking(move || playback::pieces(&recording, format, volume)).await;
-        let once = match encoded {
-            Ok(Ok(once)) => once,
-            // A panic in it is no different to whoever waits.
-            Ok(Err(_)) | Err(_) => return Err(ActionError::Unsupported("no sound can be made for its speaker")),
+    fn pieces(&self, recording: Recording, format: AudioFormat) -> Result<Pieces, ActionError> {
+        let volume = self.saying.volume;
+        let pieces = match self.saying.repeat_for {
+            Some(time) => playback::repeated(recording, time.min(Source::LONGEST_SOUND), format, volume),
+            None => playback::pieces(recording, format, volume),
         };
-        Ok(match count {
-            Some(count) => once.iter().cycle().take(count).cloned().collect(),
-            None => once,
-        })
+        pieces.map_err(|_| ActionError::Unsupported("no sound can be made for its speaker"))
     }
 
     fn answer(self, result: Result<Said, SayError>) {
         let Self { reply, place, .. } = self;
+        place.doorbell.shared.tally.count(&result);
         drop(place);
         // Whoever asked may have left.
         let _asker_left = reply.send(result);
     }
 }
-
-const PIECE: Duration = Duration::from_millis(20);
 
 /// The doorbell's own grant of the speaker.
 struct Speaker {
@@ -354,7 +344,9 @@ struct Speaker {
 }
 
 impl Speaker {
-    /// How long after the last piece was sent it has surely been heard, whatever came before it.
+    /// What a device may have in hand when the last piece's time is over: three pieces.
+    const IN_HAND: Duration = Duration::from_millis(60);
+    /// How much longer than the sound a talk must last, so that the end is heard.
     const LAST_WORD: Duration = Duration::from_millis(500);
 
     async fn open(doorbell: &Doorbell) -> Result<Self, ActionError> {
@@ -371,10 +363,8 @@ impl Speaker {
     async fn close(self, to_the_end: bool) {
         let Self { grant, doorbell, .. } = self;
         if to_the_end {
-            tokio::select! {
-                () = grant.audio.closed() => {}
-                () = heard(&grant.audio) => {}
-            }
+            // Everything was taken, and is heard within a few pieces' time.
+            let _ended_meanwhile = timeout(Self::IN_HAND, grant.audio.closed()).await;
         }
         drop(grant);
         let mut state = doorbell.state();
@@ -383,14 +373,6 @@ impl Speaker {
             () = doorbell.stopped() => {}
         }
     }
-}
-
-/// Until a camera has played what it was sent: the pieces that are on their way, and the last ones that it holds.
-async fn heard(speaker: &mpsc::Sender<Bytes>) {
-    while speaker.capacity() < speaker.max_capacity() {
-        sleep(PIECE).await;
-    }
-    sleep(3 * PIECE).await;
 }
 
 impl Saying {

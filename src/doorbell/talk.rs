@@ -10,21 +10,32 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout_at};
 
+use super::open_talks::{OpenTalks, Written};
 use super::{ActionError, Doorbell, Request, Shared, TalkGrant, TalkLine};
 use crate::clock::{self, Instant};
-use crate::model::Link;
+use crate::model::{DeviceId, Link};
 
 type Reply<T> = oneshot::Sender<Result<T, ActionError>>;
 
 /// How to reach the device; `None` between its lives.
 pub(super) type Device = watch::Receiver<Option<mpsc::Sender<Request>>>;
 
+/// What holds for every talk at one doorbell.
+pub(super) struct Terms {
+    /// The longest it may last.
+    pub(super) limit: Duration,
+    /// Where it is remembered for a successor of this process.
+    pub(super) open_talks: OpenTalks,
+}
+
 /// The speaker of one doorbell.
 pub(super) struct Talk {
     shared: Arc<Shared>,
     device: Device,
-    limit: Duration,
+    terms: Terms,
     phase: Phase,
+    /// That the last talk is over.
+    written: Written,
 }
 
 enum Phase {
@@ -40,6 +51,10 @@ struct Opening {
     /// Not empty: the switch holds the talk. As many as callers wait.
     switch: Vec<Reply<()>>,
     microphone: Option<(u64, Reply<TalkGrant>)>,
+    /// That there may be an open talk from now on. Begun before the camera is asked, and waited for before anybody is
+    /// heard, so that the disk takes no time of the talk's; who is killed in the milliseconds between leaves a camera
+    /// that listens to nobody.
+    written: Written,
 }
 
 /// The speaker is open.
@@ -61,8 +76,8 @@ struct Microphone {
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 impl Talk {
-    pub(super) fn new(shared: Arc<Shared>, device: Device, limit: Duration) -> Self {
-        Self { shared, device, limit, phase: Phase::Idle }
+    pub(super) fn new(shared: Arc<Shared>, device: Device, terms: Terms) -> Self {
+        Self { shared, device, terms, phase: Phase::Idle, written: Written::default() }
     }
 
     /// A viewer wants to talk.
@@ -131,31 +146,36 @@ impl Talk {
 
     fn open(&mut self, switch: Vec<Reply<()>>, microphone: Option<(u64, Reply<TalkGrant>)>) {
         let (request, answer) = oneshot::channel();
-        let mut opening = Opening { answer, deadline: clock::now() + ANSWER_WITHIN, switch, microphone };
-        let asked = match &*self.device.borrow_and_update() {
-            // A device that leaves its requests lying has not answered them in time either.
-            Some(device) => device.try_send(Request::StartTalk { reply: request }).map_err(|_| ActionError::Timeout),
-            None => Err(ActionError::Offline { why: self.shared.why_offline() }),
+        let (deadline, written) = (clock::now() + ANSWER_WITHIN, Written::default());
+        let mut opening = Opening { answer, deadline, switch, microphone, written };
+        let Some(device) = self.device.borrow_and_update().clone() else {
+            return opening.refuse(&ActionError::Offline { why: self.shared.why_offline() });
         };
-        match asked {
-            Ok(()) => self.phase = Phase::Opening(opening),
-            Err(error) => opening.refuse(&error),
+        opening.written = self.terms.open_talks.opens(&self.shared.id());
+        if device.try_send(Request::StartTalk { reply: request }).is_err() {
+            // A device that leaves its requests lying has not answered them in time either.
+            opening.refuse(&ActionError::Timeout);
+            return self.is_over();
         }
+        self.phase = Phase::Opening(opening);
     }
 
     fn answered(&mut self, answer: Result<TalkLine, ActionError>) {
         let Phase::Opening(mut opening) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let line = match answer {
             Ok(line) => line,
-            Err(error) => return opening.refuse(&error),
+            Err(error) => {
+                opening.refuse(&error);
+                return self.is_over();
+            }
         };
         let wanted = !opening.switch.is_empty() || opening.microphone_waits();
         if !wanted {
-            return;
+            return self.is_over();
         }
         tracing::info!(format = ?line.format, "the speaker is open");
         self.shared.set_talking(true);
-        let deadline = clock::now() + self.limit;
+        let deadline = clock::now() + self.terms.limit;
         let mut open = Open { line, deadline, switch: !opening.switch.is_empty(), microphone: None };
         if let Some((viewer, reply)) = opening.microphone {
             open.let_in(viewer, reply);
@@ -172,14 +192,26 @@ impl Talk {
             Phase::Idle => {}
             Phase::Opening(mut opening) => {
                 opening.refuse(&ActionError::Refused { why: "the talk was ended before it began".to_owned() });
+                self.is_over();
             }
             Phase::Open(open) => {
                 drop(open);
+                self.is_over();
                 self.shared.set_talking(false);
                 self.shared.set_microphone(None);
                 tracing::info!(why, "the speaker is closed");
             }
         }
+    }
+
+    /// The camera has been told, or does so on its own.
+    fn is_over(&mut self) {
+        self.written = self.terms.open_talks.closes(&self.shared.id());
+    }
+
+    /// Resolves when nobody will find the last talk open.
+    pub(super) async fn is_written_down(&mut self) {
+        self.written.done().await;
     }
 }
 
@@ -189,6 +221,7 @@ impl Opening {
     }
 
     async fn answered(&mut self, device: &mut Device) -> Result<TalkLine, ActionError> {
+        self.written.done().await;
         let ended =
             || ActionError::Offline { why: "Its session ended before the speaker was open. Try again.".to_owned() };
         tokio::select! {
@@ -269,6 +302,10 @@ impl Microphone {
 }
 
 impl Shared {
+    fn id(&self) -> DeviceId {
+        self.info.borrow().id.clone()
+    }
+
     fn set_talking(&self, talking: bool) {
         self.state.send_modify(|state| state.talking = talking);
     }

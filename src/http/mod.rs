@@ -280,7 +280,12 @@ mod tests {
     }
 
     fn face() -> Face {
-        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
+        let no_wishes = Wishes {
+            options: HashMap::new(),
+            locks: BTreeSet::new(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let (doorbells, locks) = (Registry::default(), Registry::default());
         Face {
             doorbells: doorbells.clone(),

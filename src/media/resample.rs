@@ -23,6 +23,12 @@ impl Resampler {
     /// Kaiser window for 70 dB.
     const BETA: f64 = 6.76;
 
+    /// By how many samples of the output what comes out is later than what went in: half the filter.
+    pub(super) fn delay(from_hz: u32, to_hz: u32) -> usize {
+        let half = Self::TAPS as u64 / 2;
+        (half * u64::from(to_hz)).div_ceil(u64::from(from_hz.min(to_hz))) as usize
+    }
+
     /// Both rates must be at least 1.
     pub(super) fn new(from_hz: u32, to_hz: u32) -> Self {
         let divisor = gcd(from_hz, to_hz);

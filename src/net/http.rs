@@ -144,7 +144,7 @@ async fn read(host: &str, mut response: reqwest::Response) -> Result<Bytes, Http
     Ok(body.into())
 }
 
-fn failure(host: &str, error: &reqwest::Error) -> HttpError {
+pub(super) fn failure(host: &str, error: &reqwest::Error) -> HttpError {
     let host = host.to_owned();
     if let Some(why) = Distrust::of(error) {
         return HttpError::Untrusted { host, why };

@@ -1,6 +1,7 @@
 //! Joining protocols to sockets, and lives of devices to each other.
 
 pub mod drive;
+pub mod fetch;
 pub mod http;
 pub mod lanes;
 pub mod link;

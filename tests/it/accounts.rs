@@ -131,7 +131,12 @@ impl House {
         let locks = Registry::default();
         Self::with(
             vendors,
-            Wishes { options: [].into(), locks: [id("lock_named")].into(), voice: Arc::new(Mute) },
+            Wishes {
+                options: [].into(),
+                locks: [id("lock_named")].into(),
+                voice: Arc::new(Mute),
+                open_talks: Default::default(),
+            },
             locks,
         )
     }
@@ -197,8 +202,12 @@ async fn with_doors(lock: &str, garage: &str) -> (House, TempDir) {
         (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
     });
     let options = Options { doors: doors.into(), ..Options::default() };
-    let wishes =
-        Wishes { options: [(id("bell"), options)].into(), locks: [id(lock), id(garage)].into(), voice: Arc::new(Mute) };
+    let wishes = Wishes {
+        options: [(id("bell"), options)].into(),
+        locks: [id(lock), id(garage)].into(),
+        voice: Arc::new(Mute),
+        open_talks: Default::default(),
+    };
     let (puppet, orders) = Puppet::new();
     let house = House::with(vec![puppet], wishes, locks);
     let listing = [("bell", Role::Doorbell), ("a_lock", Role::Lock), ("a_garage", Role::Garage)];

@@ -27,6 +27,7 @@ const KNOWN_KEYS: &[&str] = &[
     "discovery",
     "hassio_api",
     "homeassistant",
+    "homeassistant_api",
     "image",
     "ingress",
     "ingress_entry",
@@ -59,6 +60,9 @@ const FOR_FILES_ONLY: &[(&str, &str)] = &[
     ("http.listen", "the app's listeners are where config.yaml and the Supervisor say"),
     ("http.token", "the page makes tokens, and keeps only their hash"),
     ("media.port", "the port that config.yaml publishes"),
+    ("say.url", "the Supervisor leads to the Home Assistant that the app is in"),
+    ("say.token", "as say.url"),
+    ("say.clips", "the app's own folder, the only one that config.yaml maps"),
 ];
 
 /// Values that are right for Doorstep, for keys of no fixed choice.
@@ -82,6 +86,9 @@ const RIGHT: &[(&str, &str)] = &[
     ("go2rtc.password", "word"),
     ("go2rtc.prefix", "bells_"),
     ("go2rtc.advertise_url", "http://192.168.1.5:8480"),
+    ("say.engine", "tts.piper"),
+    ("say.language", "de_DE"),
+    ("say.allow", "homeassistant:8123"),
 ];
 
 #[test]
@@ -117,6 +124,8 @@ fn the_app_is_reached_by_ingress_one_media_port_and_nothing_else() {
     assert_eq!(app["services"], json!(["mqtt:want"]));
     assert_eq!(app["discovery"], json!(["doorstep"]));
     assert_eq!(app["hassio_api"], json!(true), "it tells the host's addresses");
+    assert_eq!(app["homeassistant_api"], json!(true), "its engines speak");
+    assert_eq!(app["map"], json!(["addon_config:rw"]), "one folder beside /data, and none of anybody else's");
     assert_eq!(app["watchdog"], json!("http://[HOST]:[PORT:8099]/health"));
     assert_eq!(config::Media::default().port, 8555);
 }
@@ -377,7 +386,8 @@ fn the_app_armor_profile_allows_what_the_program_uses_and_no_more() {
     let capabilities: BTreeSet<&str> = rules.iter().filter_map(|rule| rule.strip_prefix("capability ")).collect();
     assert_eq!(capabilities, BTreeSet::from(["chown,", "dac_override,", "kill,", "setgid,", "setuid,"]));
     let written: Vec<&&str> = rules.iter().filter(|rule| has(rule, 'w')).collect();
-    assert!(written.iter().all(|rule| rule.starts_with("/data/") || rule.starts_with("/dev/null ")), "{written:?}");
+    let ours = ["/data/", "/config/clips/", "/dev/null "];
+    assert!(written.iter().all(|rule| ours.iter().any(|ours| rule.starts_with(ours))), "{written:?}");
     let executed: Vec<&&str> = rules.iter().filter(|rule| has(rule, 'x')).collect();
     assert_eq!(executed, [&"/sbin/docker-init mrix,", &"/doorstep mrix,"]);
     for too_much in ["file,", "network,", "capability,", "mount", "ptrace", "dbus", "/** "] {

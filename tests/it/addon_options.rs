@@ -67,6 +67,7 @@ fn a_field_that_was_cleared_is_as_one_that_was_never_filled_in() {
         "media": {"addresses": ["", "192.0.2.1"]},
         "http": {"names": [""], "origins": [""]},
         "go2rtc": {"url": "", "username": "", "password": "", "prefix": "", "advertise_url": ""},
+        "say": {"engine": "", "language": "", "allow": [""]},
     }))
     .unwrap();
     let [front] = &config.doorbells[..] else { panic!("{:?}", config.doorbells) };
@@ -75,6 +76,7 @@ fn a_field_that_was_cleared_is_as_one_that_was_never_filled_in() {
     assert!(config.mqtt.unwrap().url.is_none());
     assert_eq!(config.media.addresses.len(), 1);
     assert!(config.http.names.is_empty());
+    assert!(config.say.engine.is_none() && config.say.language.is_none() && config.say.allow.is_empty());
 }
 
 #[test]
@@ -181,6 +183,12 @@ fn each_mistake_is_told_by_the_name_that_the_owner_sees() {
         (json!({"go2rtc": {"username": "me"}}), "go2rtc.username: there is no `password` beside it"),
         (json!({"go2rtc": {"url": "192.168.1.5:1984"}}), "go2rtc.url: "),
         (json!({"go2rtc": {"prefix": "a b"}}), "go2rtc.prefix: "),
+        (
+            json!({"say": {"engine": "Piper!"}}),
+            "say.engine: not a name that Home Assistant gives; expected an engine of Home Assistant, such as `tts.piper`",
+        ),
+        (json!({"say": {"language": "de DE"}}), "say.language: not a name that Home Assistant gives"),
+        (json!({"say": {"allow": ["http://nas.local/x"]}}), "say.allow[0]: not one host; expected a host"),
     ];
     for (options, expected) in cases {
         let said = read(options).map(|_| options.to_string()).expect_err("wrong options are refused");

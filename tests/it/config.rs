@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use doorstep::config::{
     self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Place, Quality, Transport,
@@ -29,6 +30,13 @@ go2rtc:
   mode: whep
   persist: true
   advertise_url: "http://192.168.1.20:8480"
+say:
+  engine: tts.piper
+  language: de_DE
+  url: https://home.example/ha/
+  token: eyJhbGciOiJIUzI1NiJ9.e30.abc-_x
+  clips: /srv/clips
+  allow: [NAS.local, "127.0.0.1:8080", "::1"]
 wyze:
   - cameras:
       - name: Front Door
@@ -116,6 +124,13 @@ fn everything_that_can_be_said_is_understood() {
     let (user, password) = go2rtc.login.as_ref().unwrap();
     assert_eq!((user.as_str(), password.expose(), go2rtc.prefix.as_str()), ("admin", "go: 2 rtc", "porch-"));
     assert_eq!(go2rtc.advertise_url.as_ref().unwrap().as_str(), "http://192.168.1.20:8480/");
+
+    let say = &config.say;
+    assert_eq!((say.engine.as_deref(), say.language.as_deref()), (Some("tts.piper"), Some("de_DE")));
+    let (url, token) = say.assistant.as_ref().unwrap();
+    assert_eq!((url.as_str(), token.expose()), ("https://home.example/ha/", "eyJhbGciOiJIUzI1NiJ9.e30.abc-_x"));
+    assert_eq!(say.clips.as_deref(), Some(Path::new("/srv/clips")));
+    assert_eq!(say.allow.iter().map(String::as_str).collect::<Vec<_>>(), ["127.0.0.1:8080", "[::1]", "nas.local"]);
 
     let [front, back] = &config.wyze[0].cameras[..] else { panic!("not two cameras") };
     assert_eq!(front.id().as_str(), "wyze_d03f27a1b2c3");
@@ -259,6 +274,19 @@ struct Case(&'static str, &'static str, &'static [&'static str]);
 
 const CASES: &[Case] = &[
     Case(
+        "a voice that cannot speak",
+        "say: {engine: tts piper, url: nas.local, clips: ' ', allow: ['*', nas.local:0], volume: 1}\n",
+        &[
+            "1:15: say.engine: not a name that Home Assistant gives; expected an engine of Home Assistant, such as `tts.piper`",
+            "1:31: say.url: not an address; expected the address of Home Assistant, `http://192.168.1.10:8123`",
+            "1:31: say.url: there is no `token` beside it; expected both or neither",
+            "1:49: say.clips: there is nothing in it; expected a folder, such as `/srv/doorstep/clips`",
+            "1:62: say.allow[0]: not one host; expected a host or an IP address, with a port or without, such as `nas.local:8080`",
+            "1:67: say.allow[1]: port 0 is no port; expected a host or an IP address, with a port or without, such as `nas.local:8080`",
+            "1:81: say.volume: this version does not know this key; it knows here: url, token, engine, language, clips, allow",
+        ],
+    ),
+    Case(
         "a Vivint account that cannot work",
         concat!(
             "vivint:\n",
@@ -325,7 +353,7 @@ const CASES: &[Case] = &[
         "an unknown key near none",
         "homekit: []\n",
         &[
-            "1:1: homekit: this version does not know this key; it knows here: mqtt, http, media, go2rtc, wyze, vivint, kvs, log_level, doorbells",
+            "1:1: homekit: this version does not know this key; it knows here: mqtt, http, media, go2rtc, say, wyze, vivint, kvs, log_level, doorbells",
         ],
     ),
     Case(

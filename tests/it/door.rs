@@ -149,7 +149,7 @@ async fn looking_at_a_configuration_with_a_door_leaves_no_log() {
     let data = tempfile::tempdir().unwrap();
     let text = format!("doorbells: [{{id: {DOORBELL}, unlock: {LOCK}}}]");
     let config = doorstep::config::parse(&text, "test").unwrap();
-    assert!(doorstep::app::check(&config, data.path()).await);
+    assert!(doorstep::app::check(&config, data.path(), None).await);
     assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
 }
 
@@ -200,6 +200,7 @@ impl House {
             options: HashMap::from([(id(DOORBELL), options)]),
             locks: [id(LOCK)].into(),
             voice: Arc::new(Mute),
+            open_talks: Default::default(),
         };
         let accounts = Accounts::start(vec![account.clone()], wishes, doorbells.clone(), locks, &stop);
         door.subscribed();

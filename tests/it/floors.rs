@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "media", "net", "store"],
     &["rtc"],
     &["aws", "doorbell", "supervisor"],
-    &["go2rtc", "http", "mqtt", "sim", "vendor"],
+    &["go2rtc", "http", "mqtt", "sim", "speech", "vendor"],
     &["app", "privileges"],
     &["cli", "main"],
 ];
@@ -37,7 +37,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rtc", &["rtc"]),
     ("rumqttc", &["aws", "mqtt", "sim"]),
     ("rumqttd", &["sim"]),
-    ("rustix", &["privileges"]),
+    ("rustix", &["privileges", "speech"]),
     ("saphyr_parser", &["config"]),
     ("webrtc", &["rtc"]),
 ];

@@ -73,7 +73,12 @@ impl House {
         let doorbell = vendor.doorbell(&stop);
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
-        let no_wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
+        let no_wishes = Wishes {
+            options: HashMap::new(),
+            locks: BTreeSet::new(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let keys = MediaKeys::default();
         let face = Face {
             doorbells: doorbells.clone(),

@@ -75,7 +75,12 @@ impl Place {
         let config = config::parse(&text, "test").unwrap_or_else(|errors| panic!("{errors}"));
         let store = Store::open(&self.data.path().join("data")).unwrap();
         let (stop, doorbells) = (CancellationToken::new(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: Default::default(), voice: Arc::new(Mute) };
+        let wishes = Wishes {
+            options: Default::default(),
+            locks: Default::default(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let accounts =
             Accounts::start(vendor::all(&config, &store), wishes, doorbells.clone(), Registry::default(), &stop);
         House { doorbells, _accounts: accounts, stop }

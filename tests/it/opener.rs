@@ -49,7 +49,12 @@ impl House {
         let (kind, door) = opener(OpenerEntity::Button, None, data.path());
         door.subscribed();
         let options = Options { doors: [(kind, door.clone())].into(), ..Options::default() };
-        let wishes = Wishes { options: HashMap::from([(id(), options)]), locks: [].into(), voice: Arc::new(Mute) };
+        let wishes = Wishes {
+            options: HashMap::from([(id(), options)]),
+            locks: [].into(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let accounts = Accounts::start(vec![vendor.clone()], wishes, doorbells.clone(), locks.clone(), &stop);
         vendor.lives(1).await;
         Self { data, vendor, door, doorbells, locks, _accounts: accounts, _stop: stop.drop_guard() }

@@ -91,8 +91,12 @@ impl Account {
         let vivint = Arc::new(Vivint::new(&self.login, &[], &self.store()));
         let stop = CancellationToken::new();
         let (doorbells, locks) = (Registry::default(), Registry::default());
-        let wishes =
-            Wishes { options: Default::default(), locks: [self.place(LOCK).id()].into(), voice: Arc::new(Mute) };
+        let wishes = Wishes {
+            options: Default::default(),
+            locks: [self.place(LOCK).id()].into(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let accounts = Accounts::start(vec![vivint.clone()], wishes, doorbells.clone(), locks.clone(), &stop);
         House { vivint, accounts, doorbells, locks, stop: stop.drop_guard() }
     }

@@ -43,7 +43,12 @@ impl House {
         let store = Store::open(account.folder.path()).unwrap();
         let vivint = Arc::new(Vivint::new(&account.login, &[], &store));
         let (stop, locks) = (CancellationToken::new(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: [id.clone()].into(), voice: Arc::new(Mute) };
+        let wishes = Wishes {
+            options: Default::default(),
+            locks: [id.clone()].into(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let _accounts = Accounts::start(vec![vivint], wishes, Registry::default(), locks.clone(), &stop);
         let lock = tokio::time::timeout(PATIENCE, async {
             loop {

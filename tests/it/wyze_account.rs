@@ -92,7 +92,12 @@ impl Place {
         let store = Store::open(&self.data.path().join("data")).unwrap();
         let stop = CancellationToken::new();
         let (doorbells, locks) = (Registry::default(), Registry::default());
-        let wishes = Wishes { options: Default::default(), locks: Default::default(), voice: Arc::new(Mute) };
+        let wishes = Wishes {
+            options: Default::default(),
+            locks: Default::default(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let vendors = vendor::all(&self.config(more), &store);
         let accounts = Accounts::start(vendors, wishes, doorbells.clone(), locks, &stop);
         House { accounts, doorbells, stop }

@@ -117,8 +117,12 @@ impl Cloud {
         let settings = door::Settings { doorbell: id.clone(), mechanism: mechanism.clone(), secret: None };
         let door = Door::new(settings, locks.clone(), audit, store);
         let options = Options { doors: [(mechanism.kind(), door)].into(), ..Options::default() };
-        let wishes =
-            Wishes { options: HashMap::from([(id, options)]), locks: Default::default(), voice: Arc::new(Mute) };
+        let wishes = Wishes {
+            options: HashMap::from([(id, options)]),
+            locks: Default::default(),
+            voice: Arc::new(Mute),
+            open_talks: Default::default(),
+        };
         let kvs = self.kvs();
         let accounts = Accounts::start(vec![kvs], wishes, doorbells.clone(), locks, &stop);
         House { accounts, doorbells, stop: stop.drop_guard() }

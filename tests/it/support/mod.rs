@@ -35,6 +35,7 @@ pub(crate) mod mqtt_house;
 pub(crate) mod program;
 pub(crate) mod raw_broker;
 pub(crate) mod service;
+pub(crate) mod sound_file;
 pub(crate) mod supervisor;
 pub(crate) mod supervisor_options;
 pub(crate) mod tcp_proxy;

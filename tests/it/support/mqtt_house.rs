@@ -87,6 +87,11 @@ pub(crate) fn no_accounts() -> Accounts {
 
 /// These accounts, whose doorbells go into `doorbells`.
 pub(crate) fn accounts(vendors: Vec<Arc<dyn Vendor>>, doorbells: &Registry, stop: &CancellationToken) -> Accounts {
-    let wishes = Wishes { options: HashMap::new(), locks: BTreeSet::new(), voice: Arc::new(Mute) };
+    let wishes = Wishes {
+        options: HashMap::new(),
+        locks: BTreeSet::new(),
+        voice: Arc::new(Mute),
+        open_talks: Default::default(),
+    };
     Accounts::start(vendors, wishes, doorbells.clone(), Registry::default(), stop)
 }

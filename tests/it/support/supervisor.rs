@@ -29,6 +29,8 @@ pub(crate) enum Says {
     Error(u16, &'static str),
     /// Anything at all, with its type.
     Raw(u16, &'static str, String),
+    /// A file, with its type.
+    File(&'static str, Vec<u8>),
 }
 
 /// One request: method, path and body.
@@ -168,6 +170,7 @@ async fn answer(
         Some(Says::Raw(status, kind, text)) => {
             (StatusCode::from_u16(status).unwrap(), [(header::CONTENT_TYPE, kind)], text).into_response()
         }
+        Some(Says::File(kind, file)) => ([(header::CONTENT_TYPE, kind)], file).into_response(),
         None => error(404, "Not found"),
     }
 }

@@ -16,6 +16,7 @@ mod house;
 mod kvs;
 mod machine;
 mod page;
+mod picture;
 mod process;
 mod ring;
 mod sound;
@@ -74,6 +75,8 @@ enum Section {
     Talk,
     /// Files of sound decoded, and made for a speaker
     Sound,
+    /// A still picture out of the stream
+    Picture,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
@@ -112,6 +115,8 @@ async fn main() {
     }
     if chosen(Section::Sound) {
         sound::measure(&mut figures);
+    if chosen(Section::Picture) {
+        picture::measure(&mut figures).await;
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;

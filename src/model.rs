@@ -191,6 +191,28 @@ pub struct State {
     pub talk_pending: bool,
     /// What it says by itself; `None` while that is nothing.
     pub speaking: Option<Speaking>,
+    /// How the last talk came here from the microphone.
+    pub talk_level: Option<TalkLevel>,
+}
+
+/// How somebody's talk was when it came here: why nobody understands it at the door. Levels are in dB of full scale,
+/// −100 for silence, and leave the silence between words out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TalkLevel {
+    /// Root mean square.
+    pub rms_db: i32,
+    pub peak_db: i32,
+    /// As loud as the codec can say, and so probably distorted.
+    pub clipped_percent: u8,
+    /// Not passed on, because it was silence.
+    pub suppressed_percent: u8,
+    pub packets: u64,
+    /// Not there when it was their turn.
+    pub lost: u64,
+    /// Came after their turn.
+    pub late: u64,
+    /// How long the last packet waited to make up for those that come late.
+    pub delay_ms: u64,
 }
 
 /// How a door stands.

@@ -25,6 +25,13 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Vendor: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
+    /// Whether a device of this model lives on a battery, which every look at its camera drains: nobody looks at it
+    /// unasked.
+    fn is_on_battery(&self, model: &str) -> bool {
+        let _mains = model;
+        false
+    }
+
     /// What the account holds now.
     fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>>;
 

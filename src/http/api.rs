@@ -18,7 +18,7 @@ use crate::clock::rfc3339;
 use crate::doorbell::{ActionError, Doorbell};
 use crate::media::Formats;
 use crate::model::{
-    Capability, DeviceId, Door, DoorKind, Link, LockState, MqttLink, Ring, Speaking, State as DoorbellState,
+    Capability, DeviceId, Door, DoorKind, Link, LockState, MqttLink, Ring, Speaking, State as DoorbellState, TalkLevel,
 };
 
 /// A doorbell as `GET /api/doorbells/{id}` and the events tell it.
@@ -48,6 +48,8 @@ pub(super) struct DoorbellView {
     stream: bool,
     /// Why nobody can talk at present, although it has a speaker.
     talk_obstacle: Option<String>,
+    /// How the last talk came here from its microphone.
+    talk_level: Option<TalkLevel>,
     /// Its lock or opener; `null` unless its owner has enabled one.
     door: Option<DoorView>,
     /// `null` unless its owner has enabled one.
@@ -143,6 +145,7 @@ impl From<&Doorbell> for DoorbellView {
             speaking: state.speaking,
             stream: state.stream_switch,
             talk_obstacle: state.talk_obstacle,
+            talk_level: state.talk_level,
             door,
             garage: state.doors.get(&DoorKind::Garage).map(GarageView::from),
             last_error: state.last_error,

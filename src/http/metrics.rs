@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::House;
 use crate::doorbell::{Accounts, Doorbell};
 use crate::media::hub::Counters;
-use crate::model::{DeviceId, MqttLink};
+use crate::model::{DeviceId, MqttLink, TalkLevel};
 
 const ACCOUNT_LINKS: [&str; 5] = ["starting", "ready", "failing", "needs_code", "needs_attention"];
 const LINKS: [&str; 5] = ["offline", "ready", "connecting", "streaming", "needs_attention"];
@@ -39,12 +39,19 @@ fn page(house: &House) -> String {
     }
     page.each("doorbell_viewers", "People who watch now.", &doorbells, |d| d.state().borrow().viewers as u64);
     page.each("doorbell_talking", "Whether the speaker is open.", &doorbells, |d| d.state().borrow().talking.into());
+    talk_levels(&mut page, &doorbells);
     page.each("rings_total", "Rings since the service started.", &doorbells, Doorbell::rings_total);
     page.family("ring_latency_seconds", "How long after the press the last ring was known, where that can be told.");
     for doorbell in &doorbells {
         let latency = doorbell.state().borrow().last_ring.as_ref().and_then(|ring| ring.latency);
         if let Some(latency) = latency {
             page.sample("ring_latency_seconds", &[("id", id(doorbell).as_str())], latency.as_secs_f64());
+        }
+    }
+    page.family("sayings_total", "What it was asked to say since the service started, by what came of it.");
+    for doorbell in &doorbells {
+        for (outcome, count) in doorbell.sayings() {
+            page.sample("sayings_total", &[("id", id(doorbell).as_str()), ("outcome", outcome)], count);
         }
     }
     page.each("hub_frames_total", "Pictures and packets of sound from the camera.", &doorbells, |d| hub(d).frames);
@@ -74,6 +81,29 @@ fn accounts(page: &mut Page, accounts: &Accounts) {
         if let Some(limit) = status.borrow().rate_limit {
             let labels = [("vendor", *vendor), ("n", n.as_str())];
             page.sample("account_rate_limit_remaining", &labels, limit.remaining);
+        }
+    }
+}
+
+/// How the last talk at each doorbell came from its microphone.
+fn talk_levels(page: &mut Page, doorbells: &[Doorbell]) {
+    type Figure = fn(&TalkLevel) -> i64;
+    let figures: [(&str, &str, Figure); 5] = [
+        ("talk_rms_dbfs", "How loud the last talk was, silence left out.", |talk| talk.rms_db.into()),
+        ("talk_peak_dbfs", "Its loudest moment.", |talk| talk.peak_db.into()),
+        ("talk_suppressed_percent", "How much of it was silence.", |talk| talk.suppressed_percent.into()),
+        ("talk_packets_missed", "Packets of it that were lost or came too late.", |talk| {
+            i64::try_from(talk.lost).unwrap_or(i64::MAX)
+        }),
+        ("talk_delay_milliseconds", "How long its last packet waited for others.", |talk| {
+            i64::try_from(talk.delay_ms).unwrap_or(i64::MAX)
+        }),
+    ];
+    let levels: Vec<_> = doorbells.iter().filter_map(|d| Some((id(d), d.state().borrow().talk_level?))).collect();
+    for (name, help, figure) in figures {
+        page.family(name, help);
+        for (id, level) in &levels {
+            page.sample(name, &[("id", id.as_str())], figure(level));
         }
     }
 }

@@ -8,13 +8,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, post};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::guard::content_type;
 use crate::doorbell::{ActionError, Doorbell, Registry, TalkGrant};
 use crate::media::talkback::Talkback;
-use crate::model::{Capability, DeviceId, Link};
+use crate::model::{Capability, DeviceId, Link, TalkLevel};
 use crate::rtc::{AnswerError, Answered, MicPacket, Viewers};
 
 /// An offer with every codec and candidate there is has 20 KiB.
@@ -168,7 +168,7 @@ fn refusal(status: StatusCode, sentence: &str) -> Response {
 
 /// Takes the speaker with the first packet and gives it back after 3 s without one; ends with the viewer.
 async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<MicPacket>) {
-    while packets.recv().await.is_some() {
+    while let Some(first) = packets.recv().await {
         // What is said before the camera is ready would only make all that follows late.
         let granted = tokio::select! {
             granted = doorbell.start_talk(viewer) => granted,
@@ -177,7 +177,7 @@ async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<Mic
         match granted {
             Ok(grant) => {
                 debug!("a microphone has the speaker");
-                if let Over::TakenAway = talk(grant, &mut packets).await {
+                if let Over::TakenAway = talk(&doorbell, grant, first, &mut packets).await {
                     pause(&mut packets).await;
                 }
             }
@@ -199,25 +199,53 @@ enum Over {
     TakenAway,
 }
 
-async fn talk(grant: TalkGrant, packets: &mut mpsc::Receiver<MicPacket>) -> Over {
-    let mut talkback = None;
-    while let Ok(Some(packet)) = timeout(SILENCE, packets.recv()).await {
-        let talkback = match &mut talkback {
-            Some(talkback) => talkback,
-            none => match Talkback::new(packet.format, grant.format, grant.audio.clone()) {
-                Ok(made) => none.insert(made),
-                Err(error) => {
-                    warn!(%error, "a microphone cannot be played by this camera");
-                    return Over::TakenAway;
-                }
-            },
-        };
-        talkback.push(&packet.payload);
-        if talkback.is_closed() {
+/// `first` is what the microphone asked for the speaker with; it was said long ago.
+async fn talk(
+    doorbell: &Doorbell,
+    grant: TalkGrant,
+    first: MicPacket,
+    packets: &mut mpsc::Receiver<MicPacket>,
+) -> Over {
+    let mut talkback = match Talkback::new(first.format, grant.format, grant.audio) {
+        Ok(talkback) => talkback,
+        Err(error) => {
+            warn!(%error, "a microphone cannot be played by this camera");
             return Over::TakenAway;
         }
+    };
+    let over = carry(&mut talkback, packets).await;
+    let TalkLevel { rms_db, peak_db, clipped_percent, suppressed_percent, packets, lost, late, delay_ms } =
+        talkback.level();
+    debug!(
+        rms_db,
+        peak_db,
+        clipped_percent,
+        suppressed_percent,
+        packets,
+        lost,
+        late,
+        delay_ms,
+        "how a talk came from its microphone"
+    );
+    if packets > 0 {
+        doorbell.heard(talkback.level());
     }
-    Over::Silent
+    over
+}
+
+async fn carry(talkback: &mut Talkback, packets: &mut mpsc::Receiver<MicPacket>) -> Over {
+    loop {
+        let packet = tokio::select! {
+            biased;
+            () = talkback.play() => return Over::TakenAway,
+            packet = packets.recv() => packet,
+            () = sleep(SILENCE) => None,
+        };
+        match packet {
+            Some(packet) => talkback.push(packet),
+            None => return Over::Silent,
+        }
+    }
 }
 
 /// Until the viewer has let go of its button: a talk that was taken away is not resumed by itself.

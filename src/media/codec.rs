@@ -1,6 +1,7 @@
 //! Sound codecs as sources and sinks of 16-bit samples; channels are interleaved.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use ropus::opus::decoder::opus_packet_get_nb_samples;
 use ropus::{Application, DecodeMode};
 use symphonia::core::audio::{Channels, Position};
 use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
@@ -14,6 +15,28 @@ use super::{AudioCodec, AudioFormat};
 
 /// The rates at which Opus codes and decodes without a resampler of ours.
 pub(super) const OPUS_RATES: [u32; 5] = [8_000, 12_000, 16_000, 24_000, 48_000];
+
+/// Of one AAC-LC frame (ISO 14496-3 §4.5.1.1).
+const AAC_SAMPLES: u64 = 1_024;
+
+/// How long a payload sounds; `None` when it is broken, or of a format that cannot be.
+pub(crate) fn sounds_for(format: AudioFormat, payload: &[u8]) -> Option<std::time::Duration> {
+    let sample_len = match format.codec {
+        AudioCodec::Pcmu | AudioCodec::Pcma => 1,
+        AudioCodec::Pcm => 2,
+        AudioCodec::Opus => {
+            let samples = opus_packet_get_nb_samples(payload, 48_000).ok().and_then(|count| u32::try_from(count).ok());
+            return samples.filter(|count| *count > 0).map(|count| length(count.into(), 48_000));
+        }
+        AudioCodec::Aac => return (!payload.is_empty()).then(|| length(AAC_SAMPLES, format.rate_hz)),
+    };
+    let samples = payload.len() / sample_len / usize::from(format.channels.max(1));
+    (samples > 0 && format.rate_hz > 0).then(|| length(samples as u64, format.rate_hz))
+}
+
+fn length(samples: u64, rate_hz: u32) -> std::time::Duration {
+    std::time::Duration::from_nanos(samples.saturating_mul(1_000_000_000) / u64::from(rate_hz.max(1)))
+}
 
 /// Turns the payloads of one codec into samples.
 pub(crate) enum Decoder {
@@ -39,6 +62,19 @@ impl Decoder {
             }
             AudioCodec::Aac => Self::Aac { decoder: Box::new(aac_decoder(format)?), samples: Vec::new() },
         })
+    }
+
+    /// What `next` says of the packet before it, of which `count` samples of each channel were lost (in-band FEC);
+    /// where it says nothing they are made up. Opus only: no other codec does either.
+    pub(crate) fn recover(&mut self, next: &[u8], count: usize, samples: &mut Vec<i16>) -> bool {
+        let Self::Opus { decoder, samples: buffer } = self else { return false };
+        let len = count * decoder.channels().count();
+        let Some(lost) = buffer.get_mut(..len).filter(|_| !next.is_empty()) else { return false };
+        let recovered = decoder.decode(next, lost, DecodeMode::Fec).is_ok();
+        if recovered {
+            samples.extend_from_slice(lost);
+        }
+        recovered
     }
 
     /// The samples of one payload; none when it is broken.

@@ -1,5 +1,7 @@
 //! Sound of one format as sound of another, on its way to browsers and back.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::codec::{Decoder, Encoder, OPUS_RATES};
@@ -69,6 +71,15 @@ impl Converter {
             Way::Through(chain) => chain.push(payload),
         }
     }
+
+    /// In place of a payload that is lost and sounded for `length`, what `next`, which follows it, says of it.
+    /// `None` where payloads say nothing of each other, or are passed on as they are.
+    pub fn recover(&mut self, next: &[u8], length: Duration) -> Option<Vec<Bytes>> {
+        match &mut self.0 {
+            Way::Through(chain) => chain.recover(next, length),
+            Way::Same | Way::Cut(_) => None,
+        }
+    }
 }
 
 fn is_usual(format: AudioFormat) -> bool {
@@ -133,6 +144,17 @@ impl Chain {
     fn push(&mut self, payload: &[u8]) -> Vec<Bytes> {
         let mut samples = Vec::new();
         self.decoder.decode(payload, &mut samples);
+        self.code(samples)
+    }
+
+    fn recover(&mut self, next: &[u8], length: Duration) -> Option<Vec<Bytes>> {
+        let count = length.as_micros() * u128::from(self.decoded.rate_hz) / 1_000_000;
+        let mut samples = Vec::new();
+        let recovered = self.decoder.recover(next, usize::try_from(count).ok()?, &mut samples);
+        recovered.then(|| self.code(samples))
+    }
+
+    fn code(&mut self, samples: Vec<i16>) -> Vec<Bytes> {
         let samples = remixed(samples, self.decoded.channels, self.encoded.channels);
         match self.resamplers.as_mut_slice() {
             [] => self.pending.extend(samples),

@@ -1,40 +1,81 @@
-//! Speech from a microphone to a speaker: converted to what the camera plays, and paced as it plays it.
+//! Speech from a microphone to a speaker: put in order, converted to what the camera plays, and paced as it plays it.
+//!
+//! ```text
+//! packet → jitter (order, delay) → silence (what is passed on) → converter → a piece each 20 ms
+//!                       ↑ stand_in (for what did not come)
+//! ```
+
+mod jitter;
+mod levels;
+mod silence;
+mod stand_in;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::sleep_until;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::AudioFormat;
+use super::codec::{Decoder, sounds_for};
 use super::convert::{Converter, Unsupported};
-use crate::clock;
+use super::{AudioCodec, AudioFormat};
+use crate::clock::{self, Instant};
+use crate::model::TalkLevel;
+use jitter::{Held, JitterBuffer, Turn, Worth};
+use levels::{Levels, percent};
+use silence::{Ear, Gate};
+use stand_in::StandIn;
 
-/// Between one microphone and an open speaker. Microphone packets come in bursts; a camera wants 20 ms of
-/// sound each 20 ms. Dropping it lets go of the speaker at once, whatever is still queued.
-pub struct Talkback {
-    converter: Converter,
-    queue: Arc<Queue>,
-    speaker: mpsc::WeakSender<Bytes>,
-    _pacer: AbortOnDropHandle<()>,
+/// One packet of a microphone, as it came over RTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MicPacket {
+    pub format: AudioFormat,
+    pub ssrc: u32,
+    pub sequence: u16,
+    /// In `format.rate_hz`.
+    pub timestamp: u32,
+    pub payload: Bytes,
 }
 
-#[derive(Default)]
-struct Queue {
-    /// 200 ms at most; full: the oldest is dropped, because what comes late is of less use than what comes next.
-    pieces: Mutex<VecDeque<Bytes>>,
-    filled: Notify,
+/// Between one microphone and an open speaker. While nobody speaks the speaker is given empty pieces. Dropping it lets
+/// go of the speaker at once, whatever still waits.
+pub struct Talkback {
+    microphone: AudioFormat,
+    played: AudioFormat,
+    listener: Listener,
+    jitter: JitterBuffer,
+    gate: Gate,
+    stand_in: StandIn,
+    converter: Converter,
+    /// Of the last packet that was taken: 120 ms at most.
+    pieces: VecDeque<Bytes>,
+    speaker: mpsc::Sender<Bytes>,
+    next_beat: Instant,
+    last_packet: Option<Instant>,
+    passed: u64,
+    suppressed: u64,
+    delay: Duration,
+}
+
+/// What a beat comes to.
+enum Beat {
+    Piece(Bytes),
+    /// Of silence, this long: the microphone lives.
+    Silence(Duration),
+    /// Nothing is to be said, and nothing is known of the microphone.
+    Idle,
 }
 
 impl Talkback {
-    const QUEUED: usize = 10;
     const PIECE: Duration = Duration::from_millis(20);
+    /// A microphone that sent nothing for this long begins anew; Opus says at least each 400 ms that it is silent.
+    const PAUSED: Duration = Duration::from_millis(500);
+    /// Packets that one piece may take: Opus has some of 2.5 ms.
+    const TURNS: u32 = 16;
 
     /// From a microphone that sends `microphone` to a speaker that plays `played` and takes it from `speaker`:
-    /// the two fields of a `TalkGrant`. Must be called within a tokio runtime.
+    /// the two fields of a `TalkGrant`.
     ///
     /// # Errors
     /// When there is no way from one format to the other.
@@ -43,143 +84,176 @@ impl Talkback {
         played: AudioFormat,
         speaker: mpsc::Sender<Bytes>,
     ) -> Result<Self, Unsupported> {
-        let converter = Converter::new(microphone, played)?;
-        let queue = Arc::new(Queue::default());
-        let weak = speaker.downgrade();
-        let pacer = tokio::spawn(pace(queue.clone(), speaker));
-        Ok(Self { converter, queue, speaker: weak, _pacer: AbortOnDropHandle::new(pacer) })
+        Ok(Self {
+            microphone,
+            played,
+            listener: Listener::new(microphone),
+            jitter: JitterBuffer::new(microphone.rate_hz),
+            gate: Gate::default(),
+            stand_in: StandIn::new(microphone),
+            converter: Converter::new(microphone, played)?,
+            pieces: VecDeque::new(),
+            speaker,
+            next_beat: clock::now(),
+            last_packet: None,
+            passed: 0,
+            suppressed: 0,
+            delay: Duration::ZERO,
+        })
     }
 
-    /// Takes one packet of the microphone. Never waits.
-    pub fn push(&mut self, payload: &[u8]) {
-        let spoken = self.converter.push(payload);
-        if spoken.is_empty() {
-            return;
+    /// Takes one packet of the microphone. Never waits. [`Self::play`] must follow.
+    pub fn push(&mut self, packet: MicPacket) {
+        let Some(length) = sounds_for(self.microphone, &packet.payload) else { return };
+        let now = clock::now();
+        let begins = self.last_packet.replace(now).is_none_or(|last| now.duration_since(last) > Self::PAUSED);
+        let Some(held) = self.jitter.insert(now, packet, length) else { return };
+        held.voiced = self.listener.hear(&held.payload);
+        if begins {
+            self.gate.hear_beginning(held.at);
         }
-        let mut pieces = self.queue.pieces();
-        pieces.extend(spoken);
-        let overdue = pieces.len().saturating_sub(Self::QUEUED);
-        pieces.drain(..overdue);
-        drop(pieces);
-        self.queue.filled.notify_one();
-    }
-
-    /// Whether the speaker was closed from the other side: the talk is over.
-    pub fn is_closed(&self) -> bool {
-        self.speaker.upgrade().is_none_or(|speaker| speaker.is_closed())
-    }
-}
-
-impl Queue {
-    /// Nothing panics while it holds this lock, so a poisoned one is as good as any.
-    fn pieces(&self) -> MutexGuard<'_, VecDeque<Bytes>> {
-        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Until the speaker is closed. After a pause the next piece goes out at once, and the beat begins anew.
-async fn pace(queue: Arc<Queue>, speaker: mpsc::Sender<Bytes>) {
-    let mut next = clock::now();
-    loop {
-        tokio::select! {
-            biased;
-            () = speaker.closed() => return,
-            () = sleep_until(next) => {}
-        }
-        let piece = queue.pieces().pop_front();
-        if let Some(piece) = piece {
-            // Full: the camera is slow, and what it has no room for now would be heard late.
-            let _dropped_when_full = speaker.try_send(piece);
-            // Beats that were missed are not made up for by a burst.
-            next = (next + Talkback::PIECE).max(clock::now());
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = speaker.closed() => return,
-            () = queue.filled.notified() => next = clock::now(),
+        if held.voiced {
+            self.gate.hear_speech(held.at, held.end());
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Packets of a microphone, told apart by their byte.
-    fn packet(n: u8) -> Vec<u8> {
-        vec![n; 160]
-    }
-
-    fn talkback() -> (Talkback, mpsc::Receiver<Bytes>) {
-        let (speaker, camera) = mpsc::channel(4);
-        (Talkback::new(AudioFormat::PCMU, AudioFormat::PCMU, speaker).unwrap(), camera)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_leaves_at_twenty_millisecond_steps() {
-        let (mut talkback, mut camera) = talkback();
-        let begun = clock::now();
-        for burst in 0..3 {
-            (0..3).for_each(|n| talkback.push(&packet(burst * 3 + n)));
-            for n in 0..3 {
-                let piece = camera.recv().await.unwrap();
-                let at = Duration::from_millis(20) * u32::from(burst * 3 + n);
-                assert_eq!((piece[0], begun.elapsed()), (burst * 3 + n, at));
+    /// Sends each piece at its time, until the speaker is closed from the other side: the talk is over. May be
+    /// cancelled without losing a piece.
+    pub async fn play(&mut self) {
+        loop {
+            let due = self.due();
+            let beat = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.speaker.closed() => return,
+                () = beat => self.beat(clock::now()),
             }
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn of_too_much_the_oldest_is_dropped() {
-        let (mut talkback, mut camera) = talkback();
-        (0..30).for_each(|n| talkback.push(&packet(n)));
-        for n in 20..30 {
-            assert_eq!(camera.recv().await.unwrap()[0], n);
+    /// How the talk is so far.
+    pub fn level(&self) -> TalkLevel {
+        let (levels, counts) = (&self.listener.levels, self.jitter.counts);
+        TalkLevel {
+            rms_db: levels.rms_db(),
+            peak_db: levels.peak_db(),
+            clipped_percent: levels.clipped_percent(),
+            suppressed_percent: percent(self.suppressed, self.suppressed + self.passed),
+            packets: counts.received,
+            lost: counts.lost,
+            late: counts.late,
+            delay_ms: u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn after_a_pause_speech_goes_out_at_once_and_paced_again() {
-        let (mut talkback, mut camera) = talkback();
-        talkback.push(&packet(0));
-        camera.recv().await.unwrap();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let begun = clock::now();
-        (1..=4).for_each(|n| talkback.push(&packet(n)));
-        let mut at = Vec::new();
-        for _ in 1..=4 {
-            camera.recv().await.unwrap();
-            at.push(begun.elapsed().as_millis());
+    /// When there is something to be done; `None` until a packet comes.
+    fn due(&self) -> Option<Instant> {
+        if !self.is_idle() {
+            return Some(self.next_beat);
         }
-        assert_eq!(at, [0, 20, 40, 60]);
+        self.jitter.due(|held| worth(&self.gate, held)).map(|due| due.max(self.next_beat))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn dropping_it_lets_go_of_the_speaker_with_nothing_said_afterwards() {
-        let (mut talkback, mut camera) = talkback();
-        (0..5).for_each(|n| talkback.push(&packet(n)));
-        assert!(camera.recv().await.is_some());
-        drop(talkback);
-        assert!(camera.recv().await.is_none());
+    fn is_idle(&self) -> bool {
+        self.pieces.is_empty() && !self.jitter.is_playing()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_microphone_hears_that_the_speaker_was_closed() {
-        let (mut talkback, camera) = talkback();
-        talkback.push(&packet(0));
-        assert!(!talkback.is_closed());
-        drop(camera);
-        assert!(talkback.is_closed());
-        talkback.push(&packet(1));
+    fn beat(&mut self, now: Instant) {
+        let begins = self.is_idle();
+        let (piece, length) = match self.next(now) {
+            Beat::Piece(piece) => {
+                let length = sounds_for(self.played, &piece).unwrap_or(Self::PIECE);
+                (piece, length)
+            }
+            Beat::Silence(length) => (Bytes::new(), length),
+            // Should it be due all the same, then not without end.
+            Beat::Idle => return self.next_beat = now + Duration::from_millis(1),
+        };
+        // Beats that were missed are not made up for by a burst.
+        let beat = if begins || now > self.next_beat + length { now } else { self.next_beat };
+        self.next_beat = beat + length;
+        // Full: the camera is slow, and what it has no room for now would be heard late.
+        let _dropped_when_full = self.speaker.try_send(piece);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn browsers_speech_becomes_what_the_camera_plays() {
-        let (speaker, mut camera) = mpsc::channel(4);
-        let mut talkback = Talkback::new(AudioFormat::PCMU, AudioFormat::PCMA, speaker).unwrap();
-        talkback.push(&[0xff; 100]);
-        talkback.push(&[0xff; 100]);
-        assert_eq!(camera.recv().await.unwrap(), vec![0xd5; 160]);
+    fn next(&mut self, now: Instant) -> Beat {
+        for _ in 0..Self::TURNS {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Beat::Piece(piece);
+            }
+            match self.jitter.take(now, |held| worth(&self.gate, held)) {
+                Turn::Idle => return Beat::Idle,
+                Turn::Packet(held) if self.gate.passes(held.at) => {
+                    self.passed += 1;
+                    self.delay = self.jitter.delay(now, &held);
+                    self.stand_in.heard(&held.payload);
+                    self.pieces.extend(self.converter.push(&held.payload));
+                }
+                Turn::Packet(held) => {
+                    self.suppressed += 1;
+                    return Beat::Silence(held.sounds_for());
+                }
+                Turn::Gap { at, length, .. } if !self.gate.passes(at) => return Beat::Silence(length),
+                Turn::Gap { length, next, .. } => self.make_up(length, next),
+            }
+        }
+        Beat::Idle
+    }
+
+    /// From what the packet after the gap says of it (in-band FEC, RFC 6716 §2.1.7), or from what came before.
+    fn make_up(&mut self, length: Duration, next: Option<Bytes>) {
+        let recovered = next.and_then(|next| self.converter.recover(&next, length));
+        let made_up = recovered.or_else(|| self.stand_in.make().map(|payload| self.converter.push(&payload)));
+        self.pieces.extend(made_up.unwrap_or_default());
     }
 }
+
+/// How much would be missed of a packet.
+fn worth(gate: &Gate, held: &Held) -> Worth {
+    match held.voiced {
+        _ if !gate.passes(held.at) => Worth::Nothing,
+        true => Worth::Speech,
+        false => Worth::Pause,
+    }
+}
+
+/// Hears what comes as soon as it comes, when what came before is still to be played.
+struct Listener {
+    /// None for a format that no library here takes: all of it is speech.
+    decoder: Option<Decoder>,
+    heard: AudioFormat,
+    ear: Ear,
+    levels: Levels,
+}
+
+impl Listener {
+    fn new(format: AudioFormat) -> Self {
+        // Enough to hear an s, for a third of the work.
+        let opus = AudioFormat { codec: AudioCodec::Opus, rate_hz: 16_000, channels: 1 };
+        let heard = if format.codec == AudioCodec::Opus { opus } else { format };
+        Self { decoder: Decoder::new(heard), heard, ear: Ear::default(), levels: Levels::default() }
+    }
+
+    /// Whether there is speech in it.
+    fn hear(&mut self, payload: &[u8]) -> bool {
+        let Some(decoder) = &mut self.decoder else { return true };
+        let mut samples = Vec::new();
+        decoder.decode(payload, &mut samples);
+        let channels = usize::from(self.heard.channels.max(1));
+        let first: Vec<i16> = samples.into_iter().step_by(channels).collect();
+        let voiced = self.ear.hear(&first, self.heard.rate_hz);
+        if voiced {
+            self.levels.hear(&first);
+        }
+        voiced
+    }
+}
+
+#[cfg(test)]
+#[path = "talkback/tests.rs"]
+mod tests;

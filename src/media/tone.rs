@@ -24,3 +24,14 @@ pub(super) fn level_db(samples: &[i16], rate_hz: u32, tone_hz: f64) -> f64 {
     }
     20.0 * (f64::hypot(real, imaginary) * 2.0 / weights / 32_768.0).max(1e-9).log10()
 }
+
+/// White noise at a quarter of full scale, from a seed.
+pub(super) fn noise(rate_hz: u32, seconds: f64, seed: u32) -> Vec<i16> {
+    let mut state = seed;
+    let samples = (seconds * f64::from(rate_hz)) as usize;
+    let random = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 18) as i16 - 8_192
+    });
+    random.take(samples).collect()
+}

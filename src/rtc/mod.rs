@@ -19,8 +19,9 @@ mod timeline;
 mod udp;
 mod viewers;
 
+pub use crate::media::talkback::MicPacket;
 pub(crate) use camera::{Depacketizer, Piece, RtpClock};
 pub use certificate::{Certificate, CertificateError};
 pub use interfaces::is_this_machine;
 pub use sdp::{AnswerError, Offer};
-pub use viewers::{Answered, Counters, MicPacket, Settings, Viewers};
+pub use viewers::{Answered, Counters, Settings, Viewers};

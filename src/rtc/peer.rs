@@ -64,7 +64,7 @@ pub(super) struct Inbound {
 /// What the viewer told us, besides what the engine deals with itself.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    pub(super) microphone: Vec<Bytes>,
+    pub(super) microphone: Vec<rtp::Packet>,
     pub(super) keyframe_requests: u64,
 }
 
@@ -243,7 +243,7 @@ impl Peer {
             while let Some(message) = self.engine.poll_read() {
                 // Nothing else is ever delivered: no RTCP is marked for it, no data channel negotiated.
                 if let RTCMessage::RtpPacket(_, packet) = message.message {
-                    heard.microphone.push(packet.payload);
+                    heard.microphone.push(packet);
                 }
             }
             if self.pair_selected && !was_selected {

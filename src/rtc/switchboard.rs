@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use rtc::rtp;
 use rtc::shared::{TaggedBytesMut, TransportProtocol};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -16,8 +17,9 @@ use super::peer::{Heard, Inbound, Peer};
 use super::playout::{Gop, Packet, Playout};
 use super::tcp::Line;
 use super::udp::{Received, Udp};
-use super::viewers::{Advertised, Counters, MicPacket};
+use super::viewers::{Advertised, Counters};
 use crate::clock;
+use crate::media::talkback::MicPacket;
 use crate::media::{AudioFormat, Demand, MediaHub, VideoCodec};
 
 /// From the answer to the first media; a viewer that takes longer never comes.
@@ -536,12 +538,19 @@ impl Viewer {
         refused
     }
 
-    fn speak(&mut self, packets: Vec<Bytes>) {
+    fn speak(&mut self, packets: Vec<rtp::Packet>) {
         let Some((format, mic)) = &self.mic else { return };
         // A packet may be padding alone.
-        for payload in packets.into_iter().filter(|payload| !payload.is_empty()) {
+        for rtp::Packet { header, payload } in packets.into_iter().filter(|packet| !packet.payload.is_empty()) {
+            let packet = MicPacket {
+                format: *format,
+                ssrc: header.ssrc,
+                sequence: header.sequence_number,
+                timestamp: header.timestamp,
+                payload,
+            };
             // Full: whoever takes the microphone is late already, and older speech is of no use to anybody.
-            let _ = mic.try_send(MicPacket { format: *format, payload });
+            let _ = mic.try_send(packet);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use super::tcp;
 use super::udp::Udp;
 use crate::clock;
 use crate::media::convert::browser_format;
+use crate::media::talkback::MicPacket;
 use crate::media::{AudioFormat, Demand, Formats};
 
 /// At a time. The hundred of the largest household, and some that are just leaving.
@@ -41,13 +41,6 @@ pub struct Settings {
     /// Whether 127.0.0.1 is advertised too.
     pub loopback: bool,
     pub certificate: Certificate,
-}
-
-/// One packet of a viewer's microphone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MicPacket {
-    pub format: AudioFormat,
-    pub payload: Bytes,
 }
 
 /// An accepted viewer.

@@ -327,9 +327,15 @@ async fn comes_through(manners: Manners, directions: &[&str]) {
     let answered = viewer.sdp.lines().filter_map(|line| line.strip_prefix("a="));
     let answered: Vec<_> = answered.filter(|line| matches!(*line, "sendonly" | "sendrecv" | "recvonly")).collect();
     assert_eq!(answered, directions, "{}", viewer.sdp);
+    let mut before: Option<MicPacket> = None;
     for _ in 0..25 {
         let packet = timeout(PATIENCE, packets.recv()).await.expect("a packet in time").expect("the viewer is there");
-        assert_eq!(packet, MicPacket { format: AudioFormat::PCMU, payload: speech() });
+        assert_eq!((packet.format, &packet.payload), (AudioFormat::PCMU, &speech()));
+        if let Some(before) = before.replace(packet.clone()) {
+            let steps = packet.sequence.wrapping_sub(before.sequence);
+            assert_eq!(packet.timestamp.wrapping_sub(before.timestamp), u32::from(steps) * 160, "{steps} packets on");
+            assert_eq!((packet.ssrc, steps > 0), (before.ssrc, true), "its numbers came through");
+        }
     }
     viewer.sees("picture and sound as well", |seen| !seen.pictures().is_empty() && !seen.audio.is_empty()).await;
     house.viewers.close(viewer.id).await;

@@ -125,7 +125,8 @@ impl TalkFrame {
 /// Numbers and times one talk's frames.
 ///
 /// G.711 and PCM are cut into frames of 160 samples, so that the clock, which cameras expect to step by
-/// that much, is true; what is left over waits for the next piece.
+/// that much, is true; what is left over waits for the next piece. Over a pause, in which nothing is sent, the clock
+/// goes on by whole frames; the numbers do not.
 #[derive(Debug)]
 pub struct TalkStream {
     format: SoundFormat,
@@ -137,6 +138,8 @@ pub struct TalkStream {
 impl TalkStream {
     /// The largest payload that fits into one datagram with everything around it.
     pub const MAX_PAYLOAD: usize = 1024;
+    /// Pieces come as they are to be heard; what is missing for longer than this was silence.
+    const PAUSE: Duration = Duration::from_millis(60);
 
     pub fn new(format: SoundFormat) -> Self {
         Self { format, frames: 0, samples: 0, rest: Vec::new() }
@@ -144,6 +147,19 @@ impl TalkStream {
 
     pub fn format(&self) -> SoundFormat {
         self.format
+    }
+
+    /// To be told before each piece: how long after the first one it comes.
+    pub fn comes_at(&mut self, since_first: Duration) {
+        let behind = since_first.saturating_sub(self.format.duration(self.samples));
+        if behind <= Self::PAUSE {
+            return;
+        }
+        // What is left over of the words before is not of these.
+        self.rest.clear();
+        let step = if self.format.sample_len().is_some() { SAMPLES as u64 } else { self.format.samples(0) };
+        let frames = behind.as_micros() / self.format.duration(step).as_micros().max(1);
+        self.samples += step * u64::try_from(frames).unwrap_or_default();
     }
 
     /// The frames that a piece of sound completes. A piece that fits no datagram is dropped. Raw AAC gets
@@ -187,6 +203,7 @@ mod tests {
     use crate::proto::tutk::tests as checks;
 
     const PCMU: SoundFormat = SoundFormat { codec: CodecId::Pcmu, rate_hz: 8_000, channels: 1 };
+    const AAC: SoundFormat = SoundFormat { codec: CodecId::AacWyze, rate_hz: 16_000, channels: 1 };
     const PCM_16K: SoundFormat = SoundFormat { codec: CodecId::Pcm, rate_hz: 16_000, channels: 1 };
 
     fn frame() -> TalkFrame {
@@ -222,9 +239,29 @@ mod tests {
     }
 
     #[test]
+    fn over_a_pause_the_clock_goes_on_by_whole_frames_and_the_numbers_do_not() {
+        for (format, piece, length_us) in [(PCMU, 160, 20_000), (PCM_16K, 640, 20_000), (AAC, 90, 64_000)] {
+            let mut stream = TalkStream::new(format);
+            let mut times = Vec::new();
+            let mut say = |stream: &mut TalkStream, at_us: u64| {
+                stream.comes_at(Duration::from_micros(at_us));
+                times.extend(stream.frames(&vec![1; piece]).iter().map(|frame| (frame.frame_no, frame.timestamp_us)));
+            };
+            let before = [0, length_us, 2 * length_us + 40_000, 3 * length_us];
+            before.into_iter().chain([10_000_000, 10_000_000 + length_us]).for_each(|at| say(&mut stream, at));
+            assert!(times.iter().zip(1..).all(|((number, _), n)| *number == n), "{times:?}");
+            let (jitters, after) = times.split_at(times.len() * 2 / 3);
+            assert!(jitters.iter().all(|(_, us)| u64::from(*us) < 4 * length_us), "no pause yet: {jitters:?}");
+            let behind = 10_000_000 - u64::from(after[0].1);
+            assert!(behind < length_us, "{behind} µs behind after the pause: {after:?}");
+            let step = after[1].1 - after[0].1;
+            assert!(times.iter().all(|(_, us)| us % step == 0), "{times:?}");
+        }
+    }
+
+    #[test]
     fn packets_of_other_codecs_stay_whole() {
-        let format = SoundFormat { codec: CodecId::AacWyze, rate_hz: 16_000, channels: 1 };
-        let mut stream = TalkStream::new(format);
+        let mut stream = TalkStream::new(AAC);
         let lengths = [30, 200, 1025, 0, 90].map(|len| stream.frames(&vec![1; len]).len());
         assert_eq!(lengths, [1, 1, 0, 0, 1], "a frame that fits no datagram is dropped");
         assert_eq!(stream.frames(&[1; 10])[0].timestamp_us, 3 * 64_000);

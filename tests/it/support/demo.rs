@@ -41,6 +41,12 @@ impl Demo {
         let line = self.program.says(&format!("{what} of {id}"), is_it).await;
         event(&line).unwrap()
     }
+
+    /// How often the doorbell has told this by now.
+    pub(crate) fn told(&self, id: &str, is_it: impl Fn(&Value) -> bool) -> usize {
+        let said = self.program.said();
+        said.iter().filter_map(|line| event(line)).filter(|event| event["doorbell"] == id && is_it(event)).count()
+    }
 }
 
 fn event(line: &str) -> Option<Value> {

@@ -45,6 +45,11 @@ impl Program {
         find(&mut self.said, what, is_it).await.unwrap_or_else(|said| panic!("{said}\nlog: {}", self.log()))
     }
 
+    /// All that stands on standard output by now.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.said.borrow().clone()
+    }
+
     /// Waits for a line on standard error.
     pub(crate) async fn logs(&mut self, what: &str) -> String {
         find(&mut self.logged, what, |line| line.contains(what)).await.unwrap_or_else(|logged| panic!("{logged}"))

@@ -55,6 +55,8 @@ pub(crate) struct Seen {
     pub(crate) first_packet: Option<Duration>,
     /// When the first microphone packet left, since then.
     pub(crate) first_spoken: Option<Duration>,
+    /// Microphone packets that have left.
+    pub(crate) spoken: u16,
     pub(crate) tally: Tally,
     /// Video by extended sequence number: timestamp, marker, payload.
     pub(crate) video: BTreeMap<u64, (u32, bool, Bytes)>,
@@ -154,6 +156,8 @@ pub(crate) struct Manners {
     pub(crate) transport: Transport,
     /// Sends [`speech`] each 20 ms.
     pub(crate) speaks: bool,
+    /// From this packet of it to that one it sends silence.
+    pub(crate) silent: (u16, u16),
     /// Its microphone has a section of its own, as in go2rtc's page.
     pub(crate) apart: bool,
     /// Asks for a keyframe each 100 ms, by PLI and by FIR in turn.
@@ -167,7 +171,16 @@ pub(crate) struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { transport: Transport::Udp, speaks: false, apart: false, asks: false, loss: 0, seed: 1, keeps: true }
+        Self {
+            transport: Transport::Udp,
+            speaks: false,
+            silent: (0, 0),
+            apart: false,
+            asks: false,
+            loss: 0,
+            seed: 1,
+            keeps: true,
+        }
     }
 }
 
@@ -261,6 +274,11 @@ fn pcmu() -> RTCRtpCodec {
 pub(crate) fn speech() -> Bytes {
     const PERIOD: [i16; 8] = [0, 5_792, 8_192, 5_792, 0, -5_792, -8_192, -5_792];
     (0..160).map(|n| Law::Mu.encode(PERIOD[n % PERIOD.len()])).collect()
+}
+
+/// As long, of nothing.
+fn silence() -> Bytes {
+    vec![Law::Mu.encode(0); 160].into()
 }
 
 fn add_microphone(engine: &mut RTCPeerConnection, apart: bool) -> RTCRtpSenderId {
@@ -393,7 +411,9 @@ impl Playing {
         if !self.seen.borrow().connected {
             return;
         }
-        let mut packet = rtc::rtp::Packet { payload: speech(), ..Default::default() };
+        let (from, until) = self.viewer.manners.silent;
+        let payload = if (from..until).contains(&self.spoken) { silence() } else { speech() };
+        let mut packet = rtc::rtp::Packet { payload, ..Default::default() };
         packet.header.version = 2;
         packet.header.ssrc = MIC_SSRC;
         packet.header.sequence_number = self.spoken;
@@ -403,6 +423,7 @@ impl Playing {
         self.seen.send_if_modified(|seen| {
             let first = seen.first_spoken.is_none();
             seen.first_spoken.get_or_insert(at);
+            seen.spoken = self.spoken;
             first
         });
         let mic = self.viewer.mic.unwrap();

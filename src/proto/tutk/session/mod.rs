@@ -486,7 +486,7 @@ impl Session for ClientSession {
                 self.begin_wished_talk(now)
             }
             Command::Audio(piece) => {
-                let progress = self.talk.audio(&piece);
+                let progress = self.talk.audio(now, &piece);
                 self.on_talk_progress(now, progress)
             }
             Command::StopTalk if self.talk.is_idle() => Ok(()),

@@ -46,7 +46,11 @@ enum TalkPhase {
         format: SoundFormat,
         until: Instant,
     },
-    Open(TalkStream),
+    Open {
+        stream: TalkStream,
+        /// When the first piece came.
+        first: Option<Instant>,
+    },
 }
 
 /// What a step of the talk came to.
@@ -148,7 +152,7 @@ impl Talk {
                 Some(Progress::Ended(TalkEnd::NoAnswer))
             }
             TalkPhase::RepeatWait { format, until } if now >= until => {
-                self.phase = TalkPhase::Open(TalkStream::new(format));
+                self.phase = TalkPhase::Open { stream: TalkStream::new(format), first: None };
                 Some(Progress::Opened(format))
             }
             _ => None,
@@ -161,15 +165,17 @@ impl Talk {
             TalkPhase::Handshake { until, .. }
             | TalkPhase::Login { until, .. }
             | TalkPhase::RepeatWait { until, .. } => Some(until),
-            TalkPhase::Idle | TalkPhase::ControlChannel { .. } | TalkPhase::Open(_) => None,
+            TalkPhase::Idle | TalkPhase::ControlChannel { .. } | TalkPhase::Open { .. } => None,
         };
         let engine = self.back.as_ref().and_then(|back| back.deadline());
         until.into_iter().chain(engine).min()
     }
 
     /// Sends a piece of sound if the line is open, and drops it otherwise.
-    pub(super) fn audio(&mut self, piece: &[u8]) -> Option<Progress> {
-        let (TalkPhase::Open(stream), Some(back)) = (&mut self.phase, &mut self.back) else { return None };
+    pub(super) fn audio(&mut self, now: Instant, piece: &[u8]) -> Option<Progress> {
+        let (TalkPhase::Open { stream, first }, Some(back)) = (&mut self.phase, &mut self.back) else { return None };
+        let first = *first.get_or_insert(now);
+        stream.comes_at(now.saturating_duration_since(first));
         let sent = stream.frames(piece).iter().try_for_each(|frame| back.send(&frame.encode()));
         sent.err().map(|error| Progress::Ended(end_of(&error)))
     }

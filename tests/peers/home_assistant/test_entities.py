@@ -23,12 +23,18 @@ SPEAKER = "notify.{}_say button.{}_stop_saying siren.{}_clips select.{}_clip "
 PICTURES = "camera.{}_snapshot button.{}_take_snapshot image.{}_ring_picture "
 # What docs/entities.md lists, of three doorbells that have all of it between them.
 ENTITIES = {
-    "front_door": SPEAKER + PICTURES + "event.{}_ring sensor.{}_last_ring event.{}_motion switch.{}_talk switch.{}_stream lock.{}_lock"
+    "front_door": SPEAKER
+    + PICTURES
+    + "event.{}_ring sensor.{}_last_ring event.{}_motion switch.{}_talk switch.{}_stream lock.{}_lock"
     " sensor.{}_viewers binary_sensor.{}_connection sensor.{}_link",
-    "driveway": SPEAKER + PICTURES + "event.{}_ring sensor.{}_last_ring event.{}_motion switch.{}_talk switch.{}_stream lock.{}_lock"
+    "driveway": SPEAKER
+    + PICTURES
+    + "event.{}_ring sensor.{}_last_ring event.{}_motion switch.{}_talk switch.{}_stream lock.{}_lock"
     " cover.{}_garage_door sensor.{}_viewers binary_sensor.{}_connection"
     " sensor.{}_link",
-    "courtyard": SPEAKER + PICTURES + "event.{}_ring sensor.{}_last_ring switch.{}_talk switch.{}_stream button.{}_open_door"
+    "courtyard": SPEAKER
+    + PICTURES
+    + "event.{}_ring sensor.{}_last_ring switch.{}_talk switch.{}_stream button.{}_open_door"
     " sensor.{}_viewers binary_sensor.{}_connection sensor.{}_link",
     "doorstep": "binary_sensor.{}_connection button.{}_rediscover sensor.{}_wyze_account sensor.{}_vivint_account"
     " sensor.{}_kvs_account",

@@ -70,10 +70,6 @@ pub(super) struct Counts {
     pub(super) lost: u64,
     /// Came after that, or all too late after a pause.
     pub(super) late: u64,
-    pub(super) duplicates: u64,
-    /// Left out and put in between, to keep the delay where it is wanted.
-    pub(super) skipped: u64,
-    pub(super) stretched: u64,
 }
 
 /// Holds 1.3 s at most (64 packets); full: the oldest goes, because what comes late is of less use than what comes
@@ -91,8 +87,8 @@ pub(super) struct JitterBuffer {
     cursor: Option<Cursor>,
     /// The last packet that was taken, by extended sequence number.
     taken: Option<i64>,
-    /// Gaps in a row.
-    gaps: u32,
+    /// How long nothing has been there.
+    gap: Micros,
     pub(super) counts: Counts,
 }
 
@@ -116,8 +112,8 @@ struct Source {
 
 impl JitterBuffer {
     const HELD: usize = 64;
-    /// After so many a repetition is a noise and no help any more.
-    const GAPS: u32 = 4;
+    /// After so long a repetition is a noise and no help any more.
+    const LONGEST_GAP: Micros = 80 * MILLISECOND;
     /// RFC 3550 appendix A.1: further off than this is another stream.
     const DROPOUT: i64 = 3_000;
     const MISORDER: i64 = 100;
@@ -147,7 +143,7 @@ impl JitterBuffer {
             waiting: BTreeMap::new(),
             cursor: None,
             taken: None,
-            gaps: 0,
+            gap: 0,
             counts: Counts::default(),
         }
     }
@@ -186,10 +182,8 @@ impl JitterBuffer {
             match self.lag(now, first, worth(first)) {
                 Lag::Behind if self.waiting.len() > 1 => {
                     self.pop();
-                    self.counts.skipped += 1;
                 }
                 Lag::Ahead => {
-                    self.counts.stretched += 1;
                     return Turn::Gap { at: cursor.at, length: duration(cursor.length), next: None };
                 }
                 Lag::Right | Lag::Behind => return self.pop().map_or(Turn::Idle, Turn::Packet),
@@ -250,7 +244,6 @@ impl JitterBuffer {
         };
         let at = if newest { self.believable(arrival, at) } else { at };
         if self.waiting.contains_key(&sequence) {
-            self.counts.duplicates += 1;
             return None;
         }
         self.delays.note(arrival, arrival - at);
@@ -282,7 +275,6 @@ impl JitterBuffer {
     fn hold(&mut self, sequence: i64, held: Held) -> Option<&mut Held> {
         if self.waiting.len() >= Self::HELD {
             self.pop();
-            self.counts.skipped += 1;
         }
         Some(self.waiting.entry(sequence).or_insert(held))
     }
@@ -296,7 +288,7 @@ impl JitterBuffer {
             }
             if delay < wanted + first.length || self.waiting.len() == 1 {
                 self.cursor = Some(Cursor { at: first.at, length: first.length });
-                self.gaps = 0;
+                self.gap = 0;
                 return true;
             }
             self.pop();
@@ -307,17 +299,15 @@ impl JitterBuffer {
 
     /// The packet at the cursor is not there. While it may still come in time the cursor stays.
     fn gap(&mut self, now: Micros, cursor: Cursor) -> Turn {
-        self.gaps += 1;
-        if self.gaps > Self::GAPS {
+        if self.gap >= Self::LONGEST_GAP {
             self.cursor = None;
             return Turn::Idle;
         }
+        self.gap += cursor.length;
         let first = self.waiting.first_key_value().map(|(_, first)| first);
         let follows = |first: &&Held| (first.at - cursor.at - cursor.length).abs() <= Self::TOLERANCE;
         let next = first.filter(follows).map(|first| first.payload.clone());
-        if now - self.delays.base - cursor.at < self.delays.wanted {
-            self.counts.stretched += 1;
-        } else {
+        if now - self.delays.base - cursor.at >= self.delays.wanted {
             self.cursor = Some(Cursor { at: cursor.at + cursor.length, ..cursor });
         }
         Turn::Gap { at: cursor.at, length: duration(cursor.length), next }
@@ -327,7 +317,7 @@ impl JitterBuffer {
         let (sequence, held) = self.waiting.pop_first()?;
         let before = self.taken.replace(sequence).unwrap_or(sequence - 1);
         self.counts.lost += u64::try_from(sequence - before - 1).unwrap_or_default();
-        self.gaps = 0;
+        self.gap = 0;
         if self.cursor.is_some() {
             self.cursor = Some(Cursor { at: held.end(), length: held.length });
         }
@@ -437,12 +427,11 @@ impl Delays {
         if self.recent.len() > Self::MOST {
             self.recent.pop_front();
         }
-        let mut sorted: Vec<Micros> = self.recent.iter().map(|(_, behind)| *behind).collect();
-        sorted.sort_unstable();
-        self.base = sorted.first().copied().unwrap_or_default();
-        let almost_all = sorted.get(sorted.len() * 97 / 100).copied().unwrap_or(self.base);
-        let least = if sorted.len() < Self::ENOUGH { Self::AT_FIRST } else { Self::LEAST_WANTED };
-        self.wanted = (almost_all - self.base + Self::MARGIN).clamp(least, Self::MOST_WANTED);
+        let mut known: Vec<Micros> = self.recent.iter().map(|(_, behind)| *behind).collect();
+        self.base = known.iter().copied().min().unwrap_or_default();
+        let (_, almost_all, _) = known.select_nth_unstable(self.recent.len() * 97 / 100);
+        let least = if self.recent.len() < Self::ENOUGH { Self::AT_FIRST } else { Self::LEAST_WANTED };
+        self.wanted = (*almost_all - self.base + Self::MARGIN).clamp(least, Self::MOST_WANTED);
     }
 }
 

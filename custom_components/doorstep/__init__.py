@@ -1,6 +1,6 @@
-"""Doorstep in Home Assistant: live pictures with a way back to the speaker, and the dashboard card.
+"""Doorstep in Home Assistant: live pictures, the speaker as a player, actions that speak, and the dashboard card.
 
-Rings, locks and switches come over MQTT discovery; the cameras made here join the same devices.
+Rings, locks and switches come over MQTT discovery; the entities made here join the same devices.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.device_registry import DeviceEntry
 from homeassistant.helpers.typing import ConfigType
 
-from . import card, proxy
+from . import actions, card, proxy
 from .api import Address, Doorstep
 from .const import DOMAIN
 from .coordinator import DoorstepCoordinator, DoorstepEntry
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
-PLATFORMS = [Platform.CAMERA]
+PLATFORMS = [Platform.CAMERA, Platform.MEDIA_PLAYER]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Open what all entries share: the way to their services, and the card."""
+    """Open what all entries share: the actions, the way to their services, and the card."""
+    actions.async_register(hass)
     proxy.async_register(hass)
     card.async_register(hass)
     return True

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 import json
 import re
 import time
@@ -22,18 +23,23 @@ DOORBELL_ID: Final = r"[a-z0-9_]{1,64}"
 """The id of a doorbell, as the service makes it."""
 SESSION: Final = r"[0-9a-f]{16}"
 """The last part of a viewer's address."""
+JSON: Final = "application/json"
 
 _CALL_LOCATION: Final = re.compile(rf"({DOORBELL_ID})/({SESSION})")
 _CANDIDATE: Final = re.compile(r"candidate:[\x20-\x7e]{1,512}")
 
-# An answer to an offer waits for the camera, 10 s at the service; a still picture takes up to 30 s.
+# An answer to an offer waits for the camera, 10 s at the service; a still picture takes up to 30 s. What is said waits for
+# up to four things before it, each with at most a minute of sound.
 _SHORT: Final = aiohttp.ClientTimeout(total=10, connect=5)
 _CALL: Final = aiohttp.ClientTimeout(total=20, connect=5)
 _PICTURE: Final = aiohttp.ClientTimeout(total=35, connect=5)
+_SAYING: Final = aiohttp.ClientTimeout(total=480, connect=5)
 _CONNECT_S: Final = 10
 _TEXT_LIMIT: Final = 2 * 1024 * 1024
 _SDP_LIMIT: Final = 256 * 1024
 _PICTURE_LIMIT: Final = 4 * 1024 * 1024
+SOUND_LIMIT: Final = 10 * 1024 * 1024
+"""The largest file of sound that the service takes."""
 # The service closes its door for a minute after ten wrong tokens within one.
 _TOKEN_REST_S: Final = 60.0
 
@@ -90,6 +96,13 @@ class Doorbell:
     capabilities: frozenset[str]
     link: str
     """`offline`, `ready`, `connecting`, `streaming` or `needs_attention`."""
+    says: str | None = None
+    """The name of the clip that is being said, or `text`, `url` or `file`."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether something that is asked of it could be done."""
+        return self.link in ("ready", "connecting", "streaming")
 
     @classmethod
     def of(cls, view: Mapping[str, Any]) -> Doorbell:
@@ -103,12 +116,17 @@ class Doorbell:
                 firmware=view.get("firmware"),
                 capabilities=frozenset(view["capabilities"]),
                 link=str(view["link"]),
+                says=_says(view.get("speaking")),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise NotDoorstep("The answer is not Doorstep's.") from error
         if not isinstance(doorbell.id, str) or not re.fullmatch(DOORBELL_ID, doorbell.id):
             raise NotDoorstep("The answer is not Doorstep's.")
         return doorbell
+
+
+def _says(speaking: Mapping[str, Any] | None) -> str | None:
+    return None if speaking is None else str(speaking.get("clip") or speaking.get("source"))
 
 
 def doorbells_of(views: Any) -> dict[str, Doorbell]:
@@ -183,10 +201,41 @@ class Doorstep:
         """End a viewer."""
         await self.ask("DELETE", call.path)
 
-    async def snapshot(self, doorbell: str) -> bytes:
-        """Have a still picture taken: a JPEG."""
+    async def picture(self, doorbell: str) -> bytes | None:
+        """The newest still picture that can be had without waking the camera, a JPEG; `None` where there is none."""
         path = f"api/doorbells/{doorbell}/snapshot.jpg"
-        return (await self.ask("GET", path, timeout=_PICTURE, limit=_PICTURE_LIMIT)).body
+        try:
+            reply = await self.ask("GET", path, query={"wake": "false"}, timeout=_PICTURE, limit=_PICTURE_LIMIT)
+        except Refused as refusal:
+            if refusal.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return reply.body
+
+    async def say(self, doorbell: str, what: Mapping[str, Any]) -> dict[str, Any]:
+        """Have `text`, `url` or `clip` said, at a `volume`; when it is over, how long each part of it took."""
+        body = json.dumps(what).encode()
+        return _outcome(await self.ask("POST", _say(doorbell), body=body, content_type=JSON, timeout=_SAYING))
+
+    async def play(self, doorbell: str, sound: bytes, content_type: str, volume: float | None = None) -> dict[str, Any]:
+        """The same with a file of sound."""
+        query = {} if volume is None else {"volume": f"{volume:.3f}"}
+        kind = content_type if content_type.startswith("audio/") else "audio/mpeg"
+        return _outcome(
+            await self.ask("POST", _say(doorbell), body=sound, content_type=kind, query=query, timeout=_SAYING)
+        )
+
+    async def stop_saying(self, doorbell: str) -> None:
+        """End what is being said, and what waits for it."""
+        await self.ask("DELETE", _say(doorbell))
+
+    async def clips(self) -> list[str]:
+        """The names of the clips that every doorbell can say."""
+        listed = _json(await self.ask("GET", "api/clips"))
+        try:
+            return [str(clip["name"]) for clip in listed]
+        except (KeyError, TypeError) as error:
+            raise NotDoorstep("The answer is not Doorstep's.") from error
 
     async def card(self) -> bytes:
         """The dashboard card, an ES module."""
@@ -199,11 +248,14 @@ class Doorstep:
         *,
         body: bytes | None = None,
         content_type: str | None = None,
+        query: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = _SHORT,
         limit: int = _TEXT_LIMIT,
     ) -> Reply:
         """Make one request, read the whole reply, and raise for every refusal."""
-        reply = await self.forward(method, path, body=body, content_type=content_type, timeout=timeout, limit=limit)
+        reply = await self.forward(
+            method, path, body=body, content_type=content_type, query=query, timeout=timeout, limit=limit
+        )
         if reply.status >= 400:
             raise Refused(reply.status, _sentence(reply))
         return reply
@@ -215,6 +267,7 @@ class Doorstep:
         *,
         body: bytes | None = None,
         content_type: str | None = None,
+        query: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = _CALL,
         limit: int = _TEXT_LIMIT,
     ) -> Reply:
@@ -224,8 +277,9 @@ class Doorstep:
         if content_type is not None:
             headers["Content-Type"] = content_type
         try:
+            url = (self.address.url / path).with_query(query)
             async with self._session.request(
-                method, self.address.url / path, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 self._notice(response.status)
                 read = await _read(response, limit)
@@ -272,6 +326,18 @@ class Doorstep:
         return CannotConnect(f"Doorstep cannot be reached at {self.address.host}:{self.address.port}.")
 
 
+def _say(doorbell: str) -> str:
+    return f"api/doorbells/{doorbell}/say"
+
+
+def _outcome(reply: Reply) -> dict[str, Any]:
+    """What came of something that was said."""
+    outcome = _json(reply)
+    if not isinstance(outcome, dict):
+        raise NotDoorstep("The answer is not Doorstep's.")
+    return outcome
+
+
 def location_of(reply: Reply) -> str | None:
     """Where a new viewer is, relative to the address that was asked; `None` for anything but that."""
     fits = reply.location is not None and _CALL_LOCATION.fullmatch(reply.location)
@@ -309,7 +375,7 @@ def _json(reply: Reply) -> Any:
 def _sentence(reply: Reply) -> str:
     """The refusal in the service's words: `{"error": …}`, or plain text for WHEP."""
     text = reply.body[:2000].decode(errors="replace").strip()
-    if reply.content_type == "application/json":
+    if reply.content_type == JSON:
         try:
             text = str(json.loads(reply.body)["error"])
         except (ValueError, KeyError, TypeError):

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import partial
 import logging
-import time
 from typing import Any
 
 from homeassistant.components import camera as camera_component
 from homeassistant.components.camera import Camera, CameraEntityFeature, WebRTCAnswer, WebRTCError, WebRTCSendMessage
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from webrtc_models import RTCIceCandidateInit
 
-from .api import Call, Doorbell, DoorstepError
+from .api import Call, DoorstepError
 from .const import DOMAIN
 from .coordinator import DoorstepCoordinator, DoorstepEntry
+from .entity import DoorstepEntity, add_for_each
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,8 +28,6 @@ PARALLEL_UPDATES = 0
 
 # Candidates that come before the answer does; a browser has a dozen.
 _EARLY_CANDIDATES = 64
-# A dashboard asks for a still picture every 10 s, and each one wakes the doorbell's camera.
-_PICTURE_KEEPS_S = 60.0
 # Two-way audio in Home Assistant's own player, where the Core has it.
 _CAPABILITIES = getattr(camera_component, "CameraEntityCapabilities", None)
 
@@ -41,20 +36,7 @@ async def async_setup_entry(
     hass: HomeAssistant, entry: DoorstepEntry, async_add_entities: AddConfigEntryEntitiesCallback
 ) -> None:
     """Add the cameras there are, and those that come."""
-    coordinator = entry.runtime_data
-    known: set[str] = set()
-
-    @callback
-    def follow() -> None:
-        playable = {id for id, doorbell in coordinator.data.items() if "stream" in doorbell.capabilities}
-        new = [DoorstepCamera(coordinator, doorbell) for doorbell in sorted(playable - known)]
-        for camera in new:
-            known.add(camera.doorbell_id)
-            camera.async_on_remove(partial(known.discard, camera.doorbell_id))
-        async_add_entities(new)
-
-    follow()
-    entry.async_on_unload(coordinator.async_add_listener(follow))
+    add_for_each(entry, async_add_entities, "stream", DoorstepCamera)
 
 
 @dataclass(slots=True)
@@ -65,44 +47,20 @@ class _Viewer:
     early: list[RTCIceCandidateInit] = field(default_factory=list)
 
 
-class DoorstepCamera(CoordinatorEntity[DoorstepCoordinator], Camera):
+class DoorstepCamera(DoorstepEntity, Camera):
     """The live picture of a doorbell."""
 
-    _attr_has_entity_name = True
     _attr_name = None
     _attr_supported_features = CameraEntityFeature.STREAM
 
     def __init__(self, coordinator: DoorstepCoordinator, doorbell_id: str) -> None:
         """`doorbell_id` is among the coordinator's."""
-        super().__init__(coordinator)
+        super().__init__(coordinator, doorbell_id, "camera")
         Camera.__init__(self)
-        self.doorbell_id = doorbell_id
-        self._doorbell: Doorbell = coordinator.data[doorbell_id]
         self._viewers: dict[str, _Viewer] = {}
-        self._picture: tuple[float, bytes] | None = None
-        self._taking = asyncio.Lock()
-        self._attr_unique_id = f"{doorbell_id}_camera"
+        self._picture: bytes | None = None
         self._attr_brand = self._doorbell.vendor.capitalize()
         self._attr_model = self._doorbell.model
-        # The device of MQTT discovery, whichever of the two comes first.
-        self._attr_device_info = DeviceInfo(
-            identifiers={("mqtt", f"doorstep_{doorbell_id}"), (DOMAIN, doorbell_id)},
-            name=self._doorbell.name,
-            manufacturer=self._attr_brand,
-            model=self._doorbell.model,
-            sw_version=self._doorbell.firmware,
-        )
-
-    @callback
-    def _handle_coordinator_update(self) -> None:
-        self._doorbell = self.coordinator.data.get(self.doorbell_id, self._doorbell)
-        super()._handle_coordinator_update()
-
-    @property
-    def available(self) -> bool:
-        """Whether a viewer would get a picture."""
-        listed = self.coordinator.last_update_success and self.doorbell_id in self.coordinator.data
-        return listed and self._doorbell.link in ("ready", "connecting", "streaming")
 
     @property
     def is_streaming(self) -> bool:
@@ -161,17 +119,15 @@ class DoorstepCamera(CoordinatorEntity[DoorstepCoordinator], Camera):
         await asyncio.gather(*map(self._hang_up, viewers))
 
     async def async_camera_image(self, width: int | None = None, height: int | None = None) -> bytes | None:
-        """A still picture, where the doorbell takes any; at most one a minute is taken."""
-        if "snapshot" not in self._doorbell.capabilities:
-            return None
-        async with self._taking:
-            if self._picture is None or time.monotonic() - self._picture[0] > _PICTURE_KEEPS_S:
-                try:
-                    taken = await self.coordinator.service.snapshot(self.doorbell_id)
-                    self._picture = (time.monotonic(), taken)
-                except DoorstepError as error:
-                    _LOGGER.debug("%s: no still picture: %s", self.entity_id, error)
-        return self._picture[1] if self._picture else None
+        """The newest still picture that can be had without waking the camera.
+
+        None is taken for it: a dashboard asks every 10 s, and Home Assistant does not tell that from an automation.
+        """
+        try:
+            self._picture = await self.coordinator.service.picture(self.doorbell_id) or self._picture
+        except DoorstepError as error:
+            _LOGGER.debug("%s: no still picture: %s", self.entity_id, error)
+        return self._picture
 
     async def _tell(self, call: Call, candidate: RTCIceCandidateInit) -> None:
         try:

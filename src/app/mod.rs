@@ -331,7 +331,8 @@ fn options(wanted: &DoorbellOverride, locks: &Registry, audit: &Arc<Audit>, stor
         (kind, Door::new(settings, locks.clone(), audit.clone(), store.clone()))
     };
     let doors = mechanisms(wanted).map(door).collect();
-    let mut options = doorbell::Options { name: wanted.name.clone(), doors, ..Default::default() };
+    let mut options =
+        doorbell::Options { name: wanted.name.clone(), doors, ring_picture: wanted.ring_picture, ..Default::default() };
     if let Some(seconds) = wanted.talk_limit_s {
         options.talk_limit = Duration::from_secs(seconds);
     }

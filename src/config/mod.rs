@@ -134,6 +134,7 @@ pub struct DoorbellOverride {
     pub transport: Transport,
     pub quality: Quality,
     pub talk_limit_s: Option<u64>,
+    pub ring_picture: RingPicture,
     /// An MQTT topic on which a message means that the button was pressed (a wired or radio button).
     pub ring_topic: Option<String>,
     /// The one payload on `ring_topic` that counts; without it every payload does.
@@ -195,6 +196,28 @@ pub enum Quality {
     #[default]
     Hd,
     Sd,
+}
+
+/// Which rings a picture is taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RingPicture {
+    /// Those that can be had from the stream or from the vendor's cloud; a camera on mains is looked at for a moment.
+    #[default]
+    Auto,
+    /// One that lives on a battery is looked at as well, which drains it.
+    Always,
+    Never,
+}
+
+impl RingPicture {
+    /// Whether a camera that does not stream is looked at for a ring.
+    pub fn looks(self, on_battery: bool) -> bool {
+        match self {
+            Self::Auto => !on_battery,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 impl Default for Http {
@@ -354,6 +377,7 @@ fn read_doorbell(doorbell: &mut Section<'_>, named: &mut Named, own_topics: &str
         transport: doorbell.optional("transport", &values::TRANSPORT).unwrap_or(Transport::Auto),
         quality: doorbell.optional("quality", &values::QUALITY).unwrap_or_default(),
         talk_limit_s: doorbell.optional("talk_limit_s", &values::TALK_LIMIT_S),
+        ring_picture: doorbell.optional("ring_picture", &values::RING_PICTURE).unwrap_or_default(),
         ring_topic: read_ring_topic(doorbell, own_topics),
         ring_payload: doorbell.optional("ring_payload", &values::PAYLOAD),
         unlock,

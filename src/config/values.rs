@@ -9,7 +9,8 @@ use url::Url;
 
 use super::section::{Kind, Reason};
 use super::{
-    DoorCommand, HostPort, IotEndpoint, LogLevel, Mac, MqttUrl, Quality, Transport, TutkProtocol, Uid, Unlock,
+    DoorCommand, HostPort, IotEndpoint, LogLevel, Mac, MqttUrl, Quality, RingPicture, Transport, TutkProtocol, Uid,
+    Unlock,
 };
 use crate::model::{DeviceId, OpenerEntity};
 use crate::proto::totp::totp;
@@ -76,6 +77,9 @@ pub(super) const TRANSPORT: Kind<Transport> =
     Kind { expected: "`auto`, `tutk`, `old`, `new`, `webrtc` or `gwell`", parse: transport };
 
 pub(super) const QUALITY: Kind<Quality> = Kind { expected: "`hd` or `sd`", parse: quality };
+
+pub(super) const RING_PICTURE: Kind<RingPicture> =
+    Kind { expected: "`auto`, `always` or `never`", parse: ring_picture };
 
 pub(super) const TALK_LIMIT_S: Kind<u64> =
     Kind { expected: "a number of seconds from 10 to 3600", parse: |text| number(text, 10..=3_600) };
@@ -434,6 +438,15 @@ fn transport(text: &str) -> Result<Transport, Reason> {
         "webrtc" => Ok(Transport::Webrtc),
         "gwell" => Ok(Transport::Gwell),
         _ => Err("not a transport of this version"),
+    }
+}
+
+fn ring_picture(text: &str) -> Result<RingPicture, Reason> {
+    match text {
+        "auto" => Ok(RingPicture::Auto),
+        "always" => Ok(RingPicture::Always),
+        "never" => Ok(RingPicture::Never),
+        _ => Err("not a wish for pictures of rings"),
     }
 }
 

@@ -10,9 +10,11 @@ mod lives;
 mod open_talks;
 pub mod registry;
 mod ring_log;
+mod ring_picture;
 pub mod say;
 mod snapshot;
 mod talk;
+mod tally;
 pub mod vendor;
 pub mod voice;
 pub mod wording;
@@ -28,12 +30,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::config::RingPicture;
 use crate::media::{AudioFormat, Demand, MediaHub};
 use crate::model::{self, Capability, DeviceInfo, DoorKind, Event, LockState, Ring, State, TalkLevel};
 use crate::rtc::kvs_call::Signalling;
 use guard::Permit;
 use ring_log::RingLog;
 use say::Sayings;
+use snapshot::Pictures;
+use tally::Tally;
 
 pub use accounts::Accounts;
 pub use door::Door;
@@ -86,6 +91,7 @@ pub struct Options {
     pub talk_limit: Duration,
     /// The doors that the owner has enabled for it.
     pub doors: Doors,
+    pub ring_picture: RingPicture,
     /// Where the sound for what it is to say comes from.
     pub voice: Arc<dyn Voice>,
     /// Where it is remembered that its speaker is open.
@@ -101,6 +107,7 @@ impl Default for Options {
             name: None,
             talk_limit: Duration::from_secs(120),
             doors: Doors::new(),
+            ring_picture: RingPicture::default(),
             voice: Arc::new(voice::Mute),
             open_talks: OpenTalks::default(),
         }
@@ -134,6 +141,7 @@ struct Shared {
     name: Option<String>,
     doors: Doors,
     voice: Arc<dyn Voice>,
+    tally: Tally,
     sayings: Sayings,
     state: watch::Sender<State>,
     events: broadcast::Sender<Event>,
@@ -141,10 +149,8 @@ struct Shared {
     rings: Mutex<RingLog>,
     /// Held while the stream switch is on.
     stream_switch: Mutex<Option<Demand>>,
-    /// Held while a still picture is being taken.
-    snapshot: Arc<tokio::sync::Mutex<()>>,
-    /// The newest picture.
-    picture: watch::Sender<Option<Arc<Picture>>>,
+    pictures: Pictures,
+    ring_picture: RingPicture,
 }
 
 /// What a handle asks of the actor.
@@ -164,8 +170,9 @@ impl Doorbell {
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
-        let Options { talk_limit, open_talks, .. } = options;
+        let Options { talk_limit, open_talks, ring_picture, .. } = options;
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
+        let looks = ring_picture.looks(vendor.is_on_battery(&info.model));
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
         let span = tracing::info_span!("device", id = %info.id);
         let (sayings, speaking) = Sayings::new(talk_limit, &stop);
@@ -175,10 +182,11 @@ impl Doorbell {
             name: options.name,
             doors: options.doors,
             voice: options.voice,
+            tally: Tally::default(),
             sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
-            snapshot: Arc::default(),
-            picture: watch::Sender::default(),
+            pictures: Pictures::default(),
+            ring_picture,
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
@@ -188,6 +196,9 @@ impl Doorbell {
         let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
         actor::spawn(vendor, shared.clone(), terms, inbox, stop.clone());
         let doorbell = Self { shared, commands };
+        if ring_picture != RingPicture::Never {
+            doorbell.follow_rings(looks, stop.clone());
+        }
         if open_talks.was_left(&doorbell.info().id) {
             tokio::spawn(open_talks::end_what_was_left(doorbell.clone(), open_talks, stop).instrument(span));
         }
@@ -419,7 +430,8 @@ fn stopped() -> ActionError {
     ActionError::Offline { why: "It is being shut down. Try again when it is back.".to_owned() }
 }
 
-/// The owner's own name stands, no name holds more than a name, and only an enabled door is one.
+/// The owner's own name stands, no name holds more than a name, only an enabled door is one, and whoever streams can be
+/// photographed.
 fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> DeviceInfo {
     if let Some(name) = name {
         name.clone_into(&mut info.name);
@@ -427,6 +439,9 @@ fn as_owner_wants(mut info: DeviceInfo, name: Option<&str>, doors: &Doors) -> De
     info.name = info.shown_name();
     info.capabilities.retain(|capability| !matches!(capability, Capability::Unlock | Capability::Garage));
     info.capabilities.extend(doors.keys().map(|kind| kind.capability()));
+    if info.capabilities.contains(&Capability::Stream) {
+        info.capabilities.insert(Capability::Snapshot);
+    }
     info
 }
 

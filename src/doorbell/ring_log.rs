@@ -1,7 +1,7 @@
 //! Which rings there were, and which of them were told before.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::clock::{self, Instant};
 use crate::model::{Event, Ring};
@@ -47,12 +47,9 @@ impl RingLog {
 
     /// Whether a wired button has told of the press that a cloud tells of a while later.
     fn was_heard_at_once(&self, ring: &Ring) -> bool {
-        let apart = |known: &Ring| match ring.at.duration_since(known.at) {
-            Ok(after) => after,
-            Err(before) => before.duration(),
+        let same = |known: &Ring| {
+            known.latency.is_none() && known.source != ring.source && apart(known.at, ring.at) < Self::SAME_PRESS
         };
-        let same =
-            |known: &Ring| known.latency.is_none() && known.source != ring.source && apart(known) < Self::SAME_PRESS;
         ring.latency.is_some() && self.newest_last.iter().any(same)
     }
 
@@ -70,6 +67,12 @@ impl RingLog {
         self.newest_last.iter().rev().cloned().collect()
     }
 
+    /// The ring that `event_id`, or a press `at` that time, was told as.
+    pub(super) fn told_as(&self, event_id: &str, at: SystemTime) -> Option<Ring> {
+        let by_id = self.newest_last.iter().find(|ring| ring.event_id == event_id);
+        by_id.or_else(|| self.newest_last.iter().rev().find(|ring| apart(ring.at, at) < Self::SAME_PRESS)).cloned()
+    }
+
     /// A ring for a press heard by `source`; `None` when it belongs to the last one.
     pub(super) fn pressed(&mut self, source: &'static str) -> Option<Ring> {
         let now = clock::now();
@@ -82,6 +85,10 @@ impl RingLog {
         let unix_ms = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
         Some(Ring { at, event_id: format!("{source}_{unix_ms}"), source, latency: None })
     }
+}
+
+fn apart(one: SystemTime, other: SystemTime) -> Duration {
+    one.duration_since(other).unwrap_or_else(|other_is_later| other_is_later.duration())
 }
 
 fn keep_newest<T>(list: &mut VecDeque<T>, item: T, limit: usize) {

@@ -92,13 +92,17 @@ impl Doorbell {
         &self,
         saying: Saying,
     ) -> Result<impl Future<Output = Result<Said, SayError>> + Send + use<>, SayError> {
+        let (reply, answer) = oneshot::channel();
+        self.try_take_on(saying, reply).inspect_err(|why| self.shared.tally.count(&Err(why.clone())))?;
+        Ok(async { answer.await.map_err(|_| stopped())? })
+    }
+
+    fn try_take_on(&self, saying: Saying, reply: Reply) -> Result<(), SayError> {
         self.may_talk()?;
         if self.shared.state.borrow().microphone.is_some_and(|viewer| viewer != Self::OWN_VOICE) {
             return Err(ActionError::Busy.into());
         }
-        let (reply, answer) = oneshot::channel();
-        self.shared.sayings.take_on(self, saying, reply)?;
-        Ok(async { answer.await.map_err(|_| stopped())? })
+        self.shared.sayings.take_on(self, saying, reply)
     }
 
     /// Ends what is being said, and forgets what waits.
@@ -324,6 +328,7 @@ impl Job {
 
     fn answer(self, result: Result<Said, SayError>) {
         let Self { reply, place, .. } = self;
+        place.doorbell.shared.tally.count(&result);
         drop(place);
         // Whoever asked may have left.
         let _asker_left = reply.send(result);

@@ -1,15 +1,21 @@
 //! Still pictures: where they come from, and which one is the newest.
+//!
+//! A camera that streams anyhow has just sent one. Otherwise its vendor may have a way of its own, and where it has
+//! none, or that fails, somebody has to look at the camera for a moment.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use tracing::Instrument;
 
+use super::ring_picture::Album;
 use super::{ActionError, Command, Doorbell, Request};
-use crate::clock;
-use crate::model::Capability;
+use crate::clock::{self, Instant};
+use crate::media::{Keyframe, still};
+use crate::model::{Capability, Link};
 
 /// A still picture, as it is kept and told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,22 +29,41 @@ pub struct Picture {
 
 /// A camera that must be woken by its cloud first takes ten seconds and more.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
+/// What the vendor's own way may take of that, where there is another.
+pub(super) const VENDOR_WITHIN: Duration = Duration::from_secs(15);
+/// How old what a stream has shown may be.
+const FRESH: Duration = Duration::from_secs(2);
+/// How long a camera that was asked for a keyframe is waited for.
+const KEYFRAME_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a doorbell has of pictures.
+#[derive(Default)]
+pub(super) struct Pictures {
+    pub(super) newest: watch::Sender<Option<Arc<Picture>>>,
+    /// Held while one is being taken.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// The last keyframe that was decoded, by when it arrived. Held while one is.
+    developed: tokio::sync::Mutex<Option<(Instant, Arc<Picture>)>>,
+    pub(super) album: std::sync::Mutex<Album>,
+}
 
 impl Doorbell {
     /// The newest picture, whoever had it taken. Changes with each.
     pub fn pictures(&self) -> watch::Receiver<Option<Arc<Picture>>> {
-        self.shared.picture.subscribe()
+        self.shared.pictures.newest.subscribe()
     }
 
     /// The newest picture that can be had without waking the camera: out of its stream while it streams, otherwise the
-    /// one that was taken last.
+    /// last one that there was.
     pub async fn known_picture(&self) -> Option<Arc<Picture>> {
-        self.shared.picture.borrow().clone()
-    }
-
-    /// The picture that belongs to one of the last rings.
-    pub fn ring_picture(&self, event_id: &str) -> Option<Arc<Picture>> {
-        self.shared.picture.borrow().clone().filter(|picture| picture.ring.as_deref() == Some(event_id))
+        if let Some(keyframe) = self.media().newest_keyframe()
+            && let Ok(picture) = self.developed(keyframe).await
+        {
+            return Some(picture);
+        }
+        let taken = self.shared.pictures.newest.borrow().clone();
+        let seen = self.shared.pictures.developed.lock().await.as_ref().map(|(_, picture)| picture.clone());
+        taken.into_iter().chain(seen).max_by_key(|picture| picture.at)
     }
 
     /// A still picture, taken now: a JPEG of at most 4 MiB. One at a time, within 30 s; what has begun goes on
@@ -51,22 +76,130 @@ impl Doorbell {
         if !self.info().capabilities.contains(&Capability::Snapshot) {
             return Err(ActionError::Unsupported("it takes no still pictures"));
         }
-        let turn = self.shared.snapshot.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
+        let turn = self.shared.pictures.turn.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
         let doorbell = self.clone();
-        let taking = tokio::spawn(async move {
+        let taking = async move {
             let _turn = turn;
-            let picture = doorbell.ask(|reply| Command::Device(Request::TakeSnapshot { reply }));
-            timeout(SNAPSHOT_WITHIN, picture).await.unwrap_or(Err(ActionError::Timeout))
-        });
-        let jpeg = picture(taking.await.unwrap_or(Err(ActionError::Timeout))?)?;
-        let taken = Picture { at: clock::unix_now(), jpeg: jpeg.clone(), ring: None };
-        self.shared.picture.send_replace(Some(Arc::new(taken)));
-        Ok(jpeg)
+            let taken = timeout(SNAPSHOT_WITHIN, doorbell.picture_now()).await;
+            let picture = taken.unwrap_or_else(|_| Err(doorbell.why_unseen()))?;
+            doorbell.shared.tally.count_picture();
+            doorbell.shared.pictures.newest.send_replace(Some(picture.clone()));
+            Ok(picture.jpeg.clone())
+        };
+        tokio::spawn(taking.in_current_span()).await.unwrap_or(Err(ActionError::Timeout))
+    }
+
+    async fn picture_now(&self) -> Result<Arc<Picture>, ActionError> {
+        if let Some(picture) = self.streamed_picture().await {
+            return Ok(picture);
+        }
+        if !self.info().capabilities.contains(&Capability::Stream) {
+            return self.vendors_picture().await;
+        }
+        let not_given = match timeout(VENDOR_WITHIN, self.vendors_picture()).await {
+            Ok(Ok(picture)) => return Ok(picture),
+            Ok(Err(why)) => why,
+            Err(_) => ActionError::Timeout,
+        };
+        match self.look().await {
+            // What the vendor says of its own way is the better reason.
+            Err(_) if !matches!(not_given, ActionError::Unsupported(_)) => Err(not_given),
+            looked => looked,
+        }
+    }
+
+    /// What the camera shows at present; `None` while it does not stream, or shows nothing that can be decoded.
+    pub(super) async fn streamed_picture(&self) -> Option<Arc<Picture>> {
+        let keyframe = self.fresh_keyframe().await?;
+        let developed = self.developed(keyframe).await;
+        developed.inspect_err(|why| tracing::debug!(%why, "no picture out of the stream")).ok()
+    }
+
+    async fn fresh_keyframe(&self) -> Option<Keyframe> {
+        let newest = self.media().newest_keyframe()?;
+        if newest.at.elapsed() <= FRESH {
+            return Some(newest);
+        }
+        let mut keyframes = self.media().keyframes();
+        self.media().request_keyframe();
+        let next = keyframes.wait_for(|next| next.as_ref().is_none_or(|next| next.at > newest.at));
+        match timeout(KEYFRAME_WITHIN, next).await {
+            // `None` when the stream has ended.
+            Ok(Ok(next)) => next.clone(),
+            // A camera that sends them when it pleases.
+            _ => Some(newest),
+        }
+    }
+
+    /// As the vendor takes them: of most vendors `Unsupported`.
+    pub(super) async fn vendors_picture(&self) -> Result<Arc<Picture>, ActionError> {
+        let given = self.ask(|reply| Command::Device(Request::TakeSnapshot { reply })).await?;
+        let jpeg = checked(given)?;
+        Ok(Arc::new(Picture { at: clock::unix_now(), jpeg, ring: None }))
+    }
+
+    /// Has the camera stream until it has shown a picture.
+    async fn look(&self) -> Result<Arc<Picture>, ActionError> {
+        if let Link::NeedsAttention { why } = &self.shared.state.borrow().link {
+            return Err(ActionError::Offline { why: why.clone() });
+        }
+        let demand = self.watch();
+        let keyframe = self.next_keyframe().await;
+        drop(demand);
+        self.developed(keyframe?).await
+    }
+
+    /// The first one as soon as the camera streams, for whomever.
+    pub(super) async fn next_keyframe(&self) -> Result<Keyframe, ActionError> {
+        let mut keyframes = self.media().keyframes();
+        let shown = keyframes.wait_for(Option::is_some).await.ok().and_then(|keyframe| keyframe.clone());
+        // The hub lives as long as the doorbell.
+        shown.ok_or(ActionError::Timeout)
+    }
+
+    /// The picture of a keyframe, or of a newer one. Each is decoded once, however many ask for it.
+    pub(super) async fn developed(&self, keyframe: Keyframe) -> Result<Arc<Picture>, ActionError> {
+        let mut last = self.shared.pictures.developed.lock().await;
+        if let Some((at, picture)) = &*last
+            && *at >= keyframe.at
+        {
+            return Ok(picture.clone());
+        }
+        let arrived = keyframe.at;
+        let at = clock::unix_now() - arrived.elapsed();
+        let picture = Arc::new(Picture { at, jpeg: decoded(keyframe).await?, ring: None });
+        *last = Some((arrived, picture.clone()));
+        Ok(picture)
+    }
+
+    fn why_unseen(&self) -> ActionError {
+        match &self.shared.state.borrow().last_error {
+            Some(why) => ActionError::Offline { why: why.clone() },
+            None => ActionError::Timeout,
+        }
+    }
+}
+
+async fn decoded(keyframe: Keyframe) -> Result<Bytes, ActionError> {
+    /// In the whole house: each takes a core and some ten megabytes.
+    static DECODERS: Semaphore = Semaphore::const_new(2);
+    let decoder = DECODERS.acquire().await;
+    let decoded = tokio::task::spawn_blocking(move || {
+        let _decoder = decoder;
+        still::jpeg(keyframe.codec, &keyframe.data)
+    });
+    match decoded.await {
+        Ok(Ok(jpeg)) => Ok(jpeg),
+        Ok(Err(why)) => Err(ActionError::Refused { why: why.to_string() }),
+        Err(panic) => {
+            tracing::error!(%panic, "a keyframe has upset the decoder; this is a bug");
+            Err(ActionError::Refused { why: "its keyframe cannot be decoded".to_owned() })
+        }
     }
 }
 
 /// What a device has given for a picture, if it is one that can be passed on.
-fn picture(given: Bytes) -> Result<Bytes, ActionError> {
+pub(super) fn checked(given: Bytes) -> Result<Bytes, ActionError> {
     const LARGEST: usize = 4 << 20;
     let refused = |why: &str| Err(ActionError::Refused { why: why.to_owned() });
     match &given[..] {

@@ -31,19 +31,22 @@ macro_rules! asset {
 static INDEX: Asset = asset!("/", "text/html; charset=utf-8", "index.html");
 
 /// What the page loads. None of it says anything about this house.
-pub(super) static ASSETS: [Asset; 17] = [
+pub(super) static ASSETS: [Asset; 20] = [
     asset!("/assets/style.css", "text/css; charset=utf-8", "style.css"),
     asset!("/assets/app.js", "text/javascript; charset=utf-8", "app.js"),
     asset!("/assets/access.js", "text/javascript; charset=utf-8", "access.js"),
     asset!("/assets/accounts.js", "text/javascript; charset=utf-8", "accounts.js"),
     asset!("/assets/card.js", "text/javascript; charset=utf-8", "card.js"),
+    asset!("/assets/clips.js", "text/javascript; charset=utf-8", "clips.js"),
     asset!("/assets/door.js", "text/javascript; charset=utf-8", "door.js"),
     asset!("/assets/hold.js", "text/javascript; charset=utf-8", "hold.js"),
     asset!("/assets/house.js", "text/javascript; charset=utf-8", "house.js"),
+    asset!("/assets/pictures.js", "text/javascript; charset=utf-8", "pictures.js"),
     asset!("/assets/player.js", "text/javascript; charset=utf-8", "player.js"),
     asset!("/assets/microphone.js", "text/javascript; charset=utf-8", "microphone.js"),
     asset!("/assets/request.js", "text/javascript; charset=utf-8", "request.js"),
     asset!("/assets/rings.js", "text/javascript; charset=utf-8", "rings.js"),
+    asset!("/assets/say.js", "text/javascript; charset=utf-8", "say.js"),
     asset!("/assets/setup.js", "text/javascript; charset=utf-8", "setup.js"),
     asset!("/assets/talk.js", "text/javascript; charset=utf-8", "talk.js"),
     asset!("/assets/text.js", "text/javascript; charset=utf-8", "text.js"),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::gop::Gop;
-use super::{Formats, Frame, FrameKind};
+use super::{Formats, Frame, FrameKind, VideoCodec};
 use crate::clock::{self, Instant};
 
 /// The fan-out of one camera: the vendor publishes, viewers subscribe. Cheap to clone.
@@ -20,6 +20,8 @@ struct Shared {
     frames: broadcast::Sender<Arc<Frame>>,
     formats: watch::Sender<Formats>,
     demand: watch::Sender<usize>,
+    /// The newest one of the camera session.
+    keyframe: watch::Sender<Option<Keyframe>>,
     keyframe_asked: Notify,
     stream: Mutex<Stream>,
 }
@@ -36,6 +38,26 @@ struct Stream {
     pictures_since: Option<Instant>,
     keyframe: KeyframeRequest,
     counters: Counters,
+}
+
+/// A picture that needs no other, as it came from the camera.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyframe {
+    pub codec: VideoCodec,
+    /// One access unit in Annex B that begins with its parameter sets; at most 4 MiB.
+    pub data: Bytes,
+    /// When it arrived.
+    pub at: Instant,
+}
+
+impl Keyframe {
+    /// A camera that sends more is streamed but not photographed.
+    const LARGEST: usize = 4 << 20;
+
+    fn of(kind: FrameKind, data: &Bytes) -> Option<Self> {
+        let FrameKind::Video { codec, keyframe: true } = kind else { return None };
+        (data.len() <= Self::LARGEST).then(|| Self { codec, data: data.clone(), at: clock::now() })
+    }
 }
 
 /// What has passed through a hub since it was made.
@@ -57,6 +79,7 @@ impl MediaHub {
             frames: broadcast::channel(Self::FRAMES).0,
             formats: watch::Sender::default(),
             demand: watch::Sender::default(),
+            keyframe: watch::Sender::default(),
             keyframe_asked: Notify::new(),
             stream: Mutex::default(),
         }))
@@ -82,6 +105,9 @@ impl MediaHub {
         if new_format && kind.is_video() {
             stream.forget_pictures();
         }
+        if let Some(keyframe) = Keyframe::of(kind, &data) {
+            self.0.keyframe.send_replace(Some(keyframe));
+        }
         if let Some(frame) = stream.take_in(kind, pts, data) {
             // Under the lock, so that `listen` sees each frame either in the cache or live.
             let _nobody_listens = self.0.frames.send(frame);
@@ -94,7 +120,7 @@ impl MediaHub {
         self.0.stream().session.end();
     }
 
-    /// Forgets cached frames, formats and keyframe requests: the camera session has ended.
+    /// Forgets cached frames, formats, the newest keyframe and requests for one: the camera session has ended.
     pub fn reset(&self) {
         let mut stream = self.0.stream();
         stream.forget_pictures();
@@ -102,6 +128,7 @@ impl MediaHub {
         stream.keyframe.wanted = false;
         stream.session.end();
         drop(stream);
+        self.0.keyframe.send_replace(None);
         self.0.formats.send_replace(Formats::default());
     }
 
@@ -167,6 +194,16 @@ impl MediaHub {
 
     pub fn formats(&self) -> watch::Receiver<Formats> {
         self.0.formats.subscribe()
+    }
+
+    /// The newest keyframe of the present camera session, although its group of pictures may have been let go.
+    pub fn newest_keyframe(&self) -> Option<Keyframe> {
+        self.0.keyframe.borrow().clone()
+    }
+
+    /// The same, and each that comes.
+    pub fn keyframes(&self) -> watch::Receiver<Option<Keyframe>> {
+        self.0.keyframe.subscribe()
     }
 
     /// Asks the camera for a keyframe.

@@ -1,6 +1,7 @@
 //! Pictures and sound on their way from a camera to people, and speech on its way back.
 
 pub(crate) mod codec;
+mod colours;
 pub mod convert;
 pub mod g711;
 mod gop;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-pub use hub::{Demand, FrameStream, MediaHub};
+pub use hub::{Demand, FrameStream, Keyframe, MediaHub};
 pub use recording::{NotSound, Recording};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -56,16 +56,22 @@ async fn the_card_has_no_serious_barrier_in_any_state() {
     )
     .await;
     page.until(LIVE).await;
+    page.value("change('notify.sagen', 'unknown'), change('button.ruhe', 'unknown'), 0").await;
+    page.value("change('select.ansage', 'back_door', { options: ['back_door', 'one_moment', 'no_thanks'] }), 0").await;
     page.value("change('event.klingel', new Date().toISOString()), 0").await;
+    page.until("!part('.choices').hidden && !part('.saying').hidden").await;
     click(&page, ".door .open").await;
     no_barrier(&page, &axe, "card_ring").await;
     page.value("change('lock.haustuer', 'jammed'), change('cover.tor', 'unavailable'), 0").await;
     page.value("change('sensor.verbindung', 'ready', { garage_blocked: 'The garage is away. Wait.' }), 0").await;
     no_barrier(&page, &axe, "card_jammed").await;
+    let picture = "{ entity_picture: '/api/camera_proxy/camera.bild?token=a' }";
+    page.value(&format!("change('camera.bild', 'idle', {picture}), 0")).await;
     home.becomes(Has::Nothing);
-    page.value("document.querySelector('doorstep-card').setConfig({ doorbell: 'fake_2', url: '/doorstep' })").await;
+    page.value("document.querySelector('doorstep-card').setConfig({ doorbell: 'fake_2', url: '/doorstep', entities: { snapshot: 'camera.bild' } })").await;
     page.until("part('.stage').dataset.mood === 'lost'").await;
     page.value("part('.token').hidden = false").await;
+    page.until("!part('.poster').hidden").await;
     no_barrier(&page, &axe, "card_lost").await;
     page.value(
         "document.querySelector('doorstep-card').remove(), put({ doorbell: 'kvs_1' }, 'doorstep-card-editor'), 0",

@@ -35,6 +35,13 @@ async fn wrong_settings_are_refused_in_words() {
         ("{ doorbell: 'a', entities: ['lock.a'] }", "`entities` has a name and an entity on each line"),
         ("{ doorbell: 'a', entities: { bell: 'event.a' } }", "`entities` does not know `bell`. It knows ring, lock,"),
         ("{ doorbell: 'a', entities: { lock: 'Front Door' } }", "`entities.lock` is an entity’s id"),
+        ("{ doorbell: 'a', replies: { clip: 'b' } }", "`replies` is a list"),
+        ("{ doorbell: 'a', replies: ['back_door'] }", "`replies` is a list"),
+        ("{ doorbell: 'a', replies: [{ clip: '../secret' }] }", "`replies` is a list"),
+        ("{ doorbell: 'a', replies: [{ clip: 'b', message: 'c' }] }", "`replies` is a list"),
+        ("{ doorbell: 'a', replies: [{ name: 'b' }] }", "`replies` is a list"),
+        ("{ doorbell: 'a', replies: [{ message: 'c', url: 'http://d' }] }", "`replies` is a list"),
+        ("{ doorbell: 'a', replies: Array(7).fill({ clip: 'b' }) }", "`replies` has at most 6."),
     ] {
         let told = format!(
             "(() => {{ try {{ document.createElement('doorstep-card').setConfig({config}) }} \
@@ -102,6 +109,22 @@ async fn the_editor_offers_the_doorbells_and_writes_only_what_was_set() {
     assert_eq!(choose("way", "auto", "change").await, json!({"type": kind, "doorbell": "fake_1"}));
     assert_eq!(choose("name", "Porch", "input").await, json!({"type": kind, "doorbell": "fake_1", "name": "Porch"}));
     choose("name", "", "input").await;
+    let lines = "back_door\n Wait = one_moment\nComing: On my way, 5 minutes: wait!\n\nhalf =";
+    assert_eq!(
+        choose("replies", lines, "input").await,
+        json!({"type": kind, "doorbell": "fake_1", "replies": [
+            {"clip": "back_door"},
+            {"name": "Wait", "clip": "one_moment"},
+            {"name": "Coming", "message": "On my way, 5 minutes: wait!"},
+        ]})
+    );
+    let shown = format!("{form}.elements.replies.value");
+    assert_eq!(
+        page.value(&shown).await,
+        "back_door\nWait = one_moment\nComing: On my way, 5 minutes: wait!",
+        "it is not what was written"
+    );
+    assert_eq!(choose("replies", "", "input").await, json!({"type": kind, "doorbell": "fake_1"}));
     choose("picked", "", "change").await;
     page.until(&format!("!{form}.querySelector('.other').hidden")).await;
     assert_eq!(choose("doorbell", "kvs_2", "input").await, json!({"type": kind, "doorbell": "kvs_2"}));
@@ -118,7 +141,7 @@ async fn every_sentence_is_there_in_every_language() {
         .await;
     let names = "((text) => (text.match(/\\{\\w+\\}/g) ?? []).sort().join())";
     let incomplete = format!(
-        "Object.entries(WORDS).filter(([english, others]) => others.length !== 4 \
+        "Object.entries(WORDS).filter(([english, others]) => others.length !== 5 \
          || others.some((other) => !other || {names}(other) !== {names}(english))).map(([english]) => english)"
     );
     assert_eq!(page.value(&incomplete).await, json!([]));
@@ -128,6 +151,7 @@ async fn every_sentence_is_there_in_every_language() {
         "doorstep-card/card.js",
         "doorstep-card/doors.js",
         "doorstep-card/editor.js",
+        "doorstep-card/replies.js",
         "doorstep-card/ways.js",
         "talk.js",
         "text.js",
@@ -138,7 +162,7 @@ async fn every_sentence_is_there_in_every_language() {
         json!(sources)
     );
     let said = page.value(&said).await;
-    let no_sentences = ["INPUT", "Escape"];
+    let no_sentences = ["SELECT", "Escape"];
     let said: Vec<&str> =
         said.as_array().unwrap().iter().filter_map(Value::as_str).filter(|said| !no_sentences.contains(said)).collect();
     assert!(said.len() > 60, "{said:?}");

@@ -152,7 +152,7 @@ fn every_command_and_flag_that_is_named_exists() {
 
 #[test]
 fn every_configuration_that_is_shown_can_be_read() {
-    let sections = ["mqtt:", "http:", "media:", "go2rtc:", "wyze:", "vivint:", "kvs:", "doorbells:"];
+    let sections = ["mqtt:", "http:", "media:", "say:", "go2rtc:", "wyze:", "vivint:", "kvs:", "doorbells:"];
     let mut shown = 0;
     for (path, text) in documents() {
         for piece in fenced(&text, "yaml") {

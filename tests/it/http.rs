@@ -47,7 +47,7 @@ async fn a_doorbell_is_told_with_everything_there_is_to_know() {
         ("name", "Front Door".into()),
         ("vendor", "fake".into()),
         ("model", "FAKE1".into()),
-        ("capabilities", vec!["ring", "motion", "stream", "talk"].into()),
+        ("capabilities", vec!["ring", "motion", "stream", "talk", "snapshot"].into()),
         ("link", "ready".into()),
         ("why", Value::Null),
         ("viewers", 0.into()),
@@ -177,9 +177,9 @@ async fn metrics_count_by_id_and_never_by_name() {
 
 // Events.
 
-type Listener = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Listener = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn listen(house: &House, headers: &[(&'static str, String)]) -> Result<Listener, Error> {
+pub(crate) async fn listen(house: &House, headers: &[(&'static str, String)]) -> Result<Listener, Error> {
     let mut request = format!("ws://{}/api/events", house.address).into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
@@ -188,7 +188,7 @@ async fn listen(house: &House, headers: &[(&'static str, String)]) -> Result<Lis
 }
 
 /// The next message that satisfies `wanted`.
-async fn news(listener: &mut Listener, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn news(listener: &mut Listener, wanted: impl Fn(&Value) -> bool) -> Value {
     let search = async {
         loop {
             if let Message::Text(text) = listener.next().await.expect("the end").expect("a message") {

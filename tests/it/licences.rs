@@ -13,6 +13,8 @@ const ALLOWED: &[&str] = &[
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    // Of jpeg-encoder: the documentation says whose work it is in part.
+    "IJG",
     "ISC",
     "MIT",
     "MPL-2.0",

@@ -7,18 +7,16 @@ use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{delete, post};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use doorstep::doorbell::Doorbell;
 use doorstep::doorbell::vendor::Retry;
-use doorstep::model::{Capability, DeviceId, DeviceInfo};
+use doorstep::model::{DeviceId, DeviceInfo};
 use doorstep::secret::Token;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::support::browser::{Browser, Page};
-use crate::support::fake_vendor::{FakeVendor, MARKUP, OnSnapshot};
+use crate::support::fake_vendor::{FakeVendor, MARKUP};
 use crate::support::house::{House, PATIENCE, PREFIX};
 
 pub(crate) const LIVE: &str = "document.querySelector('.stage').dataset.mood === 'live'";
@@ -240,32 +238,6 @@ async fn what_is_wrong_is_said_and_who_cannot_help_is_not_asked_again() {
     page.mouse("mouseReleased", ".talk").await;
     page.until("document.querySelector('.note').textContent.startsWith('Nobody would hear you')").await;
     assert!(*asked.lock().unwrap() > 0);
-}
-
-#[tokio::test]
-async fn where_no_live_picture_comes_a_still_one_is_taken_once() {
-    let browser = Browser::launch().await;
-    let (whep, asked) = no_camera();
-    let vendor = FakeVendor::with([Capability::Ring, Capability::Stream, Capability::Snapshot]);
-    let painter = browser.open("about:blank").await;
-    let painted = "Object.assign(document.createElement('canvas'), { width: 40, height: 30 }).toDataURL('image/jpeg')";
-    let painted = painter.value(painted).await;
-    let (_, jpeg) = painted.as_str().unwrap().split_once(',').unwrap();
-    vendor.on_snapshot(OnSnapshot::Takes(STANDARD.decode(jpeg).unwrap().into()));
-    let house = House::with(vendor, None, whep).await;
-    let page = browser.open(&house.url()).await;
-    page.until("document.querySelector('.still.taken')?.width === 40 && !document.querySelector('.still-time').hidden")
-        .await;
-    // It tries for the live picture all the while, and takes no second one for that.
-    let tries = *asked.lock().unwrap();
-    page.value("document.querySelector('.again').click()").await;
-    while *asked.lock().unwrap() == tries {
-        page.value("new Promise((on) => setTimeout(on, 20))").await;
-    }
-    page.until("document.querySelector('.stage').dataset.mood === 'waiting'").await;
-    assert_eq!(house.vendor.seen().snapshots_asked, 1);
-    // The browser itself complains of each refused request for the live picture, and of nothing else.
-    assert!(browser.complaints().await.iter().all(|told| told.contains("503")), "{:?}", browser.complaints().await);
 }
 
 #[tokio::test]

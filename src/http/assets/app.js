@@ -3,8 +3,10 @@
 import { Access } from './access.js';
 import { Accounts } from './accounts.js';
 import { Card } from './card.js';
+import { Clips } from './clips.js';
 import { Events, forgetToken, keepToken, request } from './house.js';
-import { Banners, Motions, refreshTimes, showLog } from './rings.js';
+import { PictureView } from './pictures.js';
+import { Banners, Log, Motions, refreshTimes } from './rings.js';
 import { Setup } from './setup.js';
 import { setSentence, setText, setTone } from './text.js';
 
@@ -26,11 +28,16 @@ const cards = new Map();
 const announced = new Set();
 const access = new Access(part('access'));
 const setup = new Setup(part('setup'));
+const clips = new Clips(part('clips'));
+const view = new PictureView(part('picture'));
 const accounts = new Accounts(part('accounts'), (account) => setup.correct(account));
 const banners = new Banners(part('banners'));
 const motions = new Motions();
+const log = new Log(part('rings'), view);
 const events = new Events();
 let lostTimer = 0;
+/** The clips that every doorbell can play. */
+let offered = [];
 
 // As a panel of Home Assistant.
 document.documentElement.classList.toggle('framed', window.parent !== window);
@@ -58,7 +65,8 @@ function showOne(doorbell) {
   if (card) {
     card.update(doorbell);
   } else {
-    const created = new Card(doorbell);
+    const created = new Card(doorbell, view);
+    created.offer(offered);
     cards.set(doorbell.id, created);
     part('doorbells').append(created.element);
   }
@@ -66,7 +74,7 @@ function showOne(doorbell) {
 }
 
 function showRings() {
-  const count = showLog(part('rings'), [...doorbells.values()], motions);
+  const count = log.show([...doorbells.values()], motions);
   part('no-rings').hidden = count > 0;
 }
 
@@ -83,6 +91,21 @@ function rang({ id, event_id: eventId, at }) {
 function moved(motion) {
   motions.keep(motion);
   showRings();
+}
+
+/** There is a new picture: of a ring, if it names one, or one that somebody took. */
+function pictured({ id, at, ring: eventId }) {
+  const doorbell = doorbells.get(id);
+  if (!doorbell) return;
+  const picture = `api/doorbells/${id}/rings/${encodeURIComponent(eventId)}.jpg`;
+  const rings = doorbell.rings.map((ring) => (ring.event_id === eventId ? { ...ring, picture } : ring));
+  showOne({ ...doorbell, picture_at: at, rings });
+}
+
+function showClips(all) {
+  offered = all;
+  clips.show(all);
+  cards.forEach((card) => card.offer(all));
 }
 
 function showBroker(state) {
@@ -103,6 +126,8 @@ function askForToken(message = '') {
   forgetToken();
   showOnly('sign-in');
   access.clear();
+  clips.clear();
+  view.close();
   accounts.clear();
   setup.close();
   part('open-setup').hidden = true;
@@ -145,6 +170,7 @@ events.addEventListener('snapshot', ({ detail }) => {
   }
   showBroker(detail.mqtt);
   showAccounts(detail.accounts);
+  showClips(detail.clips);
   access.refresh();
   part('demo').hidden = !detail.demo_hint;
   setSentence(part('demo'), detail.demo_hint ?? '');
@@ -153,6 +179,8 @@ events.addEventListener('snapshot', ({ detail }) => {
 events.addEventListener('state', ({ detail }) => showOne(detail.doorbell));
 events.addEventListener('accounts', ({ detail }) => showAccounts(detail.accounts));
 events.addEventListener('motion', ({ detail }) => moved(detail));
+events.addEventListener('picture', ({ detail }) => pictured(detail));
+events.addEventListener('clips', ({ detail }) => showClips(detail.clips));
 events.addEventListener('ring', ({ detail }) => rang(detail));
 events.addEventListener('mqtt', ({ detail }) => showBroker(detail.mqtt));
 events.addEventListener('locked', () => askForToken('The token is no longer right.'));

@@ -1,9 +1,11 @@
-// One doorbell: its picture, its button to talk, its doors, and what is known of it.
+// One doorbell: its picture, its button to talk, what it can say by itself, its doors, and what is known of it.
 
 import { Door } from './door.js';
 import { request } from './house.js';
+import { draw, fetchInTurn, fetchPicture } from './pictures.js';
 import { Player, keepPicture } from './player.js';
 import { absolute, relative } from './rings.js';
+import { Say } from './say.js';
 import { Talk } from './talk.js';
 import { LINKS, setSentence, setText, setTone } from './text.js';
 
@@ -12,13 +14,10 @@ const LINGER_MS = 3000;
 /** How long a card stands out after a ring. */
 const RING_MS = 30000;
 
-/** How old the picture may become that stands in for a live one. Each of them is taken by the camera. */
-const STILL_MS = 60000;
+/** A live picture that comes sooner needs none to stand in for it. */
+const POSTER_AFTER_MS = 400;
 
 const CODECS = { h264: 'H.264', h265: 'H.265', pcmu: 'G.711 µ-law', pcma: 'G.711 A-law', pcm: 'PCM', aac: 'AAC', opus: 'Opus' };
-
-/** One still picture after the other, however many doorbells want one. */
-let stills = Promise.resolve();
 
 export class Card {
   element = document.getElementById('card').content.firstElementChild.cloneNode(true);
@@ -26,6 +25,8 @@ export class Card {
   #doorbell;
   #player;
   #talk;
+  #say;
+  #view;
   #lock;
   #garage;
   #video = this.#part('video');
@@ -33,16 +34,22 @@ export class Card {
   #lingering = 0;
   #ringing = 0;
   #countdown = 0;
-  #nextStill = 0;
+  #poster = 0;
+  /** When the picture was taken that is shown, or that a live one has overtaken. */
+  #posterAt = null;
 
-  constructor(doorbell) {
+  /** `view` shows pictures in large. */
+  constructor(doorbell, view) {
     this.#doorbell = doorbell;
+    this.#view = view;
     this.element.id = `doorbell-${doorbell.id}`;
     const title = this.#part('h2');
     title.id = `name-${doorbell.id}`;
     this.element.setAttribute('aria-labelledby', title.id);
     this.#player = new Player(this.#video, doorbell.whep, this.#can('talk'), request);
     this.#talk = new Talk(this.#part('.talk'), this.#player);
+    this.#say = new Say(doorbell.id);
+    this.#part('.doors').before(this.#say.element);
     this.#lock = new Door('lock', doorbell.id);
     this.#garage = new Door('garage', doorbell.id);
     this.#part('.doors').append(this.#lock.element, this.#garage.element);
@@ -51,7 +58,7 @@ export class Card {
     this.#part('.again').onclick = () => this.#player.retry();
     this.#video.addEventListener('resize', () => this.#fit());
     this.#wireTools();
-    this.#talk.addEventListener('note', ({ detail }) => setSentence(this.#part('.note'), detail));
+    this.#talk.addEventListener('note', ({ detail }) => this.#note(detail));
     this.#talk.addEventListener('change', () => this.element.classList.toggle('talking', this.#talk.state === 'talking'));
     this.#observer.observe(this.element);
     this.update(doorbell);
@@ -60,6 +67,7 @@ export class Card {
   #observer = new IntersectionObserver((entries) => {
     this.#inSight = entries.at(-1).isIntersecting;
     this.#play();
+    this.#showVeil();
   }, { threshold: 0.2 });
 
   update(doorbell) {
@@ -68,6 +76,7 @@ export class Card {
     this.#part('h2').textContent = doorbell.name;
     this.#video.setAttribute('aria-label', `Live picture: ${doorbell.name}`);
     this.#part('.talk').hidden = !this.#can('talk');
+    this.#part('.take').hidden = !this.#can('snapshot');
     const { door, garage } = doorbell;
     this.#lock.update(door && { ...door, state: door.lock }, doorbell.name);
     this.#garage.update(garage, doorbell.name);
@@ -77,10 +86,16 @@ export class Card {
     this.#showLink();
     this.#showDetails();
     this.#talk.update(doorbell);
+    this.#say.update(doorbell);
     // A doorbell that came back need not wait for the next try.
     if (before !== doorbell.link && ['ready', 'streaming'].includes(doorbell.link)) this.#player.retry();
     this.#play();
     this.#showVeil();
+  }
+
+  /** The clips that there are. */
+  offer(clips) {
+    this.#say.offer(clips);
   }
 
   /** Stands out for a while. */
@@ -127,6 +142,7 @@ export class Card {
   remove() {
     this.#observer.disconnect();
     clearTimeout(this.#ringing);
+    clearTimeout(this.#poster);
     this.stop();
     this.element.remove();
   }
@@ -156,28 +172,49 @@ export class Card {
     if (!keepPicture(this.#video, still)) return;
     still.classList.remove('taken');
     this.#part('.still-time').hidden = true;
+    this.#posterAt = this.#doorbell.picture_at;
   }
 
-  /** Where a live picture does not come, one is taken for whoever looks, unless somebody else has a live one. */
-  #takeStill(mood) {
-    const wanted = mood !== 'live' && mood !== 'connecting' && this.#can('snapshot') && this.#inSight && !document.hidden;
-    if (!wanted || this.#doorbell.link !== 'ready' || this.#doorbell.viewers || Date.now() < this.#nextStill) return;
-    this.#nextStill = Date.now() + STILL_MS;
-    stills = stills.then(() => this.#showStill()).catch(() => {
-      // Why there is no picture is said already.
-    });
+  /** Where no live picture is, the newest that there is stands in for it. No camera is woken for that. */
+  #awaitPoster(mood) {
+    const { picture_at: at } = this.#doorbell;
+    if (mood === 'live' || !at || at === this.#posterAt || !this.#inSight || document.hidden) {
+      clearTimeout(this.#poster);
+      this.#poster = 0;
+    } else {
+      this.#poster ||= setTimeout(() => this.#showPoster(), POSTER_AFTER_MS);
+    }
   }
 
-  async #showStill() {
-    const answer = await request(`api/doorbells/${this.#doorbell.id}/snapshot.jpg`);
-    const picture = await createImageBitmap(await answer.blob());
-    const still = this.#part('.still');
-    [still.width, still.height] = [picture.width, picture.height];
-    still.getContext('2d').drawImage(picture, 0, 0);
-    still.classList.add('taken');
-    const time = this.#part('.still-time');
-    setText(time, `Still picture, ${absolute(Date.now())}`);
-    time.hidden = false;
+  async #showPoster() {
+    const { picture_at: at } = this.#doorbell;
+    this.#poster = 0;
+    this.#posterAt = at;
+    try {
+      const still = this.#part('.still');
+      await draw(still, await fetchInTurn(`api/doorbells/${this.#doorbell.id}/snapshot.jpg?wake=false`));
+      still.classList.add('taken');
+      const time = this.#part('.still-time');
+      setText(time, `Picture of ${absolute(at)}`);
+      time.hidden = false;
+    } catch {
+      // Why there is no live picture is said already, and an older one is as good.
+    }
+  }
+
+  /** Takes a picture now, and shows it. */
+  async #takePicture() {
+    const button = this.#part('.take');
+    if (button.ariaBusy === 'true') return;
+    button.ariaBusy = 'true';
+    this.#note('');
+    try {
+      const picture = await fetchPicture(`api/doorbells/${this.#doorbell.id}/snapshot.jpg`);
+      this.#view.open(`${this.#doorbell.name}, ${absolute(Date.now())}`, () => picture);
+    } catch (refusal) {
+      this.#note(refusal.message);
+    }
+    button.ariaBusy = 'false';
   }
 
   #showLink() {
@@ -198,7 +235,7 @@ export class Card {
     setSentence(this.#part('.veil-reason'), reason);
     this.#part('.again').hidden = !['waiting', 'refused'].includes(mood);
     clearTimeout(this.#countdown);
-    this.#takeStill(mood);
+    this.#awaitPoster(mood);
     if (mood === 'waiting') this.#countdown = setTimeout(() => this.#showVeil(), 1000);
   }
 
@@ -243,6 +280,11 @@ export class Card {
     const wide = this.#part('.wide');
     wide.hidden = !document.fullscreenEnabled;
     wide.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : this.#part('.stage').requestFullscreen());
+    this.#part('.take').onclick = () => this.#takePicture();
+  }
+
+  #note(sentence) {
+    setSentence(this.#part('.note'), sentence);
   }
 
   // What is known.

@@ -1,5 +1,7 @@
 // Who rang and what moved: the log, and the banner when somebody rings.
 
+import { Thumbnails } from './pictures.js';
+
 const relativeFormat = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const absoluteFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const UNITS = [['day', 86400], ['hour', 3600], ['minute', 60]];
@@ -42,17 +44,32 @@ export class Motions {
   }
 }
 
-/** Shows the latest rings and motions of all doorbells, newest first. How many there are. */
-export function showLog(list, doorbells, motions) {
-  const names = new Map(doorbells.map(({ id, name }) => [id, name]));
-  const events = [
-    ...doorbells.flatMap(({ name, rings }) => rings.map((ring) => ({ name, at: ring.at, what: rung(ring), ring: true }))),
-    ...motions.latest.filter(({ id }) => names.has(id)).map(({ id, at, kind }) => ({ name: names.get(id), at, what: KINDS[kind] ?? kind })),
-  ];
-  events.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
-  const template = document.getElementById('ring').content.firstElementChild;
-  list.replaceChildren(...events.slice(0, LOG_LENGTH).map(({ name, at, what, ring }) => {
-    const item = template.cloneNode(true);
+/** The latest rings and motions of all doorbells, newest first, with the pictures that belong to rings. */
+export class Log {
+  #list;
+  #thumbnails;
+  #shown = '';
+
+  constructor(list, view) {
+    this.#list = list;
+    this.#thumbnails = new Thumbnails(view);
+  }
+
+  /** How many there are. */
+  show(doorbells, motions) {
+    const events = latest(doorbells, motions);
+    const shown = JSON.stringify(events);
+    if (this.#shown === shown) return events.length;
+    this.#shown = shown;
+    const held = this.#list.contains(document.activeElement) ? document.activeElement : null;
+    this.#list.replaceChildren(...events.map((event) => this.#item(event)));
+    this.#thumbnails.keep(new Set(events.map(({ picture }) => picture)));
+    if (held?.isConnected) held.focus({ preventScroll: true });
+    return events.length;
+  }
+
+  #item({ name, at, what, ring, picture }) {
+    const item = document.getElementById('ring').content.firstElementChild.cloneNode(true);
     item.classList.toggle('motion', !ring);
     item.querySelector('.who').textContent = name;
     item.querySelector('.what').textContent = what;
@@ -60,9 +77,18 @@ export function showLog(list, doorbells, motions) {
     time.dateTime = at;
     time.querySelector('.absolute').textContent = absolute(at);
     time.querySelector('.relative').textContent = relative(at);
+    if (picture) item.append(this.#thumbnails.of(picture, `${name}, ${absolute(at)}`));
     return item;
-  }));
-  return events.length;
+  }
+}
+
+function latest(doorbells, motions) {
+  const names = new Map(doorbells.map(({ id, name }) => [id, name]));
+  const events = [
+    ...doorbells.flatMap(({ name, rings }) => rings.map((ring) => ({ name, at: ring.at, what: rung(ring), ring: true, picture: ring.picture }))),
+    ...motions.latest.filter(({ id }) => names.has(id)).map(({ id, at, kind }) => ({ name: names.get(id), at, what: KINDS[kind] ?? kind })),
+  ];
+  return events.sort((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, LOG_LENGTH);
 }
 
 function rung({ latency_ms: latency }) {

@@ -11,6 +11,7 @@ const LABELS = {
   talking: 'You are talking',
   opening: 'Opening the speaker …',
   taken: 'Someone else is talking',
+  speaking: 'The doorbell is speaking',
   idle: 'Hold to talk',
   impossible: 'Talk unavailable',
 };
@@ -84,6 +85,7 @@ export class Talk extends EventTarget {
     if (this.#holding || this.#doorbell.talk_obstacle) return;
     if (this.#doorbell.link === 'needs_attention') return this.#note('Nobody would hear you: the doorbell needs attention first.');
     if (this.#player.phase !== 'live') return this.#note('Wait for the picture, then hold to talk.');
+    if (this.#doorbell.speaking) return this.#note('The doorbell is speaking. Wait until it has finished, or stop it.');
     if (this.#taken()) return this.#note('Someone else is talking. Wait until they have finished.');
     this.#holding = true;
     this.#note('');
@@ -115,7 +117,7 @@ export class Talk extends EventTarget {
     const state = this.#taken() ? 'taken' : this.#heard ? 'talking' : this.#holding ? 'opening' : idle;
     this.#button.dataset.state = state;
     this.#button.setAttribute('aria-pressed', String(this.#holding));
-    setText(this.#button.querySelector('.text'), this.#say(LABELS[state]));
+    setText(this.#button.querySelector('.text'), this.#say(LABELS[this.#doorbell?.speaking ? 'speaking' : state]));
     this.#button.setAttribute('aria-disabled', String(this.#player.phase !== 'live' || state === 'impossible'));
     if (this.state === state) return;
     this.state = state;

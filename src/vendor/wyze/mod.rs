@@ -293,6 +293,10 @@ impl Vendor for Wyze {
         VENDOR
     }
 
+    fn is_on_battery(&self, model: &str) -> bool {
+        models::may_be_on_battery(model)
+    }
+
     fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
         Box::pin(async {
             if let Some(account) = &self.account {

@@ -108,6 +108,12 @@ pub fn sleeps(model: &str) -> bool {
     matches!(model, "GW_BE1" | "GW_BE2" | "GW_DBD")
 }
 
+/// Whether one may live on a battery, which every look at its camera drains. So may a model of which that is not known.
+pub fn may_be_on_battery(model: &str) -> bool {
+    let known_to_be = matches!(model, "AN_RDB1" | "AN_RSCW" | "WVOD1" | "HL_WCO2");
+    known_to_be || sleeps(model) || Model::of(model).is_none()
+}
+
 /// The leading numbers of a version, for comparison.
 fn version(text: &str) -> Vec<u32> {
     text.split('.').map_while(|part| part.parse().ok()).collect()

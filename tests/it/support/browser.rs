@@ -199,6 +199,14 @@ impl Page {
         self.call("Input.dispatchKeyEvent", event).await;
     }
 
+    /// Presses and releases the key that closes things.
+    pub(crate) async fn escape(&self) {
+        for kind in ["keyDown", "keyUp"] {
+            let event = json!({ "type": kind, "key": "Escape", "code": "Escape", "windowsVirtualKeyCode": 27 });
+            self.call("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
     async fn call(&self, method: &str, parameters: Value) -> Value {
         self.browser.call(&self.session, method, parameters).await
     }

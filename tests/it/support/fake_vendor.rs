@@ -14,6 +14,7 @@ use doorstep::media::{AudioFormat, FrameKind, MediaHub, VideoCodec};
 use doorstep::model::{
     self, Capability, DeviceId, DeviceInfo, Event, Found, Link, LockAction, LockState, Ring, Role, State,
 };
+use doorstep::sim::clip::Clip;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +97,17 @@ struct Script {
     on_snapshot: OnSnapshot,
     /// `None`: it has no opener.
     on_open: Option<OnOpen>,
-    films: bool,
+    films: Option<Film>,
+    on_battery: bool,
+}
+
+/// What the device sends while it is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Film {
+    /// What nothing decodes.
+    Headers,
+    /// The virtual cameras' clip.
+    Clip,
 }
 
 enum Order {
@@ -142,7 +153,14 @@ impl FakeVendor {
     pub(crate) fn of(info: DeviceInfo) -> Arc<Self> {
         let on_talk = OnTalk::Opens(AudioFormat::PCMU);
         let on_snapshot = OnSnapshot::Takes(Bytes::from_static(JPEG));
-        let script = Mutex::new(Script { lives: VecDeque::new(), on_talk, on_snapshot, on_open: None, films: false });
+        let script = Mutex::new(Script {
+            lives: VecDeque::new(),
+            on_talk,
+            on_snapshot,
+            on_open: None,
+            films: None,
+            on_battery: false,
+        });
         Arc::new(Self { info, script, seen: watch::Sender::default(), orders: Mutex::default() })
     }
 
@@ -182,7 +200,17 @@ impl FakeVendor {
     /// From its next life on the device sends pictures (20 a second, a keyframe each second) and PCMU
     /// whenever it is watched.
     pub(crate) fn films(&self) {
-        self.script.lock().unwrap().films = true;
+        self.script.lock().unwrap().films = Some(Film::Headers);
+    }
+
+    /// The same with pictures that can be decoded.
+    pub(crate) fn films_the_clip(&self) {
+        self.script.lock().unwrap().films = Some(Film::Clip);
+    }
+
+    /// From its next doorbell on it lives on a battery.
+    pub(crate) fn has_a_battery(&self) {
+        self.script.lock().unwrap().on_battery = true;
     }
 
     pub(crate) fn error(what: &str, retry: Retry) -> VendorError {
@@ -265,6 +293,10 @@ impl Vendor for FakeVendor {
         "fake"
     }
 
+    fn is_on_battery(&self, _: &str) -> bool {
+        self.script.lock().unwrap().on_battery
+    }
+
     fn discover(&self) -> BoxFuture<'_, Result<Vec<Found>, VendorError>> {
         Box::pin(async { Ok(vec![self.found()]) })
     }
@@ -327,7 +359,7 @@ impl Device {
     ) -> Result<(), VendorError> {
         let films = self.vendor.script.lock().unwrap().films;
         let mut demand = self.port.media.demand();
-        let mut camera = Camera::new(self.port.media.clone());
+        let mut camera = Camera::new(self.port.media.clone(), films);
         loop {
             let watched = *demand.borrow_and_update() > 0;
             self.port.state.send_if_modified(|state| {
@@ -367,7 +399,7 @@ impl Device {
                     None => self.close_speaker(),
                 },
                 _ = demand.changed() => {}
-                () = camera.tick(), if watched && films => {}
+                () = camera.tick(), if watched && films.is_some() => {}
             }
         }
     }
@@ -459,6 +491,7 @@ async fn hear(line: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
 /// 20 pictures a second and 20 ms of PCMU silence between.
 struct Camera {
     media: MediaHub,
+    clip: Option<Clip>,
     interval: tokio::time::Interval,
     ticks: u32,
 }
@@ -466,21 +499,30 @@ struct Camera {
 impl Camera {
     const TICK: Duration = Duration::from_millis(10);
 
-    fn new(media: MediaHub) -> Self {
-        Self { media, interval: tokio::time::interval(Self::TICK), ticks: 0 }
+    fn new(media: MediaHub, film: Option<Film>) -> Self {
+        let clip = (film == Some(Film::Clip)).then(Clip::h264);
+        Self { media, clip, interval: tokio::time::interval(Self::TICK), ticks: 0 }
     }
 
     async fn tick(&mut self) {
         self.interval.tick().await;
         let pts = Self::TICK * self.ticks;
         if self.ticks.is_multiple_of(5) {
-            let keyframe = self.ticks.is_multiple_of(100);
-            let data = Bytes::from_static(if keyframe { KEYFRAME } else { DELTA });
+            let (keyframe, data) = self.picture();
             self.media.publish(FrameKind::Video { codec: VideoCodec::H264, keyframe }, pts, data);
         }
         if self.ticks.is_multiple_of(2) {
             self.media.publish(FrameKind::Audio(AudioFormat::PCMU), pts, Bytes::from_static(&[0xff; 160]));
         }
         self.ticks += 1;
+    }
+
+    fn picture(&self) -> (bool, Bytes) {
+        if let Some(clip) = &self.clip {
+            let picture = clip.access_unit(u64::from(self.ticks) / 5);
+            return (picture.keyframe, picture.data);
+        }
+        let keyframe = self.ticks.is_multiple_of(100);
+        (keyframe, Bytes::from_static(if keyframe { KEYFRAME } else { DELTA }))
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum OnSay {
 pub(crate) struct FakeVoice {
     script: watch::Sender<BTreeMap<String, OnSay>>,
     asked: Mutex<Vec<String>>,
+    clips: watch::Sender<Clips>,
+    on_keep: Mutex<Option<NotKept>>,
 }
 
 impl FakeVoice {
@@ -49,7 +51,24 @@ impl FakeVoice {
         Saying::once(Source::Text(text.to_owned()))
     }
 
-    /// The texts that it was asked for, in order.
+    /// There is a clip of this name from now on, of silence.
+    pub(crate) fn has_clip(&self, name: &str, lasts: Duration) {
+        self.knows(name, lasts, 0);
+        let name = ClipName::parse(name).unwrap();
+        self.clips.send_if_modified(|clips| clips.insert(name, lasts) != Some(lasts));
+    }
+
+    pub(crate) fn loses_clip(&self, name: &str) {
+        let name = ClipName::parse(name).unwrap();
+        self.clips.send_if_modified(|clips| clips.remove(&name).is_some());
+    }
+
+    /// No clip is kept from now on.
+    pub(crate) fn keeps_none(&self, why: NotKept) {
+        *self.on_keep.lock().unwrap() = Some(why);
+    }
+
+    /// The texts, clips and addresses that it was asked for, and the lengths of files, in order.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
@@ -60,7 +79,8 @@ impl Voice for FakeVoice {
         let name = match source {
             Source::Text(text) => text,
             Source::Clip(name) => name.to_string(),
-            other => panic!("it knows texts and clips alone, not {other:?}"),
+            Source::Url(url) => url.to_string(),
+            Source::File(file) => format!("a file of {} bytes", file.len()),
         };
         self.asked.lock().unwrap().push(name.clone());
         let mut script = self.script.subscribe();
@@ -79,14 +99,20 @@ impl Voice for FakeVoice {
     }
 
     fn clips(&self) -> watch::Receiver<Clips> {
-        watch::channel(Clips::new()).1
+        self.clips.subscribe()
     }
 
-    fn keep(&self, _: ClipName, _: Bytes) -> BoxFuture<'static, Result<(), NotKept>> {
-        Box::pin(async { Err(NotKept::Unwritable("There is no folder for clips.".to_owned())) })
+    /// Each file is as many milliseconds as bytes.
+    fn keep(&self, name: ClipName, file: Bytes) -> BoxFuture<'static, Result<(), NotKept>> {
+        let refused = self.on_keep.lock().unwrap().clone();
+        if refused.is_none() {
+            self.has_clip(name.as_str(), Duration::from_millis(file.len() as u64));
+        }
+        Box::pin(async { refused.map_or(Ok(()), Err) })
     }
 
-    fn remove(&self, _: ClipName) -> BoxFuture<'static, Result<bool, NotKept>> {
-        Box::pin(async { Ok(false) })
+    fn remove(&self, name: ClipName) -> BoxFuture<'static, Result<bool, NotKept>> {
+        let was_there = self.clips.send_if_modified(|clips| clips.remove(&name).is_some());
+        Box::pin(async move { Ok(was_there) })
     }
 }

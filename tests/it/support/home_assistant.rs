@@ -155,6 +155,31 @@ fn check_platform(platform: &str, component: &Map<String, Value>) {
             assert_eq!(class, None, "a camera has no class");
             assert!(!component.contains_key("image_encoding"), "the picture is sent as it is");
         }
+        "notify" => {
+            text(component, "command_topic");
+            assert!(!component.contains_key("state_topic"), "a notify entity has no state");
+        }
+        "siren" => {
+            text(component, "command_topic");
+            text(component, "state_topic");
+            assert_eq!(component["optimistic"], false, "an optimistic siren stays on");
+            assert_eq!(
+                (&component["support_duration"], &component["support_volume_set"]),
+                (&true.into(), &true.into())
+            );
+            assert!(!texts(component, "available_tones").is_empty(), "without tones it has none to choose from");
+        }
+        "select" => {
+            text(component, "command_topic");
+            text(component, "state_topic");
+            assert_eq!(component["optimistic"], false, "an optimistic select shows what was asked for");
+            assert!(!texts(component, "options").is_empty(), "there is nothing to select");
+        }
+        "image" => {
+            text(component, "image_topic");
+            assert_eq!(text(component, "content_type"), "image/jpeg");
+            assert!(!component.contains_key("url_topic") && !component.contains_key("image_encoding"));
+        }
         other => panic!("platform `{other}` is not known here"),
     }
 }
@@ -181,4 +206,9 @@ fn is_id(text: &str) -> bool {
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_else(|| panic!("`{key}` is missing or no text"))
+}
+
+fn texts<'a>(object: &'a Map<String, Value>, key: &str) -> Vec<&'a str> {
+    let list = object[key].as_array().unwrap_or_else(|| panic!("`{key}` is no list"));
+    list.iter().map(|text| text.as_str().expect("text")).collect()
 }

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::fake_account::FakeAccount;
 use super::fake_lock::{FakeLock, door, opener};
 use super::fake_vendor::{FakeVendor, OnOpen};
+use super::fake_voice::FakeVoice;
 use super::http::{Reply, request_with};
 
 /// Longer than anything here takes on a busy machine.
@@ -92,6 +93,11 @@ impl House {
         Self::build(Options::default(), vendor, token, whep, CancellationToken::new()).await
     }
 
+    /// With a voice, which keeps the clips too.
+    pub(crate) async fn with_voice(voice: &Arc<FakeVoice>, vendor: Arc<FakeVendor>) -> Self {
+        Self::build(voice.options(), vendor, None, Router::new(), CancellationToken::new()).await
+    }
+
     /// Without a picture, with a door that this lock bolts.
     pub(crate) async fn with_door(lock: &Arc<FakeLock>, token: Option<Token>) -> Self {
         Self::with_doors([(DoorKind::Lock, lock)], token).await
@@ -133,7 +139,7 @@ impl House {
         whep: Router,
         stop: CancellationToken,
     ) -> Self {
-        let doorbells = Registry::default();
+        let (doorbells, voice) = (Registry::default(), options.voice.clone());
         let doorbell = vendor.doorbell_with(options, &stop);
         doorbells.insert(doorbell.clone());
         vendor.lives(1).await;
@@ -153,7 +159,7 @@ impl House {
         let face = Face {
             doorbells: doorbells.clone(),
             accounts,
-            voice: Arc::new(Mute),
+            voice,
             setup: Arc::new(NoSetup),
             mqtt: link,
             whep: of_router(whep),
@@ -189,7 +195,7 @@ impl House {
 
     /// One request on a connection of its own. `headers` may replace `host`.
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        request_with(self.address, method, path, headers, std::str::from_utf8(body).unwrap()).await
+        request_with(self.address, method, path, headers, body).await
     }
 }
 

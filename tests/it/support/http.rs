@@ -58,7 +58,7 @@ pub(crate) async fn request_with(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Reply {
     let stream = TcpStream::connect(to).await.unwrap();
     exchange(stream, to, method, path, headers, body).await.unwrap_or_else(|raw| panic!("no HTTP answer: {raw:?}"))
@@ -71,7 +71,7 @@ pub(crate) async fn request_from(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Option<Reply> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
@@ -89,8 +89,9 @@ async fn exchange(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Result<Reply, String> {
+    let body = body.as_ref();
     let length = body.len();
     let host = if headers.iter().any(|(name, _)| *name == "host") { String::new() } else { format!("host: {to}\r\n") };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -98,7 +99,7 @@ async fn exchange(
         format!("{method} {path} HTTP/1.1\r\n{host}connection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
     // Who is refused may find the other end closed.
     let _ = stream.write_all(head.as_bytes()).await;
-    let _ = stream.write_all(body.as_bytes()).await;
+    let _ = stream.write_all(body).await;
     let mut raw = Vec::new();
     let whole = timeout(Duration::from_secs(30), stream.read_to_end(&mut raw)).await;
     whole.expect("an answer within 30 s").unwrap_or_default();

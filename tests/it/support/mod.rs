@@ -25,6 +25,7 @@ pub(crate) mod http;
 pub(crate) mod ingress;
 pub(crate) mod installation;
 pub(crate) mod iot_house;
+pub(crate) mod jpeg;
 pub(crate) mod kvs_hand;
 pub(crate) mod kvs_house;
 pub(crate) mod log;

@@ -104,11 +104,13 @@ class Process:
 class Core:
     """Home Assistant, with an owner who is logged in."""
 
-    def __init__(self, folder, env=None, more=""):
+    def __init__(self, folder, env=None, more="", components=()):
+        """`components` are folders of further integrations."""
         self.folder, self.env, self.port = Path(folder), env or {}, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         (self.folder / "custom_components").mkdir(parents=True)
-        (self.folder / "custom_components/doorstep").symlink_to(ROOT / "custom_components/doorstep")
+        for component in (ROOT / "custom_components/doorstep", *components):
+            (self.folder / "custom_components" / component.name).symlink_to(component)
         (self.folder / "configuration.yaml").write_text(CONFIGURATION.format(port=self.port, more=more))
         # Of what a new owner is asked, only the owner: the rest would set up integrations of the wide world.
         asked = {"version": 4, "minor_version": 1, "key": "onboarding"}

@@ -1,13 +1,15 @@
-"""A stand-in for the Supervisor: it tells Core of one app, and what that app announces, in the words of its API."""
+"""A stand-in for the Supervisor: it tells Core of one app, and what that app announces, in the words of its API, and passes
+on to Core what the app asks of it."""
 
 import uuid
 
+import aiohttp
 from aiohttp import web
 
 from core import free_port
 
 SLUG = "a1b2c3d4_doorstep"
-TOKEN = "the Supervisor's own"
+TOKEN = "the-Supervisors-own"
 
 # All that a Core wants to be told of an app; nothing of it matters here but name and slug.
 APP = {
@@ -50,14 +52,15 @@ APP = {
 
 
 class Supervisor:
-    """Answers what the discovery of an app needs, and nothing else."""
+    """Answers what the discovery of an app needs, asks a Core in the app's place, and does nothing else."""
 
     async def start(self):
-        self.port, self.messages = free_port(), {}
+        self.port, self.messages, self.core, self.passed = free_port(), {}, None, []
         app = web.Application()
         app.router.add_get("/discovery", self._list)
         app.router.add_get("/discovery/{uuid}", self._message)
         app.router.add_get(f"/addons/{SLUG}/info", self._app)
+        app.router.add_route("*", "/core/{path:api/.*}", self._pass)
         app.router.add_route("*", "/{anything:.*}", refused)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -84,6 +87,21 @@ class Supervisor:
 
     async def _app(self, _request):
         return done(APP)
+
+    async def _pass(self, request):
+        """With the Supervisor's own log-in at Core, for whoever has the app's token."""
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return web.Response(status=401)
+        path = request.match_info["path"]
+        self.passed.append((request.method, path))
+        headers = {"Authorization": f"Bearer {self.core.token}", "Content-Type": request.content_type}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.request(
+                request.method, f"{self.core.url}/{path}", data=await request.read(), headers=headers
+            ) as answer,
+        ):
+            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
 
     async def end(self):
         await self._runner.cleanup()

@@ -104,3 +104,33 @@ async def test_a_door_is_unlocked_by_its_own_notification_alone(house):
     await taps(house, unlock)
     await house.core.act("lock.lock", "lock.front_door_lock")
     await house.core.comes("lock.front_door_lock", "locked")
+
+
+async def test_the_picture_of_this_ring_takes_the_first_notifications_place(house):
+    await automate(house, "pictures", ring_picture="image.front_door_ring_picture")
+    await ring(house)
+    await until(lambda: f"the phone was told {told(house)}", lambda: len(told(house)) >= 2)
+    first, second = (said["data"] for said in told(house))
+    assert "image" not in first and "alert_once" not in first, "the ring waited for its picture"
+    assert second["image"] == "/api/image_proxy/image.front_door_ring_picture" and second["alert_once"], second
+    assert (first["tag"], first["actions"]) == (second["tag"], second["actions"])
+    status, headers, body = await house.core.rest("GET", second["image"])
+    assert (status, headers["Content-Type"], body[:2]) == (200, "image/jpeg", b"\xff\xd8")
+
+
+async def test_a_reply_is_said_by_its_own_notification_alone(house):
+    clips = {"clip_select": "select.front_door_clip", "clips": ["two_tones", "ding_dong"]}
+    await automate(house, "replies", **clips)
+    before = house.demo.said
+    await ring(house)
+    said = await is_told(house, 1)
+    titles = {button["title"]: button["action"] for button in said["data"]["actions"]}
+    assert list(titles) == ["Answer", "Two tones", "Ding dong"], titles
+    await taps(house, "DOORSTEP_REPLY_of_another_ring_0")
+    await taps(house, titles["Ding dong"])
+    await house.demo.event("talk_started", before)
+    assert (await is_told(house, 2))["message"] == "Answered: Ding dong"
+    await taps(house, titles["Two tones"])
+    await house.core.comes("select.front_door_clip", "unknown")
+    chosen = [call["service_data"]["option"] for call in house.calls if call["domain"] == "select"]
+    assert chosen == ["ding_dong"]

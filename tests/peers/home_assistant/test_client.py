@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 
 from core import ROOT, free_port
@@ -61,6 +62,7 @@ def answering(**what):
         json.dumps([{**DOORBELL, "id": 7}]),
         json.dumps([{**DOORBELL, "capabilities": 7}]),
         json.dumps([{key: DOORBELL[key] for key in DOORBELL if key != "link"}]),
+        json.dumps([{**DOORBELL, "speaking": "bell"}]),
         " " * (2 * 1024 * 1024 + 1),
     ],
     ids=lambda body: body[:40],
@@ -116,10 +118,59 @@ async def test_a_refusal_keeps_its_sentence_and_a_strange_one_its_number():
         answering(status=409, text='{"error": "Front Door: busy."}', content_type="application/json")
     ) as client:
         with pytest.raises(api.Refused, match=r"^Front Door: busy\.$"):
-            await client.snapshot("fake_1")
+            await client.say("fake_1", {"clip": "bell"})
     async with service(answering(status=502, text="<h1>x</h1>", content_type="text/html")) as client:
         with pytest.raises(api.Refused, match=r"^Doorstep answers with HTTP 502\.$"):
-            await client.snapshot("fake_1")
+            await client.say("fake_1", {"clip": "bell"})
+
+
+async def test_a_picture_that_nobody_has_yet_is_none_and_no_error():
+    asked, status = [], 404
+
+    async def handler(request):
+        asked.append(request.path_qs)
+        return web.Response(status=status, body=b"\xff\xd8\xff")
+
+    async with service(handler) as client:
+        assert await client.picture("fake_1") is None
+        status = 200
+        assert await client.picture("fake_1") == b"\xff\xd8\xff"
+        status = 503
+        with pytest.raises(api.Refused):
+            await client.picture("fake_1")
+    assert asked == ["/api/doorbells/fake_1/snapshot.jpg?wake=false"] * 3, "it woke the camera"
+
+
+async def test_sound_is_sent_as_such_whatever_it_calls_itself():
+    sent = []
+
+    async def handler(request):
+        sent.append((request.path_qs, request.content_type, await request.read()))
+        return web.json_response({"played_ms": 1000})
+
+    async with service(handler) as client:
+        assert await client.play("fake_1", b"RIFF", "audio/wav", 0.25) == {"played_ms": 1000}
+        await client.play("fake_1", b"ID3", "application/octet-stream")
+        await client.say("fake_1", {"text": "Coming!"})
+    assert sent == [
+        ("/api/doorbells/fake_1/say?volume=0.250", "audio/wav", b"RIFF"),
+        ("/api/doorbells/fake_1/say", "audio/mpeg", b"ID3"),
+        ("/api/doorbells/fake_1/say", "application/json", b'{"text": "Coming!"}'),
+    ]
+
+
+@pytest.mark.parametrize("body", ["", "[]", "<html>", '"x"'])
+async def test_an_outcome_that_is_none_is_not_believed(body):
+    async with service(answering(text=body, content_type="application/json")) as client:
+        with pytest.raises(api.NotDoorstep):
+            await client.say("fake_1", {"clip": "bell"})
+
+
+@pytest.mark.parametrize("body", ["", "7", '[{"seconds": 1}]', '["x"]'])
+async def test_clips_that_are_none_are_not_believed(body):
+    async with service(answering(text=body, content_type="application/json")) as client:
+        with pytest.raises(api.NotDoorstep):
+            await client.clips()
 
 
 async def test_a_candidate_says_nothing_but_itself():
@@ -189,3 +240,19 @@ def test_every_outcome_of_a_form_has_words():
     # What Home Assistant's own helpers say.
     usual = {"already_configured", "reauth_successful", "reconfigure_successful"}
     assert set(re.findall(r'reason="(\w+)"', code)) | usual == words["abort"].keys()
+
+
+def test_every_action_and_its_errors_have_words():
+    words, code = json.loads((FOLDER / "strings.json").read_text()), (FOLDER / "actions.py").read_text()
+    registered = set(re.findall(r"async_register\(DOMAIN, \"(\w+)\"", code))
+    described = {name: set((action or {}).get("fields", {})) for name, action in actions().items()}
+    assert registered == described.keys() == words["services"].keys()
+    for name, fields in described.items():
+        assert fields == words["services"][name].get("fields", {}).keys(), name
+    said = re.findall(r"_invalid\(\"(\w+)\"", code)
+    said += re.findall(r'translation_key="(\w+)"', (FOLDER / "sound.py").read_text())
+    assert set(said) == words["exceptions"].keys()
+
+
+def actions():
+    return yaml.safe_load((FOLDER / "services.yaml").read_text())

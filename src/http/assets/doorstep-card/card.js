@@ -1,4 +1,4 @@
-// A doorbell on a dashboard: its picture, a button to talk, who rang, and its doors.
+// A doorbell on a dashboard: its picture, a button to talk, what can be said by one tap, who rang, and its doors.
 
 import { available as microphoneAvailable } from '../microphone.js';
 import { Player, keepPicture } from '../player.js';
@@ -7,7 +7,8 @@ import { Talk } from '../talk.js';
 import { LINKS, setSentence, setText, setTone } from '../text.js';
 import { Door } from './doors.js';
 import { Entities, deviceOf, doorbells, nameOf } from './entities.js';
-import { CARD, DOOR, sheet, template } from './look.js';
+import { CARD, DOOR, REPLIES, REPLY, sheet, template } from './look.js';
+import { Replies } from './replies.js';
 import { read } from './settings.js';
 import { findWay, keepToken } from './ways.js';
 import { speaker } from './words.js';
@@ -16,10 +17,13 @@ import { speaker } from './words.js';
 const LINGER_MS = 5000;
 /** How long a ring is news. */
 const BANNER_MS = 30000;
+/** How long the replies stand open for whoever rang. */
+const REPLIES_MS = 120000;
 /** How often Doorstep is asked how the doorbell is, besides whenever Home Assistant tells of a change. */
 const LOOK_MS = 10000;
 /** The same while the button to talk is held, since Home Assistant does not tell whose voice is played. */
 const LOOK_WHILE_TALKING_MS = 400;
+const LOOK_WHILE_SAYING_MS = 1000;
 /** After so many misses in a row the way is no more, and another one is looked for. */
 const MISSES = 3;
 const LONGEST_RETRY_MS = 60000;
@@ -43,6 +47,7 @@ export class DoorstepCard extends HTMLElement {
   #say = speaker('en');
   #entities = null;
   #doors = [];
+  #replies;
   #video;
 
   #inSight = false;
@@ -78,10 +83,13 @@ export class DoorstepCard extends HTMLElement {
       entities: () => this.#entities,
       say: (...said) => this.#say(...said),
       name: () => this.#name,
-      call: (domain, service, entity) => this.#hass.callService(domain, service, {}, { entity_id: entity }, false),
+      call: (domain, service, entity, data = {}) => this.#hass.callService(domain, service, data, { entity_id: entity }, false),
+      speaking: () => this.#way && this.#doorbell?.speaking,
     };
     this.#doors = ['lock', 'open_door', 'garage'].map((key) => new Door(key, DOOR, host));
     this.#part('.doors').append(...this.#doors.map(({ element }) => element));
+    this.#replies = new Replies(REPLIES, REPLY, host);
+    this.#part('.answers').append(this.#replies.element);
     this.#speak();
   }
 
@@ -90,6 +98,7 @@ export class DoorstepCard extends HTMLElement {
     this.#config = read(config);
     const moved = ['doorbell', 'way', 'url', 'app'].some((key) => before?.[key] !== this.#config[key]);
     this.#entities = new Entities(this.#config.doorbell, this.#config.entities);
+    this.#replies.give(this.#config.replies);
     this.#rangAt = null;
     if (moved) this.#forget();
     this.#show();
@@ -183,6 +192,7 @@ export class DoorstepCard extends HTMLElement {
     [this.#doorbell, this.#player, this.#talk, this.#trouble] = [null, null, null, null];
     this.#tries = 0;
     this.#part('.still').width = 0;
+    this.#part('.poster').hidden = true;
   }
 
   // The way, and what comes by it.
@@ -237,7 +247,7 @@ export class DoorstepCard extends HTMLElement {
       return this.#play();
     }
     if (doorbell) this.#told(doorbell);
-    this.#lookIn(this.#talk?.holding ? LOOK_WHILE_TALKING_MS : LOOK_MS);
+    this.#lookIn(this.#talk?.holding ? LOOK_WHILE_TALKING_MS : this.#replies.busy ? LOOK_WHILE_SAYING_MS : LOOK_MS);
   }
 
   #told(doorbell) {
@@ -277,7 +287,9 @@ export class DoorstepCard extends HTMLElement {
 
   #followed() {
     this.#doors.forEach((door) => door.update());
+    this.#replies.update();
     this.#followRing();
+    this.#showPoster();
     this.#lookIn(0);
   }
 
@@ -289,6 +301,7 @@ export class DoorstepCard extends HTMLElement {
     const age = this.#rangAt === null ? Math.max(0, Date.now() - at) : 0;
     this.#rangAt = at;
     if (at && age < BANNER_MS) this.#ring(at, BANNER_MS - age);
+    if (at && age < REPLIES_MS) this.#replies.rang(REPLIES_MS - age);
   }
 
   #ring(at, stays) {
@@ -359,6 +372,7 @@ export class DoorstepCard extends HTMLElement {
     this.#part('ha-card').setAttribute('aria-label', this.#name);
     this.#video.setAttribute('aria-label', this.#say('Live picture: {name}', { name: this.#name }));
     this.#doors.forEach((door) => door.update());
+    this.#replies.update();
     this.#part('.talk').hidden = !this.#can('talk');
     const obstacle = this.#doorbell?.talk_obstacle ?? (this.#can('talk') && !microphoneAvailable() ? this.#say(NO_HTTPS) : null);
     this.#part('.obstacle').hidden = !obstacle;
@@ -383,9 +397,33 @@ export class DoorstepCard extends HTMLElement {
       return line;
     }));
     clearTimeout(this.#countdown);
+    this.#showPoster();
     if (mood === 'waiting') this.#countdown = setTimeout(() => this.#showVeil(), 1000);
     setTone(this.#part('.link'), ...this.#badge(mood));
     this.#announce();
+  }
+
+  /** The newest picture that Home Assistant has, while there is no live one. */
+  #showPoster() {
+    if (!this.#hass || !this.#inSight || this.#part('.stage').dataset.mood === 'live') return;
+    const poster = this.#part('.poster');
+    poster.alt = this.#say('Last picture: {name}', { name: this.#name });
+    // The camera has every picture, and the image those of rings.
+    const [camera, image] = ['snapshot', 'ring_picture'].map((key) => this.#entities.state(key));
+    const path = (camera ?? image)?.attributes.entity_picture;
+    const age = [this.#doorbell?.picture_at, image?.state].join();
+    const address = path && `${this.#hass.hassUrl?.(path) ?? path}&at=${encodeURIComponent(age)}`;
+    if (!address) poster.hidden = true;
+    if (!address || poster.getAttribute('src') === address) return;
+    // What was seen last stands before it, until there is a newer one.
+    const newer = poster.dataset.age !== undefined && poster.dataset.age !== age;
+    poster.dataset.age = age;
+    poster.onload = () => {
+      poster.hidden = false;
+      if (newer) this.#part('.still').width = 0;
+    };
+    poster.onerror = () => (poster.hidden = true);
+    poster.src = address;
   }
 
   /** What covers the picture; mood `live` covers nothing. */

@@ -1,7 +1,7 @@
 // What Home Assistant has of a doorbell: its device, and the entities that MQTT discovery made for it.
 
 /** What an entity can be for; as in the `unique_id` that Doorstep gives it. */
-export const KEYS = ['ring', 'lock', 'open_door', 'garage', 'talk', 'link'];
+export const KEYS = ['ring', 'lock', 'open_door', 'garage', 'talk', 'link', 'clip', 'say', 'stop_saying', 'snapshot', 'ring_picture'];
 
 const PREFIX = 'doorstep_';
 

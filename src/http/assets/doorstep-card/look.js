@@ -2,6 +2,7 @@
 
 const ICONS = {
   bell: '<path d="M6 17v-6a6 6 0 0 1 12 0v6l1.5 2h-15ZM10 21.5h4"/>',
+  bubble: '<path d="M4 5h16v11h-9l-4.5 4v-4H4ZM8 9h8M8 12h5"/>',
   close: '<path d="m6 6 12 12M18 6 6 18"/>',
   door: '<rect x="6" y="3" width="12" height="18" rx="1.5"/><path d="M14.5 12h.01"/>',
   microphone: '<rect x="9" y="3" width="6" height="11" rx="3"/><path d="M5.5 11.5a6.5 6.5 0 0 0 13 0M12 18v3"/>',
@@ -27,6 +28,7 @@ export const CARD = template(`
       <button type="button" class="dismiss">${icon('close')}</button>
     </div>
     <div class="stage">
+      <img class="poster" hidden>
       <canvas class="still" width="0" height="0" aria-hidden="true"></canvas>
       <video playsinline autoplay></video>
       <div class="veil">
@@ -50,6 +52,7 @@ export const CARD = template(`
       </div>
       <p class="note" role="status"></p>
       <p class="obstacle" hidden></p>
+      <div class="answers"></div>
       <div class="doors"></div>
     </div>
     <p class="spoken" role="status"></p>
@@ -70,6 +73,19 @@ export const DOOR = template(`
     <p class="trouble" hidden></p>
     <p class="note" role="status"></p>
   </div>`);
+
+export const REPLIES = template(`
+  <div class="replies" role="group" hidden>
+    <button type="button" class="more" aria-expanded="false">${icon('bubble')}<span class="text"></span></button>
+    <div class="choices" hidden></div>
+    <div class="row saying" hidden>
+      <p class="state" role="status">${icon('sound')}<span class="word"></span></p>
+      <button type="button" class="stop"></button>
+    </div>
+    <p class="note" role="status"></p>
+  </div>`);
+
+export const REPLY = template('<button type="button" class="reply"></button>');
 
 export const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
@@ -114,9 +130,9 @@ button {
   cursor: pointer;
 }
 button:hover { background: color-mix(in srgb, var(--accent) 24%, var(--paper)); }
-button:focus-visible, input:focus-visible, select:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+:is(button, input, select, textarea):focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 button:disabled { opacity: .55; cursor: default; }
-input, select {
+input, select, textarea {
   width: 100%;
   min-height: 44px;
   padding: 8px 12px;
@@ -137,10 +153,12 @@ input, select {
 .banner .dismiss { background: none; border-color: transparent; }
 
 .stage { position: relative; display: grid; place-items: center; width: 100%; aspect-ratio: var(--shape, 16 / 9); overflow: clip; background: #101214; color: #fff; }
-.stage > video, .stage > .still { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
+.stage > :is(video, .still, .poster) { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 .stage > .still { object-fit: cover; filter: blur(12px) brightness(.5); }
+/* Dark enough for white words on a white door. */
+.stage > .poster { object-fit: cover; filter: brightness(.4); }
 .stage:not([data-mood=live]) > video { visibility: hidden; }
-.stage[data-mood=live] > :is(.veil, .still) { display: none; }
+.stage[data-mood=live] > :is(.veil, .still, .poster) { display: none; }
 .veil { position: relative; display: flex; flex-direction: column; align-items: center; gap: 8px; max-width: 36em; padding: 52px 16px 60px; text-align: center; overflow-wrap: anywhere; }
 .veil .title { font-size: 18px; font-weight: 500; }
 .veil ul { padding: 0; list-style: none; text-align: start; }
@@ -173,6 +191,13 @@ input, select {
 .talk[data-state=opening] { background: color-mix(in srgb, var(--busy) 30%, var(--paper)); border-color: var(--busy); }
 .talk[data-state=talking] { background: color-mix(in srgb, var(--good) 34%, var(--paper)); border-color: var(--good); }
 .talk[data-state=taken] { background: color-mix(in srgb, var(--bad) 22%, var(--paper)); border-color: var(--bad); }
+.replies { display: flex; flex-direction: column; gap: 8px; }
+.more { display: flex; align-items: center; justify-content: center; gap: 8px; }
+.choices { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(9em, 100%), 1fr)); gap: 8px; }
+.reply { overflow-wrap: anywhere; }
+[data-prominent] .reply { min-height: 52px; border-width: 2px; border-color: var(--accent); background: color-mix(in srgb, var(--accent) 16%, var(--paper)); }
+.saying .state { display: flex; align-items: center; gap: 8px; overflow-wrap: anywhere; }
+.saying .cross { display: none; }
 .doors { display: flex; flex-direction: column; gap: 12px; padding-top: 12px; border-top: 1px solid var(--line); }
 .door { display: flex; flex-direction: column; gap: 8px; }
 .door .state { display: flex; align-items: center; gap: 8px; }

@@ -14,7 +14,7 @@ if (!customElements.get(TYPE)) {
   window.customCards.push({
     type: TYPE,
     name: 'Doorstep',
-    description: 'A doorbell: live picture, hold to talk, rings and doors.',
+    description: 'A doorbell: live picture, hold to talk, quick replies, rings and doors.',
     preview: true,
     getEntitySuggestion(hass, entity) {
       const doorbell = doorbellOfEntity(hass, entity);

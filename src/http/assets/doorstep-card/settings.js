@@ -3,7 +3,9 @@
 import { KEYS } from './entities.js';
 import { WAYS } from './ways.js';
 
-const KNOWN = ['type', 'doorbell', 'name', 'way', 'url', 'app', 'entities'];
+const KNOWN = ['type', 'doorbell', 'name', 'way', 'url', 'app', 'entities', 'replies'];
+/** As many as fit under a thumb. */
+export const MOST_REPLIES = 6;
 /** Keys that Home Assistant and wide-spread additions to it write into every card. */
 const FOREIGN = ['view_layout', 'layout_options', 'grid_options', 'visibility', 'disabled', 'card_mod'];
 
@@ -25,7 +27,19 @@ export function read(config) {
     if (!KEYS.includes(key)) throw new Error(`\`entities\` does not know \`${key}\`. It knows ${KEYS.join(', ')}.`);
     if (!/^[a-z_]+\.[a-z0-9_]+$/.test(entity)) throw new Error(`\`entities.${key}\` is an entity’s id, as in \`lock.front_door\`.`);
   }
+  if (config.replies !== undefined) checkReplies(config.replies);
   return { ...config, way, entities };
+}
+
+function checkReplies(replies) {
+  const isText = (text) => typeof text === 'string' && text.trim() !== '';
+  const isClip = (clip) => typeof clip === 'string' && /^[a-z0-9_]{1,40}$/.test(clip);
+  const fits = (reply) => {
+    const { name, clip, message, ...other } = reply ?? {};
+    return (name === undefined || isText(name)) && (clip === undefined ? isText(message) : isClip(clip) && message === undefined) && !Object.keys(other).length;
+  };
+  if (!Array.isArray(replies) || !replies.every(fits)) throw new Error('`replies` is a list, each with a `name` and either a `clip` or a `message`, as in `- {name: Back door, clip: back_door}`.');
+  if (replies.length > MOST_REPLIES) throw new Error(`\`replies\` has at most ${MOST_REPLIES}.`);
 }
 
 function isAddress(url) {

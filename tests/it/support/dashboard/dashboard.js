@@ -14,6 +14,10 @@ const REGISTRY = {
   'lock.haustuer': 'lock',
   'button.summer': 'open_door',
   'cover.tor': 'garage',
+  'select.ansage': 'clip',
+  'notify.sagen': 'say',
+  'button.ruhe': 'stop_saying',
+  'image.besuch': 'ring_picture',
 };
 
 /** What Home Assistant was asked to do. */
@@ -52,7 +56,7 @@ let hass = {
     return fetch(path, { ...init, headers: { ...init.headers, authorization: 'Bearer of-the-frontend' } });
   },
   async callService(domain, service, data, target) {
-    window.services.push(`${domain}.${service} ${target.entity_id}`);
+    window.services.push([`${domain}.${service} ${target.entity_id}`, ...Object.values(data)].join(' '));
     if (window.refusal) throw { code: 'home_assistant_error', message: window.refusal };
   },
 };

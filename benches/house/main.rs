@@ -115,6 +115,7 @@ async fn main() {
     }
     if chosen(Section::Sound) {
         sound::measure(&mut figures);
+    }
     if chosen(Section::Picture) {
         picture::measure(&mut figures).await;
     }

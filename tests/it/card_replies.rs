@@ -67,7 +67,8 @@ async fn a_reply_is_one_tap_after_a_ring_and_two_otherwise() {
 #[tokio::test]
 async fn replies_of_the_settings_stand_in_place_of_the_clips_and_are_only_text() {
     let browser = Browser::launch().await;
-    let replies = "{ replies: [{ name: '<b>Coming</b>', message: 'I am on my way.' }, { clip: 'back_door', name: 'Rear' }] }";
+    let replies =
+        "{ replies: [{ name: '<b>Coming</b>', message: 'I am on my way.' }, { clip: 'back_door', name: 'Rear' }] }";
     let Dashboard { page, .. } = &Dashboard::with(&browser, replies).await;
     click(page, ".more").await;
     page.until(&format!("{CHOICES} === '<b>Coming</b>,Rear'")).await;
@@ -94,7 +95,8 @@ async fn a_tap_that_came_to_nothing_says_so() {
     page.until("part('.replies .note').textContent === 'Nothing was done: The broker is away.'").await;
     page.until("part('.saying').hidden").await;
     // Time passes more quickly for what waits long.
-    page.value("refusal = ''; ((later) => (window.setTimeout = (what, ms) => later(what, ms / 100)))(setTimeout); 0").await;
+    page.value("refusal = ''; ((later) => (window.setTimeout = (what, ms) => later(what, ms / 100)))(setTimeout); 0")
+        .await;
     click(page, ".reply").await;
     page.until("part('.replies .note').textContent.startsWith('Nothing was heard.') && part('.saying').hidden").await;
 }

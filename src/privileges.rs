@@ -15,6 +15,8 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets, Gid, Uid};
 /// list of users.
 pub const APP_USER: u32 = 10_001;
 
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// Deeper than anything that Doorstep makes in its folder.
 const DEEPEST: usize = 8;
 
@@ -41,11 +43,9 @@ pub fn give_up_root(data: Option<&Path>, clips: Option<&Path>) -> Result<(), Sti
     if !process::geteuid().is_root() {
         return Ok(());
     }
-    let data = data.map(|data| give_away(data, Some(Mode::RWXU)));
-    for kept in data.into_iter().chain(clips.map(share)) {
-        if let Err(Kept { path, why }) = kept {
-            tracing::warn!(path = %path.display(), %why, "this cannot be given to the app's user; what is there may stay unread");
-        }
+    let given = data.map(give_away).into_iter().chain(clips.map(share));
+    for Kept { path, why } in given.filter_map(Result::err) {
+        tracing::warn!(path = %path.display(), %why, "this cannot be given to the app's user; what is there may stay unread");
     }
     become_the_app().map_err(|(step, why)| StillRoot { step, why })
 }
@@ -56,35 +56,42 @@ struct Kept {
     why: io::Error,
 }
 
-/// A folder that other apps of the owner's write to as well, and go on seeing.
-fn share(folder: &Path) -> Result<(), Kept> {
-    match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
-        // The Supervisor has given nothing to share.
-        Err(Errno::NOENT) => Ok(()),
-        Ok(()) | Err(Errno::EXIST) => give_away(folder, None),
-        Err(why) => Err(Kept { path: folder.to_owned(), why: why.into() }),
-    }
-}
-
-/// Whatever cannot be given is left, and the first of that is the error. A folder of root's gets the mode `closed`.
-fn give_away(folder: &Path, closed: Option<Mode>) -> Result<(), Kept> {
+/// Gives the whole folder, closed to others if it was root's.
+fn give_away(folder: &Path) -> Result<(), Kept> {
     let kept = |why: Errno| Kept { path: folder.to_owned(), why: why.into() };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = match rustix::fs::open(folder, flags, Mode::empty()) {
+    let opened = match rustix::fs::open(folder, FOLDER, Mode::empty()) {
         Ok(opened) => opened,
         // Whoever needs it makes it, and is the app's user by then.
         Err(Errno::NOENT) => return Ok(()),
         Err(why) => return Err(kept(why)),
     };
     // The Supervisor makes it for everybody to read. Later on it is ours and closed.
-    if let Some(mode) = closed
-        && rustix::fs::fstat(&opened).is_ok_and(|found| found.st_uid == 0)
-    {
-        rustix::fs::fchmod(&opened, mode).map_err(kept)?;
+    if rustix::fs::fstat(&opened).is_ok_and(|found| found.st_uid == 0) {
+        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(kept)?;
     }
-    let inside = give_entries(opened.as_fd(), folder, DEEPEST);
+    give(opened.as_fd(), folder)
+}
+
+/// Makes the folder and gives it, open to the owner's other apps, which put things there and go on seeing them.
+fn share(folder: &Path) -> Result<(), Kept> {
+    let kept = |why: Errno| Kept { path: folder.to_owned(), why: why.into() };
+    match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        // The Supervisor has given nothing to share.
+        Err(Errno::NOENT) => return Ok(()),
+        Err(why) => return Err(kept(why)),
+    }
+    // Those other apps could have put a link there.
+    let opened = rustix::fs::open(folder, FOLDER | OFlags::NOFOLLOW, Mode::empty()).map_err(kept)?;
+    give(opened.as_fd(), folder)
+}
+
+/// Whatever cannot be given is left, and the first of that is the error.
+fn give(opened: BorrowedFd<'_>, folder: &Path) -> Result<(), Kept> {
+    let inside = give_entries(opened, folder, DEEPEST);
     let (user, group) = app();
-    inside.and(rustix::fs::fchown(&opened, Some(user), Some(group)).map_err(kept))
+    let kept = |why: Errno| Kept { path: folder.to_owned(), why: why.into() };
+    inside.and(rustix::fs::fchown(opened, Some(user), Some(group)).map_err(kept))
 }
 
 /// Walks by open folders and follows no link, so that a link left in there gives away nothing else.
@@ -113,8 +120,7 @@ fn give_entry(folder: BorrowedFd<'_>, entry: &DirEntry, path: &Path, deeper: usi
         return Ok(());
     }
     let deeper = deeper.checked_sub(1).ok_or_else(|| kept(Errno::LOOP))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(kept)?;
+    let opened = rustix::fs::openat(folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).map_err(kept)?;
     give_entries(opened.as_fd(), &inside, deeper)
 }
 
@@ -144,4 +150,49 @@ fn become_the_app() -> Result<(), (&'static str, io::Error)> {
 
 fn app() -> (Uid, Gid) {
     (Uid::from_raw(APP_USER), Gid::from_raw(APP_USER))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    fn owner(path: &Path) -> (u32, u32) {
+        let found = fs::symlink_metadata(path).unwrap();
+        (found.uid(), found.gid())
+    }
+
+    #[test]
+    fn the_folder_of_clips_is_made_given_and_left_open() {
+        if !process::geteuid().is_root() {
+            return println!("skipped: only root can give anything away");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (clips, ours) = (folder.path().join("config/clips"), (APP_USER, APP_USER));
+        assert!(share(&clips).is_ok() && !folder.path().join("config").exists(), "nothing was mapped");
+        fs::create_dir(folder.path().join("config")).unwrap();
+        for _ in 0..2 {
+            assert!(share(&clips).is_ok());
+            assert_eq!((owner(&clips), owner(&folder.path().join("config"))), (ours, (0, 0)));
+            assert_eq!(fs::metadata(&clips).unwrap().permissions().mode() & 0o777, 0o755);
+            fs::write(clips.join("later.wav"), "").unwrap();
+        }
+        assert_eq!(owner(&clips.join("later.wav")), (0, 0), "as it was put there");
+        assert!(share(&clips).is_ok());
+        assert_eq!(owner(&clips.join("later.wav")), ours);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_clips_gives_nothing_away() {
+        if !process::geteuid().is_root() {
+            return println!("skipped: only root can give anything away");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("other")).unwrap();
+        symlink(folder.path().join("other"), folder.path().join("clips")).unwrap();
+        assert!(share(&folder.path().join("clips")).is_err());
+        assert_eq!(owner(&folder.path().join("other")), (0, 0));
+    }
 }

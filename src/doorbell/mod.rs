@@ -170,9 +170,9 @@ impl Doorbell {
 
     /// Starts the doorbell: from now on its device is kept alive until `stop` is cancelled.
     pub fn spawn(vendor: Arc<dyn Vendor>, info: DeviceInfo, options: Options, stop: CancellationToken) -> Self {
-        let Options { talk_limit, open_talks, .. } = options;
+        let Options { talk_limit, open_talks, ring_picture, .. } = options;
         let doors = options.doors.iter().map(|(kind, door)| (*kind, door.state().borrow().clone())).collect();
-        let looks = options.ring_picture.looks(vendor.is_on_battery(&info.model));
+        let looks = ring_picture.looks(vendor.is_on_battery(&info.model));
         let info = as_owner_wants(info, options.name.as_deref(), &options.doors);
         let span = tracing::info_span!("device", id = %info.id);
         let (sayings, speaking) = Sayings::new(talk_limit, &stop);
@@ -186,7 +186,7 @@ impl Doorbell {
             sayings,
             state: watch::Sender::new(State { doors, ..State::default() }),
             pictures: Pictures::default(),
-            ring_picture: options.ring_picture,
+            ring_picture,
             events: broadcast::channel(Self::EVENTS).0,
             media: MediaHub::new(),
             rings: Mutex::default(),
@@ -196,7 +196,7 @@ impl Doorbell {
         let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
         actor::spawn(vendor, shared.clone(), terms, inbox, stop.clone());
         let doorbell = Self { shared, commands };
-        if options.ring_picture != RingPicture::Never {
+        if ring_picture != RingPicture::Never {
             doorbell.follow_rings(looks, stop.clone());
         }
         if open_talks.was_left(&doorbell.info().id) {

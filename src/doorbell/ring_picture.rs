@@ -74,6 +74,7 @@ impl Doorbell {
         let picture = Arc::new(picture);
         album.put(picture.clone());
         drop(album);
+        self.shared.tally.count_picture();
         self.shared.pictures.newest.send_replace(Some(picture));
     }
 

@@ -82,6 +82,7 @@ impl Doorbell {
             let _turn = turn;
             let taken = timeout(SNAPSHOT_WITHIN, doorbell.picture_now()).await;
             let picture = taken.unwrap_or_else(|_| Err(doorbell.why_unseen()))?;
+            doorbell.shared.tally.count_picture();
             doorbell.shared.pictures.newest.send_replace(Some(picture.clone()));
             Ok(picture.jpeg.clone())
         };

@@ -30,6 +30,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         promise("home_assistant::has_a_client_that_believes_little", || pass("test_client.py")),
         promise("home_assistant::shows_the_card_on_a_dashboard", || pass("test_dashboard.py")),
         promise("home_assistant::tells_phones_of_a_ring_by_the_blueprint", || pass("test_blueprint.py")),
+        promise("home_assistant::speaks_what_doorbells_say", || pass("test_speech.py")),
         promise("home_assistant::knows_of_a_ring_soon_after_the_broker", || pass("test_latency.py")),
     ]
 }

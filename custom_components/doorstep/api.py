@@ -276,8 +276,8 @@ class Doorstep:
         headers = self._authorization()
         if content_type is not None:
             headers["Content-Type"] = content_type
-        url = (self.address.url / path).with_query(query)
         try:
+            url = (self.address.url / path).with_query(query)
             async with self._session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:

@@ -30,7 +30,7 @@ pub struct Picture {
 /// A camera that must be woken by its cloud first takes ten seconds and more.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
 /// What the vendor's own way may take of that, where there is another.
-const VENDOR_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const VENDOR_WITHIN: Duration = Duration::from_secs(15);
 /// How old what a stream has shown may be.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long a camera that was asked for a keyframe is waited for.

@@ -1,5 +1,5 @@
-// Opens a dashboard in headless Chromium as its owner, waits until a doorstep-card plays, holds its button, and says what
-// it saw as one line of JSON. `dashboard.mjs URL TOKENS FOLDER`: Home Assistant's address, what its log-in gave, and where
+// Opens a dashboard in headless Chromium as its owner, waits until a doorstep-card plays, holds its button, taps a reply, and
+// says what it saw as one line of JSON. `dashboard.mjs URL TOKENS FOLDER`: Home Assistant's address, what its log-in gave, and where
 // pictures of the screen go.
 import { createRequire } from 'node:module';
 
@@ -56,6 +56,10 @@ try {
   await page.setViewportSize({ width: 390, height: 844 });
   await plays(10);
   await page.screenshot({ path: `${folder}/phone.png` });
+  await card.locator('button.more').click();
+  await card.locator('button.reply').first().click();
+  await card.getByText('It says: Ding dong').waitFor(PATIENCE);
+  await page.screenshot({ path: `${folder}/replied.png` });
 } catch (error) {
   seen.error = String(error).slice(0, 1500);
   await page.screenshot({ path: `${folder}/failed.png` });

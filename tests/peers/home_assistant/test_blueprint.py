@@ -107,7 +107,6 @@ async def test_a_door_is_unlocked_by_its_own_notification_alone(house):
 
 
 async def test_the_picture_of_this_ring_takes_the_first_notifications_place(house):
-    await house.core.comes("image.front_door_ring_picture", "unknown")
     await automate(house, "pictures", ring_picture="image.front_door_ring_picture")
     await ring(house)
     await until(lambda: f"the phone was told {told(house)}", lambda: len(told(house)) >= 2)

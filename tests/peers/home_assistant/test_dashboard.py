@@ -87,9 +87,13 @@ async def test_it_plays_and_is_heard_at_the_door(house, entry):
     sounds = lambda event: event["doorbell"] == WYZE and event["frames"]  # noqa: E731
     await house.demo.event("talk_started", before)
     await house.demo.event("talk_audio", before, sounds)
+    since = house.demo.said
     browser.tell("enough")
     seen = json.loads(await browser.says('"complaints"'))
     assert "error" not in seen and seen["complaints"] == [], seen
+    # The reply that was tapped last.
+    await house.demo.event("talk_ended", since)
+    await house.demo.event("talk_audio", since, lambda event: 500 < (event["tone_hz"] or 0) < 700)
     assert seen["size"] == [640, 360], seen
     assert "Front Door" in seen["words"], seen
     print(f"pictures of the screen are in {house.folder}")

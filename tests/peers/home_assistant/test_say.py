@@ -75,7 +75,9 @@ class Door:
     async def is_quiet(self, since):
         """Each talk that has begun is over."""
         counts = lambda: [len(self.events(name, since)) for name in ("talk_started", "talk_ended")]  # noqa: E731
-        await until(lambda: f"it talks on: {self.camera.lines[since:]}", lambda: len(set(counts())) == 1 and counts()[0])
+        await until(
+            lambda: f"it talks on: {self.camera.lines[since:]}", lambda: len(set(counts())) == 1 and counts()[0]
+        )
 
     async def post(self, path, **what):
         async with aiohttp.ClientSession() as http:
@@ -173,7 +175,11 @@ async def test_a_button_stops_it(house):
 
 async def test_the_action_waits_for_the_end_and_tells_how_long_it_took(house):
     since = house.door.said
-    for what in ({"clip": "bell"}, {"message": f"{TEXT}, again"}, {"media_content_id": "media-source://media_source/local/wait.wav"}):
+    for what in (
+        {"clip": "bell"},
+        {"message": f"{TEXT}, again"},
+        {"media_content_id": "media-source://media_source/local/wait.wav"},
+    ):
         said = await say(house, volume=0.8, **what)
         assert said["success"], said
         (outcome,) = said["result"]["response"].values()
@@ -263,14 +269,19 @@ async def test_a_restart_of_core_says_nothing(house):
     await core.act("select.select_option", "select.front_door_clip", option="bell")
     await core.comes("select.front_door_clip", "bell")
     await core.comes("select.front_door_clip", "unknown")
-    heard = await house.broker.listen(*(f"doorstep/+/{topic}" for topic in ("say", "say/stop", "siren/set", "clip/set", "info")))
+    heard = await house.broker.listen(
+        *(f"doorstep/+/{topic}" for topic in ("say", "say/stop", "siren/set", "clip/set", "info"))
+    )
     await core.stop()
     since, lines = door.said, len(heard.lines)
     await core.start()
     await core.comes("select.front_door_clip", "unknown")
     await core.comes("siren.front_door_clips", "off")
     # Doorstep tells everything anew after Core's birth message; what would be said is said by then.
-    await until("Doorstep tells nothing anew", lambda: [line for line in heard.lines[lines:] if line.split()[1].endswith("/info")])
+    await until(
+        "Doorstep tells nothing anew",
+        lambda: [line for line in heard.lines[lines:] if line.split()[1].endswith("/info")],
+    )
     commands = [line for line in heard.lines[lines:] if line.split()[1].endswith(("/say", "/stop", "/set"))]
     assert commands == []
     assert door.events("talk_started", since) == []

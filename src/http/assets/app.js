@@ -97,9 +97,14 @@ function moved(motion) {
 function pictured({ id, at, ring: eventId }) {
   const doorbell = doorbells.get(id);
   if (!doorbell) return;
-  const picture = `api/doorbells/${id}/rings/${encodeURIComponent(eventId)}.jpg`;
+  const picture = `api/doorbells/${id}/rings/${spelt(eventId)}.jpg`;
   const rings = doorbell.rings.map((ring) => (ring.event_id === eventId ? { ...ring, picture } : ring));
   showOne({ ...doorbell, picture_at: at, rings });
+}
+
+/** As the service spells it in an address, so that both are the same picture. */
+function spelt(text) {
+  return encodeURIComponent(text).replace(/[.!*'()]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 function showClips(all) {

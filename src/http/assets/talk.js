@@ -115,7 +115,8 @@ export class Talk extends EventTarget {
   #show() {
     const idle = this.#doorbell?.talk_obstacle ? 'impossible' : 'idle';
     const state = this.#taken() ? 'taken' : this.#heard ? 'talking' : this.#holding ? 'opening' : idle;
-    this.#button.dataset.state = state;
+    // Whoever it is, the speaker is taken.
+    this.#button.dataset.state = this.#doorbell?.speaking ? 'taken' : state;
     this.#button.setAttribute('aria-pressed', String(this.#holding));
     setText(this.#button.querySelector('.text'), this.#say(LABELS[this.#doorbell?.speaking ? 'speaking' : state]));
     this.#button.setAttribute('aria-disabled', String(this.#player.phase !== 'live' || state === 'impossible'));

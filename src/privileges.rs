@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_folder_of_clips_is_made_given_and_left_open() {
         if !process::geteuid().is_root() {
-            return println!("skipped: only root can give anything away");
+            return; // Only root can give anything away.
         }
         let folder = tempfile::tempdir().unwrap();
         let (clips, ours) = (folder.path().join("config/clips"), (APP_USER, APP_USER));
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_link_in_the_place_of_the_clips_gives_nothing_away() {
         if !process::geteuid().is_root() {
-            return println!("skipped: only root can give anything away");
+            return; // Only root can give anything away.
         }
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("other")).unwrap();

@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 use tokio::sync::watch;
-use tracing::warn;
 
 use super::lately::Lately;
 use crate::doorbell::voice::{Clips, NotKept, Source, Unspoken};
@@ -55,10 +54,10 @@ struct Clip {
 }
 
 /// Why a file is no clip.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Complaint {
-    file: OsString,
-    why: String,
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Complaint {
+    pub(super) file: OsString,
+    pub(super) why: String,
 }
 
 impl Folder {
@@ -71,9 +70,12 @@ impl Folder {
         self.clips.subscribe()
     }
 
-    /// Looks what is there now.
-    pub(super) fn look(&self) {
-        self.look_with(&mut locked(&self.known));
+    /// Looks what is there now. What it has to complain of for the first time.
+    pub(super) fn look(&self) -> Vec<Complaint> {
+        let mut known = locked(&self.known);
+        let complaints = self.look_with(&mut known);
+        let before = std::mem::replace(&mut known.told, complaints.clone());
+        complaints.into_iter().filter(|complaint| !before.contains(complaint)).collect()
     }
 
     /// The sound of the clip.
@@ -109,14 +111,14 @@ impl Folder {
         read.map_err(|why| NotKept::Unusable(format!("The file cannot be kept as a clip: {why}.")))?;
         let mut known = locked(&self.known);
         self.look_with(&mut known);
-        let (is_new, many) = (!self.clips.borrow().contains_key(name), self.clips.borrow().len());
-        if is_new && many >= MOST {
+        let is_one_too_many = |clips: &Clips| clips.len() >= MOST && !clips.contains_key(name);
+        if is_one_too_many(&self.clips.borrow()) {
             return Err(NotKept::Full(format!("There are {MOST} clips already. Remove one first.")));
         }
         let place = format!("{name}.{}", ending_of(file));
         self.write(name, &place, file).map_err(not_written)?;
-        let others = self.named(name).into_iter().filter(|other| *other != *place);
-        let removed: io::Result<()> = others.map(|other| fs::remove_file(self.path.join(other))).collect();
+        let mut others = self.named(name).into_iter().filter(|other| *other != *place);
+        let removed = others.try_for_each(|other| fs::remove_file(self.path.join(other)));
         self.look_with(&mut known);
         removed.map_err(not_written)
     }
@@ -141,7 +143,7 @@ impl Folder {
     pub(super) fn remove(&self, name: &ClipName) -> Result<bool, NotKept> {
         let mut known = locked(&self.known);
         let files = self.named(name);
-        let removed: io::Result<()> = files.iter().map(|file| fs::remove_file(self.path.join(file))).collect();
+        let removed = files.iter().try_for_each(|file| fs::remove_file(self.path.join(file)));
         self.look_with(&mut known);
         removed.map_err(not_written)?;
         Ok(!files.is_empty())
@@ -153,7 +155,7 @@ impl Folder {
         entries.into_iter().filter(|file| matches!(named(file), Named::Clip(own) if own == *name)).collect()
     }
 
-    fn look_with(&self, known: &mut Known) {
+    fn look_with(&self, known: &mut Known) -> BTreeSet<Complaint> {
         let mut complaints = BTreeSet::new();
         let found = candidates(&self.path, &mut complaints);
         let before = std::mem::take(&mut known.sounds);
@@ -172,16 +174,13 @@ impl Folder {
             }
             known.sounds.insert(clip, sound);
         }
-        for Complaint { file, why } in complaints.difference(&known.told) {
-            warn!(?file, why, "no clip is made of a file in the folder of clips");
-        }
-        known.told = complaints;
         *locked(&self.playable) = playable;
         self.clips.send_if_modified(|told| {
             let is_new = *told != clips;
             *told = clips;
             is_new
         });
+        complaints
     }
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
 use url::Url;
 
 use crate::doorbell::Voice;
@@ -22,7 +23,7 @@ use crate::media::{NotSound, Recording};
 use crate::model::ClipName;
 use crate::net::fetch::{FetchError, Fetcher};
 use crate::secret::Token;
-use clips::Folder;
+use clips::{Complaint, Folder};
 use tts::Speaker;
 
 /// Between two looks into the folder of clips. One costs some microseconds a file.
@@ -77,7 +78,8 @@ impl Speech {
             }
             Source::Clip(name) => {
                 let folder = self.folder.clone();
-                on_the_disk(move || folder.sound(&name)).await.unwrap_or_else(|| Err(broken("The clip")))
+                let found = on_the_disk(move || folder.sound(&name)).await;
+                found.unwrap_or_else(|| Err(Unspoken::Unusable("The clip cannot be played.".to_owned())))
             }
             Source::File(file) => read(file, "The file").await,
         }
@@ -114,14 +116,16 @@ impl Voice for Speech {
 async fn look_after(folder: Arc<Folder>) {
     loop {
         let folder = folder.clone();
-        let _ = on_the_disk(move || folder.look()).await;
+        for Complaint { file, why } in on_the_disk(move || folder.look()).await.unwrap_or_default() {
+            warn!(?file, why, "no clip is made of a file in the folder of clips");
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
 /// Work that would hold up the runtime. `None` when it panicked.
 async fn on_the_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    spawn_blocking(work).await.inspect_err(|error| tracing::error!(%error, "reading sound failed; this is a bug")).ok()
+    spawn_blocking(work).await.inspect_err(|error| error!(%error, "reading sound failed; this is a bug")).ok()
 }
 
 /// The sound in `file`; `what` begins the sentence about one that cannot be played.
@@ -130,12 +134,8 @@ async fn read(file: Bytes, what: &'static str) -> Result<Recording, Unspoken> {
         return Err(Unspoken::Unusable(format!("{what} has more than {} MiB.", Source::LARGEST_FILE >> 20)));
     }
     let read = on_the_disk(move || Recording::read(&file, Source::LONGEST_SOUND)).await;
-    let read = read.unwrap_or_else(|| Err(NotSound::UnknownFormat));
+    let read = read.unwrap_or(Err(NotSound::UnknownFormat));
     read.map_err(|why| Unspoken::Unusable(format!("{what} cannot be played: {why}.")))
-}
-
-fn broken(what: &str) -> Unspoken {
-    Unspoken::Unusable(format!("{what} cannot be played."))
 }
 
 fn not_fetched(error: FetchError) -> Unspoken {

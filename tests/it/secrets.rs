@@ -35,6 +35,10 @@ use crate::support::vivint_hand::quick;
 const USER: &str = "doorkeeper";
 const PASSWORD: &str = "Ux7pQz31kVbN";
 const TOKEN: &str = "4f6b0c7d9e2a815346fb7cd02e918a5d";
+/// Home Assistant's, for spoken text.
+const SPEECH_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.kQ4vZs7mXw2p";
+/// In whatever is said and in every part of an address but its host.
+const SAID: &str = "k7wq2mzt8xrn";
 
 /// A virtual camera as a process of its own, which announces its credentials on standard output.
 struct Sim {
@@ -131,6 +135,12 @@ async fn no_secret_is_in_any_log_answer_or_message() {
     for camera in &mut cameras[..2] {
         let id = camera.id();
         page.is(&id, "ready").await;
+        let url = format!("http://{SAID}:{SAID}@127.0.0.1:1/{SAID}?{SAID}#{SAID}");
+        for saying in [json!({ "text": SAID }), json!({ "url": url })] {
+            let reply = page.post(&format!("/api/doorbells/{id}/say"), &saying.to_string()).await;
+            assert_eq!(reply.status, 502, "nobody is there: {reply:?}");
+            note(format_args!("{reply:?}"));
+        }
         let viewer = page.watch(&id, Manners { speaks: true, ..Manners::default() }).await;
         broker.publish(&format!("home/{id}/button"), "ON", &[]);
         for event in ["talk_started", "talk_audio"] {
@@ -175,6 +185,9 @@ async fn no_secret_is_in_any_log_answer_or_message() {
         ("HTTP token", TOKEN.to_owned()),
         ("HTTP token", URL_SAFE_NO_PAD.encode(TOKEN)),
         ("ticket", ticket),
+        ("token for speech", SPEECH_TOKEN.to_owned()),
+        ("saying", SAID.to_owned()),
+        ("login of an address", STANDARD.encode(format!("{SAID}:{SAID}"))),
     ];
     let mut outside = vec![("the log", ended.log), ("standard output", ended.said), ("HTTP", answers), ("MQTT", told)];
     for mut camera in cameras {
@@ -585,7 +598,8 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 fn configuration(broker: u16, cameras: &[Sim]) -> String {
     let mut text = format!(
         "mqtt: {{url: \"mqtt://{USER}:{PASSWORD}@127.0.0.1:{broker}\"}}\n\
-         http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {}}}\nwyze:\n  - cameras:\n",
+         http: {{listen: \"127.0.0.1:0\", token: \"{TOKEN}\"}}\ngo2rtc: {{enabled: false}}\nmedia: {{port: {}}}\n\
+         say: {{url: \"http://127.0.0.1:1\", token: {SPEECH_TOKEN}, allow: [127.0.0.1]}}\nwyze:\n  - cameras:\n",
         free_port()
     );
     for camera in cameras {

@@ -16,8 +16,10 @@ mod house;
 mod kvs;
 mod machine;
 mod page;
+mod picture;
 mod process;
 mod ring;
+mod sound;
 mod talk;
 mod vivint;
 mod watch;
@@ -71,6 +73,10 @@ enum Section {
     Watch,
     /// A pressed microphone to the camera's speaker
     Talk,
+    /// Files of sound decoded, and made for a speaker
+    Sound,
+    /// A still picture out of the stream
+    Picture,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
@@ -106,6 +112,11 @@ async fn main() {
     }
     if chosen(Section::Talk) {
         talk::measure(&mut figures).await;
+    }
+    if chosen(Section::Sound) {
+        sound::measure(&mut figures);
+    if chosen(Section::Picture) {
+        picture::measure(&mut figures).await;
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;

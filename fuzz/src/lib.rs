@@ -7,5 +7,6 @@ pub mod kvs;
 pub mod media;
 mod pieces;
 pub mod rtc;
+pub mod sound;
 pub mod tutk;
 pub mod vivint;

@@ -25,6 +25,16 @@ pub fn access_units(data: &[u8]) {
     }
 }
 
+/// A keyframe; the first byte says of which codec. The decoders are strangers', and may only fail.
+pub fn still(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let codec = if first & 1 == 0 { VideoCodec::H264 } else { VideoCodec::H265 };
+    if let Ok(jpeg) = doorstep::media::still::jpeg(codec, data) {
+        assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]) && jpeg.ends_with(&[0xff, 0xd9]), "half a picture");
+        assert!(jpeg.len() <= 400_000, "{} bytes", jpeg.len());
+    }
+}
+
 const fn format(codec: AudioCodec, rate_hz: u32, channels: u8) -> AudioFormat {
     AudioFormat { codec, rate_hz, channels }
 }

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::vendor::{AccountPort, Retry};
-use super::{Doorbell, OpenTalks, Options, Registry, Vendor, VendorError, Voice};
+use super::{Doorbell, OpenTalks, Options, Picture, Registry, Vendor, VendorError, Voice};
 use crate::clock;
 use crate::model::{Account, AccountLink, DeviceId, DoorKind, Event, Found, ListedDoor, Role};
 use crate::net::supervise::{Backoff, jitter};
@@ -261,9 +261,9 @@ async fn keep_alive(vendor: Arc<dyn Vendor>, lines: Lines, mut house: House, sto
     let mut backoff = Backoff::default();
     loop {
         let begun = clock::now();
-        let (port, listings, events) = lines.port();
+        let (port, brings) = lines.port();
         let life = tokio::spawn(vendor.clone().run_account(port, stop.clone()).in_current_span());
-        let end = house.live(AbortOnDropHandle::new(life), listings, events).await;
+        let end = house.live(AbortOnDropHandle::new(life), brings).await;
         if stop.is_cancelled() {
             return;
         }
@@ -279,21 +279,27 @@ async fn keep_alive(vendor: Arc<dyn Vendor>, lines: Lines, mut house: House, sto
     }
 }
 
-type Listings = mpsc::Receiver<Vec<Found>>;
-type Events = mpsc::Receiver<(DeviceId, Event)>;
+/// What one life of an account brings.
+struct Brings {
+    listings: mpsc::Receiver<Vec<Found>>,
+    events: mpsc::Receiver<(DeviceId, Event)>,
+    pictures: mpsc::Receiver<(DeviceId, Picture)>,
+}
 
 impl Lines {
-    fn port(&self) -> (AccountPort, Listings, Events) {
+    fn port(&self) -> (AccountPort, Brings) {
         let (listing_sender, listings) = mpsc::channel(4);
         let (event_sender, events) = mpsc::channel(64);
+        let (picture_sender, pictures) = mpsc::channel(4);
         let port = AccountPort {
             status: self.status.clone(),
             listings: listing_sender,
             events: event_sender,
+            pictures: picture_sender,
             rediscover: self.rediscover.clone(),
             codes: self.codes.subscribe(),
         };
-        (port, listings, events)
+        (port, Brings { listings, events, pictures })
     }
 }
 
@@ -343,12 +349,7 @@ impl House {
     /// How long an account may take to stop.
     const FAREWELL: Duration = Duration::from_secs(1);
 
-    async fn live(
-        &mut self,
-        mut life: AbortOnDropHandle<Result<(), VendorError>>,
-        mut listings: Listings,
-        mut events: Events,
-    ) -> End {
+    async fn live(&mut self, mut life: AbortOnDropHandle<Result<(), VendorError>>, mut brings: Brings) -> End {
         let stop = self.stop.clone();
         let overdue = async {
             stop.cancelled().await;
@@ -359,8 +360,10 @@ impl House {
             tokio::select! {
                 // A listing first: an event of a new device finds it.
                 biased;
-                Some(found) = listings.recv() => self.take(found),
-                Some((id, event)) = events.recv() => self.tell(&id, event),
+                Some(found) = brings.listings.recv() => self.take(found),
+                // And a ring before its picture.
+                Some((id, event)) = brings.events.recv() => self.tell(&id, event),
+                Some((id, picture)) = brings.pictures.recv() => self.show(&id, picture),
                 end = &mut life => return end,
                 () = &mut overdue => return Ok(Ok(())),
             }
@@ -370,6 +373,12 @@ impl House {
     fn tell(&self, id: &DeviceId, event: Event) {
         if let Some(doorbell) = self.home.doorbells.get(id) {
             doorbell.tell(event);
+        }
+    }
+
+    fn show(&self, id: &DeviceId, picture: Picture) {
+        if let Some(doorbell) = self.home.doorbells.get(id) {
+            doorbell.show_ring(picture);
         }
     }
 

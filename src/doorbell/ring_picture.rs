@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::snapshot::{Picture, checked};
+use super::snapshot::{Picture, VENDOR_WITHIN, checked};
 use super::{ActionError, Doorbell, WeakDoorbell, lock};
 use crate::clock;
 use crate::config::RingPicture;
@@ -61,7 +61,8 @@ impl Doorbell {
 
     /// From now on, until `stop` is cancelled or the last handle is gone. `looks`: at a camera that does not stream.
     pub(super) fn follow_rings(&self, looks: bool, stop: CancellationToken) {
-        tokio::spawn(follow_rings(self.downgrade(), self.events(), looks, stop).in_current_span());
+        let span = tracing::info_span!("device", id = %self.shared.info.borrow().id);
+        tokio::spawn(follow_rings(self.downgrade(), self.events(), looks, stop).instrument(span));
     }
 
     fn keep_of_ring(&self, picture: Picture) {
@@ -74,6 +75,7 @@ impl Doorbell {
         let picture = Arc::new(picture);
         album.put(picture.clone());
         drop(album);
+        self.shared.tally.count_picture();
         self.shared.pictures.newest.send_replace(Some(picture));
     }
 
@@ -109,7 +111,7 @@ impl Doorbell {
         if let Some(meanwhile) = newest.filter(|picture| picture.at >= began) {
             return Ok(meanwhile);
         }
-        if let Ok(picture) = self.vendors_picture().await {
+        if let Ok(Ok(picture)) = timeout(VENDOR_WITHIN, self.vendors_picture()).await {
             return Ok(picture);
         }
         drop(turn);
@@ -137,7 +139,7 @@ async fn follow_rings(
                 Ok(Event::Ring(ring)) if under_way.len() < AT_ONCE && is_there_still(&ring) => {
                     let Some(doorbell) = doorbell.upgrade() else { return };
                     if doorbell.info().capabilities.contains(&Capability::Snapshot) {
-                        under_way.spawn(doorbell.picture_ring(ring, looks));
+                        under_way.spawn(doorbell.picture_ring(ring, looks).in_current_span());
                     }
                 }
                 Ok(_) | Err(RecvError::Lagged(_)) => {}

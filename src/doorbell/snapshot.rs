@@ -30,7 +30,7 @@ pub struct Picture {
 /// A camera that must be woken by its cloud first takes ten seconds and more.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
 /// What the vendor's own way may take of that, where there is another.
-const VENDOR_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const VENDOR_WITHIN: Duration = Duration::from_secs(15);
 /// How old what a stream has shown may be.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long a camera that was asked for a keyframe is waited for.
@@ -82,6 +82,7 @@ impl Doorbell {
             let _turn = turn;
             let taken = timeout(SNAPSHOT_WITHIN, doorbell.picture_now()).await;
             let picture = taken.unwrap_or_else(|_| Err(doorbell.why_unseen()))?;
+            doorbell.shared.tally.count_picture();
             doorbell.shared.pictures.newest.send_replace(Some(picture.clone()));
             Ok(picture.jpeg.clone())
         };

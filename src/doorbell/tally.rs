@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::say::{Said, SayError};
 use super::{ActionError, Doorbell};
 
-/// Sayings by what came of them.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
+    /// By what came of them, as `OUTCOMES` has it.
     sayings: [AtomicU64; OUTCOMES.len()],
+    pictures: AtomicU64,
 }
 
-/// To their end; begun and ended early; not begun because somebody talks, too much waits or it was stopped; because
+/// What comes of a saying. To their end; begun and ended early; not begun because somebody talks, too much waits or it was stopped; because
 /// there was no sound for it; or because the doorbell did not open its speaker.
 const OUTCOMES: [&str; 7] = ["whole", "cut_short", "busy", "full", "stopped", "unspoken", "failed"];
 
@@ -30,6 +31,11 @@ impl Tally {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// One more still picture.
+    pub(super) fn count_picture(&self) {
+        self.pictures.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Doorbell {
@@ -37,5 +43,10 @@ impl Doorbell {
     pub fn sayings(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.shared.tally.sayings.iter().map(|count| count.load(Ordering::Relaxed));
         OUTCOMES.into_iter().zip(counts)
+    }
+
+    /// How many still pictures there were since the service started, whoever had them taken.
+    pub fn pictures_total(&self) -> u64 {
+        self.shared.tally.pictures.load(Ordering::Relaxed)
     }
 }

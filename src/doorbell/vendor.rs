@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::ActionError;
 use super::guard::Permit;
+use super::{ActionError, Picture};
 use crate::media::{AudioFormat, MediaHub};
 use crate::model::{Account, DeviceId, DeviceInfo, Event, Found, LockState, State};
 pub use crate::net::supervise::Retry;
@@ -59,6 +59,8 @@ pub struct AccountPort {
     pub listings: mpsc::Sender<Vec<Found>>,
     /// What happened at which device; what was told before is dropped. Full: the account waits.
     pub events: mpsc::Sender<(DeviceId, Event)>,
+    /// What its cloud has of rings that were told. Full: the account waits.
+    pub pictures: mpsc::Sender<(DeviceId, Picture)>,
     /// Notified when somebody wants a listing now.
     pub rediscover: Arc<Notify>,
     /// One-time codes that the owner has typed in while the status was `NeedsCode`. A late one replaces it.

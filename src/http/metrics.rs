@@ -54,6 +54,7 @@ fn page(house: &House) -> String {
             page.sample("sayings_total", &[("id", id(doorbell).as_str()), ("outcome", outcome)], count);
         }
     }
+    page.each("pictures_total", "Still pictures since the service started.", &doorbells, Doorbell::pictures_total);
     page.each("hub_frames_total", "Pictures and packets of sound from the camera.", &doorbells, |d| hub(d).frames);
     page.each("hub_bytes_total", "Bytes of them.", &doorbells, |d| hub(d).bytes);
     page.each("hub_lagged_total", "Of them, skipped for a slow viewer.", &doorbells, |d| hub(d).lagged);

@@ -205,7 +205,7 @@ pub async fn play(pieces: impl IntoIterator<Item = Bytes>, speaker: &mpsc::Sende
         let Ok(Ok(())) = timeout(patience, speaker.send(piece)).await else { return not_whole(duration) };
         patience = patience.saturating_sub(asked.elapsed());
         duration += PIECE;
-        due = (due + PIECE).max(clock::now().checked_sub(LATE).unwrap_or(due));
+        due = due.max(clock::now().checked_sub(LATE).unwrap_or(due)) + PIECE;
     }
     let taken = async {
         sleep_until(due).await;

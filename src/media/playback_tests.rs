@@ -128,3 +128,132 @@ fn nothing_makes_no_piece_and_what_cannot_be_encoded_is_refused() {
         assert!(pieces(odd, PCM_8K, Volume::FULL).is_err(), "{rate_hz}");
     }
 }
+
+/// A task that the machine comes to late, each time by up to `late`.
+async fn sluggish<F: Future>(task: F, late: Duration, seed: u64) -> F::Output {
+    let (mut task, mut wait, mut state) = (Box::pin(task), None, seed);
+    std::future::poll_fn(move |context| {
+        let wait_now = wait.get_or_insert_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            Box::pin(tokio::time::sleep(late.mul_f64((state >> 40) as f64 / (1 << 24) as f64)))
+        });
+        std::task::ready!(wait_now.as_mut().poll(context));
+        wait = None;
+        task.as_mut().poll(context)
+    })
+    .await
+}
+
+/// When each of `count` pieces came to a device that takes them at once.
+async fn arrivals(count: usize, late: Duration, seed: u64) -> Vec<Duration> {
+    let (speaker, mut device) = mpsc::channel(10);
+    let begun = clock::now();
+    let played = tokio::spawn(async move {
+        sluggish(play(std::iter::repeat_n(Bytes::from_static(&[0; 160]), count), &speaker), late, seed).await
+    });
+    let mut at = Vec::with_capacity(count);
+    while device.recv().await.is_some() {
+        at.push(begun.elapsed());
+    }
+    assert!(played.await.unwrap().whole);
+    at
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_ten_minutes_on_a_busy_machine_sound_never_drifts_by_more_than_a_frame() {
+    const COUNT: usize = 600 * 50;
+    // Timers of the runtime end on whole milliseconds.
+    const ROUNDED: Duration = Duration::from_millis(3);
+    for (seed, late_ms) in [(1, 0), (2, 10), (3, 17), (4, 90)] {
+        let late = Duration::from_millis(late_ms);
+        let at = arrivals(COUNT, late, seed).await;
+        assert_eq!(at.len(), COUNT);
+        for (n, came) in at.iter().enumerate() {
+            let due = at[0] + PIECE * n as u32;
+            // As late as the machine was this time, which is less than a frame for the first three, and no later.
+            assert!(
+                (due..=due + late + ROUNDED).contains(came),
+                "seed {seed}: piece {n}, due at {due:?}, came at {came:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_made_up_for_by_half_of_what_a_device_can_hold_and_not_more() {
+    let (speaker, mut device) = mpsc::channel(10);
+    let playing = tokio::spawn(async move { play((0..50).map(|n| Bytes::copy_from_slice(&[n])), &speaker).await });
+    let mut at = Vec::new();
+    while let Some(piece) = device.recv().await {
+        at.push(clock::now());
+        if piece[0] == 9 {
+            // The whole machine stands still.
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    }
+    assert!(playing.await.unwrap().whole);
+    let burst = at.iter().filter(|time| **time - at[10] < Duration::from_millis(1)).count() - 10;
+    assert_eq!(burst, 6, "the piece that was due and 100 ms");
+    assert_eq!(at[49] - at[15], PIECE * 34, "the beat goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_takes_nothing_more_ends_it_within_three_seconds() {
+    let (speaker, device) = mpsc::channel(10);
+    let begun = clock::now();
+    let played = play((0..500).map(|_| Bytes::new()), &speaker).await;
+    assert_eq!(played, Played { duration: PIECE * 10, whole: false });
+    assert_eq!(begun.elapsed(), PIECE * 10 + PATIENCE);
+    drop(device);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_takes_too_little_gets_all_of_a_short_word_and_no_endless_one() {
+    for (pieces, whole) in [(100, true), (2_000, false)] {
+        let (speaker, mut device) = mpsc::channel(10);
+        let slow = tokio::spawn(async move {
+            while device.recv().await.is_some() {
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        });
+        let begun = clock::now();
+        let played = play((0..pieces).map(|_| Bytes::new()), &speaker).await;
+        assert_eq!(played.whole, whole, "{pieces} pieces");
+        assert!(begun.elapsed() <= played.duration + PATIENCE + LATE + PIECE * 10, "{pieces}: {:?}", begun.elapsed());
+        drop(speaker);
+        slow.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn playing_ends_when_the_last_piece_is_over_and_taken_or_the_speaker_closes() {
+    let (speaker, mut device) = mpsc::channel(10);
+    let begun = clock::now();
+    let playing = tokio::spawn(async move { play((0..5).map(|_| Bytes::new()), &speaker).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!playing.is_finished(), "nothing has been taken yet");
+    while device.recv().await.is_some() {}
+    assert_eq!(playing.await.unwrap(), Played { duration: PIECE * 5, whole: true });
+    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+
+    let (speaker, mut device) = mpsc::channel(10);
+    let playing = tokio::spawn(async move { play((0..50).map(|_| Bytes::new()), &speaker).await });
+    for _ in 0..3 {
+        device.recv().await.unwrap();
+    }
+    drop(device);
+    assert_eq!(playing.await.unwrap(), Played { duration: PIECE * 3, whole: false });
+}
+
+/// A tenth of a second of a file is there as soon as all of a minute.
+#[test]
+fn the_first_piece_of_a_minute_costs_no_more_than_a_few() {
+    for format in SPEAKERS {
+        let begun = clock::now();
+        let minute = Recording { samples: vec![0; 60 * 44_100], rate_hz: 44_100 };
+        let first = pieces(minute, format, Volume::FULL).unwrap().next();
+        assert!(first.is_some());
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(250), "{format:?}: {took:?}");
+    }
+}

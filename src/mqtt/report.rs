@@ -145,11 +145,9 @@ impl Reporter {
         let info = self.info();
         let (Some(newest), true) = (newest, info.capabilities.contains(&Capability::Snapshot)) else { return };
         self.publisher.show(self.topics().snapshot(&info.id), newest.jpeg.clone());
-        let last_ring = self.state.borrow().last_ring.as_ref().map(|ring| ring.event_id.clone());
-        let Some((ring, picture)) = last_ring.and_then(|ring| Some((ring.clone(), self.doorbell.ring_picture(&ring)?)))
-        else {
-            return;
-        };
+        let Some(ring) = self.state.borrow().last_ring.as_ref().map(|ring| ring.event_id.clone()) else { return };
+        let is_of_it = newest.ring.as_ref() == Some(&ring);
+        let Some(picture) = self.doorbell.ring_picture(&ring).or(is_of_it.then_some(newest)) else { return };
         let told = Some((ring, picture.at));
         if told != self.told_picture {
             self.told_picture = told;

@@ -28,6 +28,9 @@ mod pieces;
 #[path = "../../fuzz/src/rtc.rs"]
 mod rtc;
 #[expect(unreachable_pub, reason = "as above")]
+#[path = "../../fuzz/src/sound.rs"]
+mod sound;
+#[expect(unreachable_pub, reason = "as above")]
 #[path = "../../fuzz/src/tutk.rs"]
 mod tutk;
 #[expect(unreachable_pub, reason = "as above")]
@@ -49,6 +52,8 @@ const TARGETS: &[(&str, Target)] = &[
     ("kvs_sigv4", kvs::sigv4),
     ("media_access_units", media::access_units),
     ("media_convert", media::convert),
+    ("media_recording", sound::recording),
+    ("media_still", media::still),
     ("mqtt_command", inputs::mqtt_command),
     ("rtc_demux", rtc::demux),
     ("rtc_framing", rtc::framing),
@@ -102,8 +107,15 @@ fn every_fuzz_target_is_replayed_and_has_a_corpus() {
 fn bytes_of_the_corpus_shaken_by_a_seed_are_survived() {
     for (name, target) in TARGETS {
         let corpus = corpus(name);
+        // The DTLS target sets up two OpenSSL contexts each time, the converter a decoder and an encoder; a recording
+        // is decoded.
+        let rounds = match *name {
+            "tutk_dtls" | "media_convert" => 100,
+            "media_recording" => 500,
+            _ => 2_000,
+        };
         // The DTLS target sets up two OpenSSL contexts each time, the converter a decoder and an encoder.
-        let rounds = if ["tutk_dtls", "media_convert"].contains(name) { 100 } else { 2_000 };
+        let rounds = if ["tutk_dtls", "media_convert", "media_still"].contains(name) { 100 } else { 2_000 };
         for seed in 0..rounds {
             let mut dice = Dice::new(seed);
             let mut bytes = dice.pick(&corpus).clone();

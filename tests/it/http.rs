@@ -47,7 +47,7 @@ async fn a_doorbell_is_told_with_everything_there_is_to_know() {
         ("name", "Front Door".into()),
         ("vendor", "fake".into()),
         ("model", "FAKE1".into()),
-        ("capabilities", vec!["ring", "motion", "stream", "talk"].into()),
+        ("capabilities", vec!["ring", "motion", "stream", "talk", "snapshot"].into()),
         ("link", "ready".into()),
         ("why", Value::Null),
         ("viewers", 0.into()),

@@ -64,9 +64,11 @@ async fn what_is_said_is_shown_until_it_is_stopped() {
     news(&mut listener, |message| message["type"] == "state" && message["doorbell"]["speaking"].is_null()).await;
     house.vendor.until("a closed speaker", |seen| !seen.speaker_open).await;
     assert_eq!(house.send("DELETE", SAY, &[], b"").await.status, 204, "nothing is said, which is what was asked for");
-    let metrics = house.get("/metrics").await.body;
-    assert!(metrics.contains(r#"doorstep_sayings_total{id="fake_1",outcome="cut_short"} 1"#), "{metrics}");
-    assert!(metrics.contains(r#"doorstep_sayings_total{id="fake_1",outcome="stopped"} 1"#), "{metrics}");
+    for outcome in ["cut_short", "stopped"] {
+        let counted = format!(r#"doorstep_sayings_total{{id="fake_1",outcome="{outcome}"}} 1"#);
+        let counting = async { while !house.get("/metrics").await.body.contains(&counted) {} };
+        timeout(PATIENCE, counting).await.unwrap_or_else(|_| panic!("never: {counted}"));
+    }
 }
 
 #[tokio::test]

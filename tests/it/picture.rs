@@ -13,8 +13,10 @@ use doorstep::sim::clip::Clip;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::demo::Demo;
 use crate::support::fake_vendor::{FakeVendor, JPEG, OnSnapshot};
 use crate::support::jpeg::Shown;
+use crate::support::service::Page;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What most vendors say.
@@ -320,6 +322,20 @@ async fn a_doorbell_that_goes_while_it_is_looked_at_leaves_nothing_behind() {
     stop.cancel();
     timeout(PATIENCE, demand.wait_for(|viewers| *viewers == 0)).await.expect("it is looked at for ever").unwrap();
     timeout(PATIENCE, doorbell.stopped()).await.expect("the doorbell stays");
+}
+
+#[tokio::test]
+async fn every_virtual_doorbell_gives_a_picture_of_the_porch() {
+    let demo = Demo::start(&[]).await;
+    let page = Page::at(demo.page);
+    for id in &demo.ids {
+        page.is(id, "ready").await;
+        let reply = page.get(&format!("/api/doorbells/{id}/snapshot.jpg")).await;
+        assert_eq!(reply.status, 200, "{id}: {}", reply.body);
+        let shown = Shown::of(&reply.bytes);
+        assert!(shown.width >= 320, "{id}: {}×{}", shown.width, shown.height);
+        shown.is_the_porch();
+    }
 }
 
 fn picture(event_id: &str, jpeg: &'static [u8]) -> Picture {

@@ -594,3 +594,31 @@ async fn a_refused_login_is_left_to_the_owner_and_tried_once() {
     house.end().await;
     assert_eq!(place.cloud.requests_to("/api/user/login"), 1);
 }
+
+#[tokio::test]
+async fn the_clouds_picture_of_a_ring_is_shown_with_it_and_no_camera_is_woken() {
+    const PORCH: &[u8] = include_bytes!("../../src/sim/assets/porch.jpg");
+    let place = Place::with(|settings| settings.upload = Duration::from_secs(2)).await;
+    let house = place.house();
+    house.ready().await;
+    // It lives on a battery.
+    let device = place.device("GW_BE1");
+    let doorbell = house.doorbell(&device).await;
+    let (mut events, mut pictures) = (doorbell.events(), doorbell.pictures());
+    polled(&place, 1).await;
+    place.obey(CloudCommand::Happen(Scripted::ring().at(&device.mac)));
+    let ring = told::first(&mut events, "the ring", |event| match event {
+        Event::Ring(ring) => Some(ring.clone()),
+        Event::Motion(_) => None,
+    });
+    let ring = ring.await;
+    assert_eq!(doorbell.ring_picture(&ring.event_id), None, "it is not uploaded yet");
+    let shown = tokio::time::timeout(PATIENCE, pictures.wait_for(Option::is_some)).await.expect("no picture came");
+    let shown = shown.unwrap().clone().unwrap();
+    assert_eq!((shown.ring.as_ref(), &shown.jpeg[..], shown.at), (Some(&ring.event_id), PORCH, ring.at));
+    assert_eq!(doorbell.ring_picture(&ring.event_id), Some(shown));
+    let counts = place.cloud.counts();
+    assert_eq!((counts.wakes, counts.streams, counts.gwell_tokens), (0, 0, 0), "the camera was woken for its ring");
+    assert_eq!(place.cloud.requests_to("/event-files/"), 1);
+    house.end().await;
+}

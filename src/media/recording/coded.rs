@@ -1,21 +1,20 @@
-//! What `symphonia` reads: MP3, FLAC, AAC in ADTS and MP4, and the packets of Vorbis.
+//! What `symphonia` decodes: MP3, FLAC and AAC in ADTS with their files, and packets of AAC.
 
 use std::io::{Cursor, ErrorKind};
 
 use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_VORBIS;
+use symphonia::core::codecs::audio::well_known::CODEC_ID_AAC;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
-use symphonia::default::codecs::{AacDecoder, FlacDecoder, MpaDecoder, VorbisDecoder};
-use symphonia::default::formats::{AdtsReader, FlacReader, IsoMp4Reader, MpaReader};
+use symphonia::default::codecs::{AacDecoder, FlacDecoder, MpaDecoder};
+use symphonia::default::formats::{AdtsReader, FlacReader, MpaReader};
 
 use super::{Gathered, NotSound};
 
-/// Each of these leaves out what the encoder put before and behind the sound, where the file says how much that is.
 pub(super) fn read_mp3(file: &[u8], gathered: &mut Gathered) -> Result<(), NotSound> {
     let reader = MpaReader::try_new(stream(file), FormatOptions::default()).map_err(not_sound)?;
     read(reader, MpaDecoder::try_new, gathered)
@@ -31,11 +30,6 @@ pub(super) fn read_adts(file: &[u8], gathered: &mut Gathered) -> Result<(), NotS
     read(reader, AacDecoder::try_new, gathered)
 }
 
-pub(super) fn read_mp4(file: &[u8], gathered: &mut Gathered) -> Result<(), NotSound> {
-    let reader = IsoMp4Reader::try_new(stream(file), FormatOptions::default()).map_err(not_sound)?;
-    read(reader, AacDecoder::try_new, gathered)
-}
-
 fn stream(file: &[u8]) -> MediaSourceStream<'_> {
     MediaSourceStream::new(Box::new(Cursor::new(file)), MediaSourceStreamOptions::default())
 }
@@ -48,20 +42,43 @@ fn read<D: AudioDecoder + 'static>(
 ) -> Result<(), NotSound> {
     let track = reader.first_track(TrackType::Audio).ok_or(NotSound::Empty)?;
     let Some(CodecParameters::Audio(parameters)) = &track.codec_params else { return Err(NotSound::Empty) };
+    let added = Added { delay: track.delay, padding: track.padding, between: track.num_frames };
+    // The decoder would also cut where the reader only guesses at the length, and all that follows a first end.
     let mut options = AudioDecoderOptions::default();
-    // Where the file does not tell what its encoder added, the reader guesses at the length and would cut at that.
-    options.gapless = track.delay.is_some();
+    options.gapless = false;
     let (id, mut coded) = (track.id, Coded::new(decoder(parameters, &options).map_err(not_sound)?));
+    let mut samples = 0;
     loop {
         match reader.next_packet() {
             Ok(Some(packet)) if packet.track_id == id => {
-                coded.decode_ref(&packet.as_packet_ref(), gathered).map(drop)?
+                samples += coded.decode_ref(&packet.as_packet_ref(), gathered)?;
             }
             // Of another track.
             Ok(Some(_)) => gathered.in_vain()?,
-            Ok(None) => return Ok(()),
+            Ok(None) => break,
             Err(error) => return Err(not_sound(error)),
         }
+    }
+    added.cut(samples, gathered);
+    Ok(())
+}
+
+/// What the encoder put before and behind the sound, where the file says how much that is.
+struct Added {
+    delay: Option<u32>,
+    padding: Option<u32>,
+    between: Option<u64>,
+}
+
+impl Added {
+    /// Of a file that goes on behind its end, as some services put several sentences together, only the delay goes.
+    fn cut(&self, decoded: usize, gathered: &mut Gathered) {
+        let (Some(delay), Some(padding), Some(between)) = (self.delay, self.padding, self.between) else { return };
+        let surplus = (decoded as u64).saturating_sub(between.saturating_add(delay.into()));
+        if surplus <= padding.into() {
+            gathered.cut(surplus as usize);
+        }
+        gathered.skip(delay as usize);
     }
 }
 
@@ -77,11 +94,14 @@ impl Coded {
         Self { decoder: Box::new(decoder), samples: Vec::new() }
     }
 
-    /// From the first and the third of the three headers (Vorbis I §4.2).
-    pub(super) fn vorbis(identification: &[u8], setup: &[u8]) -> Result<Self, NotSound> {
+    /// From an AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1).
+    pub(super) fn aac(config: &[u8]) -> Result<Self, NotSound> {
         let mut parameters = AudioCodecParameters::new();
-        parameters.for_codec(CODEC_ID_VORBIS).with_extra_data([identification, setup].concat().into());
-        VorbisDecoder::try_new(&parameters, &AudioDecoderOptions::default()).map(Self::new).map_err(not_sound)
+        parameters.for_codec(CODEC_ID_AAC).with_extra_data(config.into());
+        AacDecoder::try_new(&parameters, &AudioDecoderOptions::default()).map(Self::new).map_err(|error| match error {
+            Error::Unsupported(_) => NotSound::Unsupported("this kind of AAC: only AAC-LC is played"),
+            error => not_sound(error),
+        })
     }
 
     /// How many samples of each channel came of `packet`.

@@ -20,8 +20,8 @@ impl Gathered {
     const CHANNELS: std::ops::RangeInclusive<usize> = 1..=8;
     /// Damage that one may not even hear. More of it is work for nothing.
     const IN_VAIN: usize = 200;
-    /// What may come of the last packet and be cut off again: 120 ms of Opus.
-    const PADDING: usize = 5_760;
+    /// What may be decoded and cut off again: the padding of MP3 has up to 13 bits, the longest packet of Opus as well.
+    const PADDING: usize = 8_191;
 
     pub(super) fn new(longest: Duration) -> Self {
         Self { samples: Vec::new(), rate_hz: 0, longest, in_vain: 0 }
@@ -69,6 +69,16 @@ impl Gathered {
     /// Takes back the newest samples.
     pub(super) fn cut(&mut self, samples: usize) {
         self.samples.truncate(self.samples.len().saturating_sub(samples));
+    }
+
+    /// Takes away the oldest samples.
+    pub(super) fn skip(&mut self, samples: usize) {
+        self.samples.drain(..samples.min(self.samples.len()));
+    }
+
+    /// 0 while there are no samples.
+    pub(super) fn rate_hz(&self) -> u32 {
+        self.rate_hz
     }
 
     pub(super) fn finish(self) -> Result<Recording, NotSound> {

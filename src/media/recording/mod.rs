@@ -4,8 +4,10 @@
 
 mod coded;
 mod gathered;
+mod mp4;
 mod ogg;
 mod opus;
+mod vorbis;
 mod wav;
 
 use std::time::Duration;
@@ -50,7 +52,7 @@ impl Recording {
             riff @ [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => wav::read(riff, &mut gathered)?,
             ogg @ [b'O', b'g', b'g', b'S', ..] => ogg::read(ogg, &mut gathered)?,
             flac @ [b'f', b'L', b'a', b'C', ..] => coded::read_flac(flac, &mut gathered)?,
-            mp4 @ [_, _, _, _, b'f', b't', b'y', b'p', ..] => coded::read_mp4(mp4, &mut gathered)?,
+            mp4 @ [_, _, _, _, b'f', b't', b'y', b'p', ..] => mp4::read(mp4, &mut gathered)?,
             // ISO/IEC 13818-7 §6.2.1: the sync word, and layer 0.
             adts @ [0xff, flags, ..] if flags & 0xf6 == 0xf0 => coded::read_adts(adts, &mut gathered)?,
             // ISO/IEC 11172-3 §2.4.2.3: the sync word, and layer III.

@@ -1,8 +1,8 @@
 //! Ogg (RFC 3533) with Opus (RFC 7845) or Vorbis in it. A page's checksum is not looked at: what is damaged the codec
 //! refuses, or plays.
 
-use super::coded::Coded;
 use super::opus::Opus;
+use super::vorbis::Vorbis;
 use super::{Gathered, NotSound};
 use crate::proto::wire::{DecodeError, Reader};
 
@@ -72,7 +72,7 @@ enum Codec {
     Opus(Box<Opus>),
     /// The header that came first, until the others are there.
     VorbisHeaders(Vec<Vec<u8>>),
-    Vorbis(Box<Coded>),
+    Vorbis(Box<Vorbis>),
 }
 
 impl Codec {
@@ -100,7 +100,7 @@ impl Codec {
             Self::VorbisHeaders(headers) => {
                 headers.push(packet.to_vec());
                 if let [identification, _comment, setup] = headers.as_slice() {
-                    *self = Self::Vorbis(Box::new(Coded::vorbis(identification, setup)?));
+                    *self = Self::Vorbis(Box::new(Vorbis::new(identification, setup)?));
                 }
                 Ok(0)
             }

@@ -95,6 +95,17 @@ impl EventLog {
     }
 }
 
+/// Where the files of events are, which whoever has the address may fetch. The path is made up.
+const FILES: &str = "/event-files/";
+/// The porch at dusk, on which every virtual camera looks.
+const PICTURE: &[u8] = include_bytes!("../assets/porch.jpg");
+
+/// `GET /event-files/{event}.jpg`. There are no films.
+pub(super) fn picture(world: &World, path: &str) -> Option<&'static [u8]> {
+    let event = path.strip_prefix(FILES)?.strip_suffix(".jpg")?;
+    world.log.0.iter().any(|known| known.id == event && known.has_files()).then_some(PICTURE)
+}
+
 /// `POST /app/v2/device/get_event_list`, with the common body.
 pub(super) fn version_2(world: &mut World, call: &Call) -> Result<Value, Refusal> {
     call.common(world)?;
@@ -135,14 +146,15 @@ fn list(world: &mut World, call: &Call, devices: &[String], version: u8) -> Resu
         found.reverse();
     }
     found.truncate(count as usize);
-    let rows: Vec<Value> = found.iter().map(|event| event.row(version)).collect();
+    let rows: Vec<Value> = found.iter().map(|event| event.row(version, call.header("host"))).collect();
     world.tell(CloudEvent::Events { version, listed: rows.len() });
     Ok(json!({"event_list": rows}))
 }
 
 impl Happening {
-    fn row(&self, version: u8) -> Value {
-        let files = if clock::now() < self.files_from { Vec::new() } else { vec![self.file(1), self.file(2)] };
+    /// `host` is where the cloud was asked.
+    fn row(&self, version: u8, host: &str) -> Value {
+        let files = if self.has_files() { vec![self.file(1, host), self.file(2, host)] } else { Vec::new() };
         let mut row = json!({
             "event_id": self.id,
             "device_model": self.model,
@@ -160,13 +172,17 @@ impl Happening {
         row
     }
 
+    fn has_files(&self) -> bool {
+        clock::now() >= self.files_from
+    }
+
     /// 1 a picture, 2 a film.
-    fn file(&self, kind: u8) -> Value {
+    fn file(&self, kind: u8, host: &str) -> Value {
         let name = format!("{}.{}", self.id, if kind == 1 { "jpg" } else { "mp4" });
         json!({
             "file_id": name,
             "type": kind,
-            "url": format!("https://wyze-device-alarm-file.invalid/{name}"),
+            "url": format!("http://{host}{FILES}{name}"),
             "status": 1,
             "en_algorithm": 0,
             "en_password": "",

@@ -84,6 +84,14 @@ impl Cloud {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A file, which is no answer like the others.
+    pub(super) fn file(&self, call: &Call) -> Option<&'static [u8]> {
+        let mut world = self.world();
+        let file = event_list::picture(&world, &call.path)?;
+        world.count(&call.path);
+        Some(file)
+    }
+
     pub(super) fn answer(&self, call: &Call) -> Answer {
         let answer = self.world().answer(call);
         self.answered.notify_one();

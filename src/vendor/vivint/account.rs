@@ -113,7 +113,7 @@ impl Vivint {
 /// # Errors
 /// When only its owner can help.
 pub(super) async fn live(vivint: &Vivint, port: AccountPort, stop: CancellationToken) -> Result<(), VendorError> {
-    let AccountPort { status, listings, events, rediscover, codes } = port;
+    let AccountPort { status, listings, events, rediscover, codes, .. } = port;
     let desk = Desk::new(status, listings);
     let mut lister = Lister { vivint, desk: &desk, rediscover, codes, failure: None };
     let mut listener = Listener::new(vivint, &desk, events, PubNub::new(&vivint.account.config.endpoints));

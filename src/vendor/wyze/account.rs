@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::Wyze;
 use super::cloud::{App, Cloud, CloudError, Host};
 use super::devices::{self, Listing, Record, Skipped};
-use super::events::{self, Page, Poller, Window};
+use super::events::{self, Page, Poller, RingFile, Window};
 use super::gwell::Gwell;
 use crate::clock::{self, Instant};
 use crate::config::WyzeLogin;
 use crate::doorbell::vendor::Retry;
-use crate::doorbell::{AccountPort, VendorError};
+use crate::doorbell::{AccountPort, Picture, VendorError};
 use crate::model::{self, AccountLink, Capability, DeviceId, Event, Found};
 use crate::net::supervise::{Backoff, jitter};
 use crate::proto::wire::hex;
@@ -113,19 +113,37 @@ pub(super) fn key(login: &WyzeLogin) -> String {
 /// # Errors
 /// When only its owner can help.
 pub(super) async fn live(wyze: &Wyze, port: AccountPort, stop: CancellationToken) -> Result<(), VendorError> {
-    let AccountPort { status, listings, events, rediscover, codes } = port;
+    let AccountPort { status, listings, events, pictures, rediscover, codes } = port;
     let desk = Desk { status: tokio::sync::Mutex::new(status), listings, ails: Mutex::default() };
     let Some(account) = &wyze.account else {
         desk.bring(wyze.found()).await;
         stop.cancelled().await;
         return Ok(());
     };
-    let reader = Reader { wyze, account, desk: &desk, events, list_now: rediscover.clone() };
+    let (files, wanted) = mpsc::channel(FILES);
+    let reader = Reader { wyze, account, desk: &desk, events, files, list_now: rediscover.clone() };
     let mut lister = Lister { wyze, account, desk: &desk, rediscover, codes, failure: None };
     tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = lister.run() => Err(error.into()),
         () = reader.run() => Ok(()),
+        () = fetch(account, wanted, pictures) => Ok(()),
+    }
+}
+
+/// Full: the pictures of further rings are not fetched.
+const FILES: usize = 8;
+
+/// Fetches the pictures of rings, while the next events are read. Ends with the reader.
+async fn fetch(account: &Account, mut files: mpsc::Receiver<RingFile>, pictures: mpsc::Sender<(DeviceId, Picture)>) {
+    while let Some(RingFile { device, event_id, at, url }) = files.recv().await {
+        match account.cloud.file(&url).await {
+            Ok(jpeg) => {
+                let picture = Picture { at, jpeg, ring: Some(event_id) };
+                let _house_gone = pictures.send((device, picture)).await;
+            }
+            Err(why) => tracing::debug!(%why, "the picture of a ring cannot be fetched"),
+        }
     }
 }
 
@@ -339,6 +357,7 @@ struct Reader<'a> {
     account: &'a Account,
     desk: &'a Desk,
     events: mpsc::Sender<(DeviceId, Event)>,
+    files: mpsc::Sender<RingFile>,
     list_now: Arc<Notify>,
 }
 
@@ -410,6 +429,11 @@ impl Reader<'_> {
             for event in page.news {
                 // Full: whoever reads waits, since rings must not be lost.
                 let _house_gone = self.events.send(event).await;
+            }
+            for file in page.pictures {
+                if self.files.try_send(file).is_err() {
+                    tracing::debug!("the picture of a ring is not fetched: there are too many");
+                }
             }
             next = page.more;
         }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::VENDOR;
 use crate::model::{Capability, DeviceId, Event, Motion, MotionKind, RateLimit, Ring};
+use crate::secret::SignedUrl;
 
 /// How many events one answer holds at most; the cloud takes no more than 20.
 const PAGE: usize = 20;
@@ -24,6 +25,8 @@ pub(super) struct Poller {
     /// What happened before this is no news: it is from before the start.
     floor_ms: Option<u64>,
     told: Told,
+    /// The rings whose picture was there.
+    pictured: Told,
     /// Values without a known meaning, each logged once.
     strange: BTreeSet<String>,
 }
@@ -36,12 +39,23 @@ pub(super) struct Window {
 }
 
 /// What one answer brought.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Page {
     /// Oldest first.
     pub(super) news: Vec<(DeviceId, Event)>,
+    /// Each once, as soon as the camera has uploaded it.
+    pub(super) pictures: Vec<RingFile>,
     /// Where to go on at once: the answer was full, so there may be more.
     pub(super) more: Option<Window>,
+}
+
+/// Where the cloud has the picture of a ring.
+#[derive(Debug)]
+pub(super) struct RingFile {
+    pub(super) device: DeviceId,
+    pub(super) event_id: String,
+    pub(super) at: SystemTime,
+    pub(super) url: SignedUrl,
 }
 
 impl Poller {
@@ -62,6 +76,7 @@ impl Poller {
             newest_ms: 0,
             floor_ms: None,
             told: Told::default(),
+            pictured: Told::default(),
             strange: BTreeSet::new(),
         }
     }
@@ -94,11 +109,12 @@ impl Poller {
         let newest = entries.last().map_or(0, |entry| entry.at_ms);
         // Or else one event from the future would hide all that come before it.
         self.newest_ms = self.newest_ms.max(newest).min(ms(now));
-        let fresh = entries.into_iter().filter(|entry| entry.at_ms >= floor);
-        let news = fresh.flat_map(|entry| self.news(&entry, now, &can)).collect();
+        entries.retain(|entry| entry.at_ms >= floor);
+        let news = entries.iter().flat_map(|entry| self.news(entry, now, &can)).collect();
+        let pictures = entries.into_iter().filter_map(|entry| self.picture(entry)).collect();
         let more = Window { begin_ms: newest.max(asked.begin_ms.saturating_add(1)), ..asked };
         let goes_on = list >= PAGE && newest > 0 && more.begin_ms < more.end_ms;
-        Some(Page { news, more: goes_on.then_some(more) })
+        Some(Page { news, pictures, more: goes_on.then_some(more) })
     }
 
     fn news(
@@ -112,6 +128,20 @@ impl Poller {
         let heard =
             meaning.into_iter().filter(|said| can(&entry.device, said.capability()) && told.is_news(entry, *said));
         heard.map(|said| (entry.device.clone(), said.event(entry, now))).collect()
+    }
+
+    /// Of a ring that was told, the first time that it has one.
+    fn picture(&mut self, entry: Entry) -> Option<RingFile> {
+        let Entry { id, device, at_ms, picture, .. } = &entry;
+        let url = picture.clone()?;
+        let is_told = self.told.known.contains(&(id.clone(), Said::Ring));
+        let at = UNIX_EPOCH + Duration::from_millis(*at_ms);
+        (is_told && self.pictured.is_news(&entry, Said::Ring)).then(|| RingFile {
+            device: device.clone(),
+            event_id: id.clone(),
+            at,
+            url,
+        })
     }
 
     fn meaning(&mut self, entry: &Entry) -> BTreeSet<Said> {
@@ -177,6 +207,7 @@ struct Entry {
     value: String,
     at_ms: u64,
     tags: BTreeSet<u64>,
+    picture: Option<SignedUrl>,
 }
 
 impl Entry {
@@ -190,8 +221,20 @@ impl Entry {
             value: text(event.get("event_value")?)?,
             at_ms: number(event.get("event_ts")?)?,
             tags: tags.iter().filter_map(number).collect(),
+            picture: event.get("file_list").and_then(picture),
         })
     }
+}
+
+/// The address of the picture among the files of an event, once it is uploaded; one that is encrypted is of no use.
+fn picture(files: &Value) -> Option<SignedUrl> {
+    const LONGEST: usize = 4 << 10;
+    let is = |file: &Value, key: &str, expected: u64| file.get(key).and_then(number).is_none_or(|is| is == expected);
+    let is_picture = |file: &&Value| {
+        file.get("type").and_then(number) == Some(1) && is(file, "status", 1) && is(file, "en_algorithm", 0)
+    };
+    let url = files.as_array()?.iter().find(is_picture)?.get("url")?.as_str()?;
+    (url.len() <= LONGEST).then(|| SignedUrl::new(url))
 }
 
 /// What an event means to us.
@@ -418,6 +461,33 @@ mod tests {
     }
 
     #[test]
+    fn a_rings_picture_is_told_once_as_soon_as_it_is_uploaded() {
+        let mut poller = poller();
+        let mut pictures = |event: &Value, now| -> Vec<(String, String)> {
+            let asked = poller.window(at(now));
+            let page = poller.take(&list(std::slice::from_ref(event)), asked, at(now), |_, _| true).unwrap();
+            page.pictures.into_iter().map(|file| (file.event_id, file.url.expose().to_owned())).collect()
+        };
+        let mut ring = event("a", "10", NOW);
+        let film = json!({"type": 2, "url": "https://example.invalid/a.mp4", "status": 1});
+        let picture = |status, cipher| {
+            let url = "https://example.invalid/a.jpg";
+            json!({"type": 1, "url": url, "status": status, "en_algorithm": cipher})
+        };
+        for files in [json!([]), json!([film]), json!([picture(0, 0)]), json!([picture(1, 3)]), json!({"url": 1})] {
+            ring["file_list"] = files;
+            assert_eq!(pictures(&ring, NOW), []);
+        }
+        ring["file_list"] = json!([film, picture(1, 0)]);
+        let expected = [("a".to_owned(), "https://example.invalid/a.jpg".to_owned())];
+        assert_eq!(pictures(&ring, NOW + 5_000), expected);
+        assert_eq!(pictures(&ring, NOW + 10_000), []);
+        let mut motion = event("b", "1", NOW);
+        motion["file_list"] = json!([picture(1, 0)]);
+        assert_eq!(pictures(&motion, NOW + 10_000), [], "it did not ring");
+    }
+
+    #[test]
     fn what_was_recognised_later_is_told_later() {
         let mut poller = poller();
         let mut motion = event("a", "1", NOW);
@@ -450,7 +520,7 @@ mod tests {
             [json!({}), json!(null), json!("<html>"), json!({"event_list": {}}), json!({"event_list": null})]
         {
             let asked = poller().window(at(NOW));
-            assert_eq!(poller().take(&nonsense, asked, at(NOW), |_, _| true), None, "{nonsense}");
+            assert!(poller().take(&nonsense, asked, at(NOW), |_, _| true).is_none(), "{nonsense}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use doorstep::config::MqttUrl;
 use doorstep::mqtt::Broker;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStdout;
 
 /// How long a test waits for what must come.
@@ -227,11 +227,11 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    fn parse(line: &str) -> Self {
+    /// `None` for what is not in our format: the rest of a picture that has a line break in it.
+    fn parse(line: &str) -> Option<Self> {
         let mut fields = line.splitn(4, '|');
-        let mut field = || fields.next().unwrap_or_else(|| panic!("not in our format: {line}"));
-        let (topic, qos, retain) = (field().to_owned(), field().parse().unwrap(), field() == "1");
-        Self { topic, qos, retain, payload: field().to_owned() }
+        let (topic, qos, retain) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?, fields.next()? == "1");
+        Some(Self { topic, qos, retain, payload: fields.next()?.to_owned() })
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -259,7 +259,7 @@ fn publish_fence(port: u16, payload: &str, options: &[&str]) {
 pub(crate) struct Witness {
     port: u16,
     _child: tokio::process::Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: BufReader<ChildStdout>,
     /// Heard before the subscription was known to stand.
     early: VecDeque<Heard>,
     fences: u32,
@@ -287,7 +287,7 @@ impl Witness {
             .kill_on_drop(true)
             .spawn()
             .expect(INSTALL);
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap());
         let mut witness = Self { port, _child: child, lines, early: VecDeque::new(), fences: 0 };
         loop {
             match witness.next_line().await {
@@ -297,10 +297,17 @@ impl Witness {
         }
     }
 
+    /// What is no text, as a picture, is heard as far as it is one.
     async fn next_line(&mut self) -> Heard {
-        let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
-        let line = line.expect("mosquitto_sub heard nothing more").unwrap();
-        Heard::parse(&line.expect("mosquitto_sub has ended"))
+        loop {
+            let mut line = Vec::new();
+            let read = tokio::time::timeout(PATIENCE, self.lines.read_until(b'\n', &mut line)).await;
+            read.expect("mosquitto_sub heard nothing more").unwrap();
+            let line = line.strip_suffix(b"\n").expect("mosquitto_sub has ended");
+            if let Some(heard) = Heard::parse(&String::from_utf8_lossy(line)) {
+                return heard;
+            }
+        }
     }
 
     /// The next message.

@@ -98,11 +98,10 @@ async def _each(speakers: list[_Speaker], act: Callable[[_Speaker], Awaitable[An
     for failure in failures:
         if not isinstance(failure, DoorstepError):
             raise failure
-    errors = [error_of(failure) for failure in failures]
-    if errors:
-        valid = any(not isinstance(error, ServiceValidationError) for error in errors)
+    if errors := [error_of(failure) for failure in failures]:
+        asked_wrongly = all(isinstance(error, ServiceValidationError) for error in errors)
         sentences = " ".join(dict.fromkeys(map(str, errors)))
-        raise (HomeAssistantError if valid else ServiceValidationError)(sentences)
+        raise (ServiceValidationError if asked_wrongly else HomeAssistantError)(sentences)
     return {speaker.id: outcome for speaker, outcome in zip(speakers, outcomes, strict=True)}
 
 
@@ -131,8 +130,9 @@ def _speakers(hass: HomeAssistant, call: ServiceCall) -> list[_Speaker]:
 def _speaker_of(hass: HomeAssistant, device: dr.DeviceEntry | None) -> _Speaker | None:
     """The doorbell that this device is, by the identifiers that MQTT discovery and our own entities give it."""
     entries: list[DoorstepEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
-    for domain, name in device.identifiers if device else ():
-        id = name.removeprefix("doorstep_") if domain == "mqtt" else name
+    # Other integrations' identifiers may have more than two parts.
+    for domain, name, *_ in device.identifiers if device else ():
+        id = str(name).removeprefix("doorstep_") if domain == "mqtt" else name
         for entry in entries:
             if domain in (DOMAIN, "mqtt") and id in entry.runtime_data.data:
                 return _Speaker(id, entry.runtime_data.service)

@@ -10,11 +10,12 @@ import aiohttp
 import pytest
 import yaml
 from aiohttp import web
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 
 from core import ROOT, free_port
 
 sys.path.append(str(ROOT))
-from custom_components.doorstep import api  # noqa: E402
+from custom_components.doorstep import actions, api  # noqa: E402
 
 FOLDER = ROOT / "custom_components/doorstep"
 DOORBELL = {
@@ -218,6 +219,34 @@ async def test_a_socket_that_is_cut_is_told():
             pass
 
 
+@pytest.mark.parametrize(
+    ("refusals", "kind"),
+    [
+        ({"b": (409, "B: busy."), "c": (400, "There is no clip.")}, HomeAssistantError),
+        ({"b": (400, "There is no clip."), "c": (400, "There is no clip.")}, ServiceValidationError),
+    ],
+)
+async def test_every_doorbell_is_tried_and_each_failure_told_once(refusals, kind):
+    tried = []
+
+    async def act(speaker):
+        tried.append(speaker.id)
+        if speaker.id in refusals:
+            raise api.Refused(*refusals[speaker.id])
+        return {"whole": True}
+
+    speakers = [actions._Speaker(id, None) for id in "abc"]
+    with pytest.raises(HomeAssistantError) as raised:
+        await actions._each(speakers, act)
+    assert tried == ["a", "b", "c"]
+    assert (type(raised.value), str(raised.value)) == (
+        kind,
+        " ".join(dict.fromkeys(sentence for _, sentence in refusals.values())),
+    )
+    refusals = {}
+    assert (await actions._each(speakers, act)).keys() == {"a", "b", "c"}
+
+
 def keys(tree, path=()):
     """Every text's place, with the gaps that it has."""
     if isinstance(tree, str):
@@ -245,7 +274,7 @@ def test_every_outcome_of_a_form_has_words():
 def test_every_action_and_its_errors_have_words():
     words, code = json.loads((FOLDER / "strings.json").read_text()), (FOLDER / "actions.py").read_text()
     registered = set(re.findall(r"async_register\(DOMAIN, \"(\w+)\"", code))
-    described = {name: set((action or {}).get("fields", {})) for name, action in actions().items()}
+    described = {name: set((action or {}).get("fields", {})) for name, action in described_actions().items()}
     assert registered == described.keys() == words["services"].keys()
     for name, fields in described.items():
         assert fields == words["services"][name].get("fields", {}).keys(), name
@@ -254,5 +283,5 @@ def test_every_action_and_its_errors_have_words():
     assert set(said) == words["exceptions"].keys()
 
 
-def actions():
+def described_actions():
     return yaml.safe_load((FOLDER / "services.yaml").read_text())

@@ -459,7 +459,8 @@ export class DoorstepCard extends HTMLElement {
 
   /** Tells those who do not see it, once for each change. */
   #announce() {
-    const talks = { talking: 'You are talking', taken: 'Someone else is talking' }[this.#talk?.state];
+    const taken = this.#doorbell?.speaking ? 'The doorbell is speaking' : 'Someone else is talking';
+    const talks = { talking: 'You are talking', taken }[this.#talk?.state];
     const state = talks ? this.#say(talks) : this.#part('.title').textContent || this.#say('Live');
     setText(this.#part('.spoken'), `${this.#name}: ${state}`);
   }

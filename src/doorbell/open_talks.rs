@@ -21,7 +21,7 @@ pub struct OpenTalks(Option<Arc<Inner>>);
 struct Inner {
     store: Store,
     open: Mutex<BTreeSet<DeviceId>>,
-    /// What another process has left, until its doorbell is there.
+    /// What another process has left and nobody has ended yet.
     left: Mutex<BTreeSet<DeviceId>>,
     /// Held while the disk is written to.
     writing: Mutex<()>,
@@ -42,19 +42,29 @@ impl OpenTalks {
         self.write(|open| open.insert(id.clone()))
     }
 
+    /// It was not opened. What was open before may still be.
+    pub(super) fn stays_shut(&self, id: &DeviceId) -> Written {
+        if self.was_left(id) { Written::default() } else { self.closes(id) }
+    }
+
     /// The talk at this doorbell is over.
     pub(super) fn closes(&self, id: &DeviceId) -> Written {
+        if let Some(inner) = &self.0 {
+            lock(&inner.left).remove(id);
+        }
         self.write(|open| open.remove(id))
     }
 
     fn write(&self, change: impl FnOnce(&mut BTreeSet<DeviceId>) -> bool) -> Written {
-        let Some(inner) = self.0.clone().filter(|inner| change(&mut lock(&inner.open))) else { return Written(None) };
+        let Some(inner) = self.0.clone().filter(|inner| change(&mut lock(&inner.open))) else {
+            return Written::default();
+        };
         Written(Some((tokio::task::spawn_blocking(move || inner.save()), clock::now() + Written::WITHIN)))
     }
 
-    /// Whether another process has left a talk at this doorbell open. Told once.
+    /// Whether another process has left a talk at this doorbell open that nobody has ended.
     pub(super) fn was_left(&self, id: &DeviceId) -> bool {
-        self.0.as_ref().is_some_and(|inner| lock(&inner.left).remove(id))
+        self.0.as_ref().is_some_and(|inner| lock(&inner.left).contains(id))
     }
 }
 

@@ -33,11 +33,6 @@ impl Saying {
     pub fn once(source: Source) -> Self {
         Self { source, volume: Volume::FULL, repeat_for: None }
     }
-
-    /// How long it takes to say.
-    fn length(&self, recording: &Recording) -> Duration {
-        self.repeat_for.map_or(recording.duration(), |time| time.min(Source::LONGEST_SOUND))
-    }
 }
 
 /// What came of a saying that was played.
@@ -116,7 +111,7 @@ pub(super) struct Sayings {
     /// One for what is being said and each that waits.
     places: Arc<Semaphore>,
     /// Never full: whoever sends has a place.
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<(Source, Job)>,
     /// Of the doorbell.
     stop: CancellationToken,
     /// Cancelled when all that was taken on until then is to end.
@@ -139,8 +134,10 @@ impl Sayings {
     fn take_on(&self, doorbell: &Doorbell, saying: Saying, reply: Reply) -> Result<(), SayError> {
         let permit = self.places.clone().try_acquire_owned().map_err(|_| SayError::Full)?;
         let place = Place { permit: Some(permit), doorbell: doorbell.clone() };
-        let job = Job { saying, place, asked: clock::now(), silence: lock(&self.silence).clone(), reply };
-        self.jobs.try_send(job).map_err(|_| stopped())?;
+        let (speaking, Saying { source, volume, repeat_for }) = (saying.speaking(), saying);
+        let (asked, silence) = (clock::now(), lock(&self.silence).clone());
+        let job = Job { speaking, volume, repeat_for, place, asked, silence, reply };
+        self.jobs.try_send((source, job)).map_err(|_| stopped())?;
         doorbell.shared.count_waiting();
         Ok(())
     }
@@ -158,9 +155,11 @@ impl Sayings {
 
 type Reply = oneshot::Sender<Result<Said, SayError>>;
 
-/// Something that was taken on.
+/// Something that was taken on, but for its source, which is let go of as soon as its sound is there.
 struct Job {
-    saying: Saying,
+    speaking: Speaking,
+    volume: Volume,
+    repeat_for: Option<Duration>,
     place: Place,
     asked: Instant,
     silence: CancellationToken,
@@ -180,22 +179,22 @@ impl Drop for Place {
     }
 }
 
-async fn work(inbox: mpsc::Receiver<Job>, stop: CancellationToken) {
+async fn work(inbox: mpsc::Receiver<(Source, Job)>, stop: CancellationToken) {
     // One: while a thing is played the next waits here, or its place is taken while it is prepared.
     let (ready, turns) = mpsc::channel(1);
     tokio::join!(prepare_each(inbox, ready, stop), play_each(turns));
 }
 
-async fn prepare_each(mut inbox: mpsc::Receiver<Job>, ready: mpsc::Sender<Turn>, stop: CancellationToken) {
+async fn prepare_each(mut inbox: mpsc::Receiver<(Source, Job)>, ready: mpsc::Sender<Turn>, stop: CancellationToken) {
     while let Ok(place) = ready.reserve().await {
         let job = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             job = inbox.recv() => job,
         };
-        let Some(job) = job else { return };
+        let Some((source, job)) = job else { return };
         // Where there is nothing to play the place is free again.
-        if let Some(turn) = job.prepare().await {
+        if let Some(turn) = job.prepare(source).await {
             place.send(turn);
         }
     }
@@ -205,7 +204,7 @@ async fn play_each(mut turns: mpsc::Receiver<Turn>) {
     let (mut next, mut open) = (turns.recv().await, None);
     while let Some(Turn { job, recording, prepared }) = next {
         let shared = job.place.doorbell.shared.clone();
-        shared.show_speaking(Some(job.saying.speaking()));
+        shared.show_speaking(Some(job.speaking.clone()));
         let played = job.play(recording, prepared, open.take()).await;
         next = turns.try_recv().ok();
         let result = match played {
@@ -240,10 +239,10 @@ struct Turn {
 
 impl Job {
     /// With its sound, unless that is no use: then whoever waits is told why.
-    async fn prepare(self) -> Option<Turn> {
+    async fn prepare(self, source: Source) -> Option<Turn> {
         let begun = clock::now();
         // A task of its own: whatever happens to it, there is a result.
-        let sound = tokio::spawn(self.place.doorbell.voice().sound(self.saying.source.clone()).in_current_span());
+        let sound = tokio::spawn(self.place.doorbell.voice().sound(source).in_current_span());
         let sound = tokio::select! {
             biased;
             () = self.silence.cancelled() => Err(SayError::Stopped),
@@ -264,9 +263,14 @@ impl Job {
         }
     }
 
+    /// How long it takes to say.
+    fn length(&self, recording: &Recording) -> Duration {
+        self.repeat_for.map_or(recording.duration(), |time| time.min(Source::LONGEST_SOUND))
+    }
+
     /// Nothing is begun that the doorbell could not say to its end.
     fn checked(&self, recording: Recording) -> Result<Recording, SayError> {
-        let (length, limit) = (self.saying.length(&recording), self.place.doorbell.shared.sayings.talk_limit);
+        let (length, limit) = (self.length(&recording), self.place.doorbell.shared.sayings.talk_limit);
         if length + Speaker::LAST_WORD <= limit {
             return Ok(recording);
         }
@@ -286,7 +290,7 @@ impl Job {
     ) -> Result<(Said, Speaker), SayError> {
         let turn = clock::now();
         let waited = (turn - self.asked).saturating_sub(prepared);
-        let length = self.saying.length(&recording);
+        let length = self.length(&recording);
         let (speaker, opened) = tokio::select! {
             biased;
             () = self.silence.cancelled() => return Err(SayError::Stopped),
@@ -299,7 +303,7 @@ impl Job {
             () = self.silence.cancelled() => Played { duration: begun.elapsed().min(length), whole: false },
             played = playback::play(pieces, &speaker.grant.audio) => played,
         };
-        let source = self.saying.source.word();
+        let source = self.speaking.source;
         tracing::info!(source, played_ms = played.as_millis() as u64, whole, "said");
         Ok((Said { waited, prepared, opened, played, whole }, speaker))
     }
@@ -318,10 +322,12 @@ impl Job {
 
     /// As the camera takes them, over and over if that is wanted.
     fn pieces(&self, recording: Recording, format: AudioFormat) -> Result<Pieces, ActionError> {
-        let volume = self.saying.volume;
-        let pieces = match self.saying.repeat_for {
-            Some(time) => playback::repeated(recording, time.min(Source::LONGEST_SOUND), format, volume),
-            None => playback::pieces(recording, format, volume),
+        let pieces = match self.repeat_for {
+            Some(_) => {
+                let length = self.length(&recording);
+                playback::repeated(recording, length, format, self.volume)
+            }
+            None => playback::pieces(recording, format, self.volume),
         };
         pieces.map_err(|_| ActionError::Unsupported("no sound can be made for its speaker"))
     }

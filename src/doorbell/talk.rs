@@ -155,7 +155,7 @@ impl Talk {
         if device.try_send(Request::StartTalk { reply: request }).is_err() {
             // A device that leaves its requests lying has not answered them in time either.
             opening.refuse(&ActionError::Timeout);
-            return self.is_over();
+            return self.was_none();
         }
         self.phase = Phase::Opening(opening);
     }
@@ -166,7 +166,7 @@ impl Talk {
             Ok(line) => line,
             Err(error) => {
                 opening.refuse(&error);
-                return self.is_over();
+                return self.was_none();
             }
         };
         let wanted = !opening.switch.is_empty() || opening.microphone_waits();
@@ -192,7 +192,7 @@ impl Talk {
             Phase::Idle => {}
             Phase::Opening(mut opening) => {
                 opening.refuse(&ActionError::Refused { why: "the talk was ended before it began".to_owned() });
-                self.is_over();
+                self.was_none();
             }
             Phase::Open(open) => {
                 drop(open);
@@ -204,7 +204,12 @@ impl Talk {
         }
     }
 
-    /// The camera has been told, or does so on its own.
+    /// The speaker was not opened.
+    fn was_none(&mut self) {
+        self.written = self.terms.open_talks.stays_shut(&self.shared.id());
+    }
+
+    /// The camera is told by its device.
     fn is_over(&mut self) {
         self.written = self.terms.open_talks.closes(&self.shared.id());
     }

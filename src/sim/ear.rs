@@ -1,6 +1,6 @@
 //! What a virtual speaker would play: decodes talk, and measures about a second of it at a time.
 
-use super::tone::{self, Heard};
+use super::tone::{self, Heard, Samples};
 use crate::media::codec::Decoder;
 use crate::media::{AudioCodec, AudioFormat};
 use crate::proto::tutk::frame::split_adts;
@@ -35,10 +35,11 @@ impl Ear {
     }
 
     /// What was heard on the first channel since the last time; `None` when nothing could be decoded.
-    pub(crate) fn measure(&mut self) -> Option<Heard> {
+    pub(crate) fn measure(&mut self) -> Option<(Heard, Samples)> {
         let samples = std::mem::take(&mut self.samples);
         let first: Vec<i16> = samples.into_iter().step_by(usize::from(self.format.channels.max(1))).collect();
-        (!first.is_empty()).then(|| tone::listen(&first, self.format.rate_hz))
+        let rate_hz = self.format.rate_hz;
+        (!first.is_empty()).then(|| (tone::listen(&first, rate_hz), Samples { rate_hz, samples: first.into() }))
     }
 
     fn samples_per_second(&self) -> usize {

@@ -134,7 +134,7 @@ mod tests {
             for n in seam - 10..seam + second {
                 ear.hear(&sound.packet(n).data);
             }
-            let heard = ear.measure().expect("the sound can be decoded");
+            let (heard, _) = ear.measure().expect("the sound can be decoded");
             let tone_hz = heard.tone_hz.expect("a beep");
             assert!((tone_hz - Sound::TONE_HZ).abs() < 15.0, "{format:?} beeps at {tone_hz} Hz");
             assert!((-35.0..-15.0).contains(&heard.level_db), "{format:?} has {} dB", heard.level_db);

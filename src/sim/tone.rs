@@ -1,5 +1,21 @@
 //! Listening to what a virtual speaker is given: which tone, and how loud.
 
+use std::fmt;
+use std::sync::Arc;
+
+/// One stretch of sound as it was heard: one channel.
+#[derive(Clone, PartialEq)]
+pub struct Samples {
+    pub rate_hz: u32,
+    pub samples: Arc<[i16]>,
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} samples at {} Hz", self.samples.len(), self.rate_hz)
+    }
+}
+
 /// What one stretch of sound holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heard {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use doorstep::clock::{self, Instant};
 use doorstep::config;
 use doorstep::doorbell::accounts::Wishes;
-use doorstep::doorbell::voice::Mute;
-use doorstep::doorbell::{Accounts, ActionError, Doorbell, Registry};
+use doorstep::doorbell::voice::{Mute, Source};
+use doorstep::doorbell::{Accounts, ActionError, Doorbell, Registry, SayError, Saying};
 use doorstep::media::{AudioCodec, Demand, FrameKind};
 use doorstep::model::{Capability, DeviceId, Link};
 use doorstep::proto::gwell::token::AccessToken;
@@ -181,8 +181,10 @@ async fn a_picture_comes_over_gwell_and_the_camera_hears_when_nobody_watches_any
     assert_eq!(state.link, Link::Streaming);
     assert!(state.transport.is_some_and(|way| way.starts_with("gwell_lan_")), "{:?}", state.transport);
     assert_eq!(state.talk_obstacle.as_deref(), Some(talk::UNKNOWN));
-    let refused = doorbell.start_talk(1).await.map(drop);
-    assert_eq!(refused, Err(ActionError::Offline { why: talk::UNKNOWN.to_owned() }));
+    let obstacle = ActionError::Offline { why: talk::UNKNOWN.to_owned() };
+    assert_eq!(doorbell.start_talk(1).await.map(drop), Err(obstacle.clone()));
+    let said = doorbell.say(Saying::once(Source::Text("hello".to_owned()))).await;
+    assert_eq!(said, Err(SayError::Action(obstacle)), "and nothing was asked of whoever speaks");
 
     let mut happens = place.cameras[0].events();
     drop(watching);

@@ -17,14 +17,14 @@ use crate::support::service::{PATIENCE, Page, Service};
 use crate::support::viewer::Manners;
 
 /// A virtual account, and everything that it has told.
-struct Account {
-    cloud: RunningVivint,
+pub(crate) struct Account {
+    pub(crate) cloud: RunningVivint,
     told: watch::Receiver<Vec<Event>>,
     _stop: DropGuard,
 }
 
 impl Account {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let mut settings = Settings::generate(7);
         settings.second_factor = SecondFactor::totp(7);
         settings.travel = Duration::from_millis(300);
@@ -46,7 +46,7 @@ impl Account {
     }
 
     /// The one with a speaker.
-    fn doorbell(&self) -> String {
+    pub(crate) fn doorbell(&self) -> String {
         self.id(|kind| matches!(kind, Kind::Camera(camera) if camera.speaks))
     }
 
@@ -61,7 +61,7 @@ impl Account {
     }
 
     /// The service's configuration, with or without the key that talking needs.
-    fn yaml(&self, broker: u16, key: bool) -> String {
+    pub(crate) fn yaml(&self, broker: u16, key: bool) -> String {
         let Settings { username, password, second_factor, firebase_api_key, pubnub_key, .. } = &self.cloud.settings;
         let SecondFactor::Totp(totp) = second_factor else { panic!("no authenticator app") };
         let url = self.cloud.url();

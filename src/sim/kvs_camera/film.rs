@@ -12,6 +12,7 @@ use crate::rtc::MicPacket;
 use crate::sim::clip::Clip;
 use crate::sim::ear::Ear;
 use crate::sim::sound::Sound;
+use crate::sim::tone::Heard;
 
 /// A viewer that leaves and comes back finds the camera still running.
 const LINGER: Duration = Duration::from_secs(1);
@@ -77,19 +78,22 @@ async fn hear_out(
     // What a call negotiates is the format of all its packets.
     let MicPacket { format, .. } = first;
     let (mut ear, mut frames) = (Ear::new(format), 0);
+    let report = |ear: &mut Ear, frames| {
+        let Some((Heard { tone_hz, level_db }, samples)) = ear.measure() else { return };
+        let (viewer, codec) = (viewer.to_owned(), format.codec);
+        tell(CameraEvent::TalkAudio { viewer, frames, codec, tone_hz, level_db, samples });
+    };
     let mut next_report = clock::now() + REPORT_EVERY;
     let mut next = Some(first);
     while let Some(packet) = next {
         ear.hear(&packet.payload);
         frames += 1;
-        if clock::now() >= next_report
-            && let Some(heard) = ear.measure()
-        {
+        if clock::now() >= next_report {
             next_report = clock::now() + REPORT_EVERY;
-            let (tone_hz, level_db) = (heard.tone_hz, heard.level_db);
-            tell(CameraEvent::TalkAudio { viewer: viewer.to_owned(), frames, codec: format.codec, tone_hz, level_db });
+            report(&mut ear, frames);
         }
         next = timeout(SILENCE, microphone.recv()).await.ok().flatten();
     }
+    report(&mut ear, frames);
     frames
 }

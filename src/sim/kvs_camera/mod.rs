@@ -31,6 +31,7 @@ use crate::media::AudioCodec;
 use crate::proto::kvs::signaling::MessageType;
 use crate::secret::SignedUrl;
 pub use crate::sim::signaling::Limits;
+use crate::sim::tone::Samples;
 use master::Master;
 use service::Service;
 
@@ -81,13 +82,15 @@ pub enum CameraEvent {
     TalkStarted {
         viewer: String,
     },
-    /// About once a second while audio arrives; `frames` counts from the start of the talk.
+    /// About once a second while audio arrives, and at the end; `frames` counts from the start of the talk.
     TalkAudio {
         viewer: String,
         frames: u64,
         codec: AudioCodec,
         tone_hz: Option<f64>,
         level_db: f64,
+        #[serde(skip)]
+        samples: Samples,
     },
     /// Nothing was said for a second, or the viewer is gone.
     TalkEnded {

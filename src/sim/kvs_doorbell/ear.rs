@@ -15,6 +15,7 @@ use crate::clock::{self, Instant};
 use crate::media::convert::Converter;
 use crate::media::{AudioCodec, AudioFormat, Frame, FrameKind, FrameStream};
 use crate::sim::ear::Ear;
+use crate::sim::tone::Heard;
 
 /// What programs for sound take and give.
 pub(super) const PROGRAMS_SOUND: AudioFormat = AudioFormat { codec: AudioCodec::Pcm, rate_hz: 48_000, channels: 1 };
@@ -62,20 +63,23 @@ impl Talk<'_> {
         if let Some(speaker) = &mut self.speaker {
             speaker.play(packet).await;
         }
-        if clock::now() >= self.next_report
-            && let Some(heard) = self.ear.measure()
-        {
+        if clock::now() >= self.next_report {
             self.next_report = clock::now() + REPORT_EVERY;
-            let (viewer, codec) = (self.viewer.to_owned(), self.format.codec);
-            let (frames, tone_hz, level_db) = (self.frames, heard.tone_hz, heard.level_db);
-            self.tell.tell(Event::TalkAudio { viewer, frames, codec, tone_hz, level_db });
+            self.report();
         }
+    }
+
+    fn report(&mut self) {
+        let Some((Heard { tone_hz, level_db }, samples)) = self.ear.measure() else { return };
+        let (viewer, frames, codec) = (self.viewer.to_owned(), self.frames, self.format.codec);
+        self.tell.tell(Event::TalkAudio { viewer, frames, codec, tone_hz, level_db, samples });
     }
 }
 
 /// Also when the viewer is gone in the middle of it.
 impl Drop for Talk<'_> {
     fn drop(&mut self) {
+        self.report();
         self.tell.tell(Event::TalkEnded { viewer: self.viewer.to_owned(), frames: self.frames });
     }
 }
@@ -127,6 +131,7 @@ mod tests {
         assert_eq!(events.recv().await.unwrap(), Event::TalkStarted { viewer: viewer() });
         let Event::TalkAudio { codec, tone_hz, .. } = events.recv().await.unwrap() else { panic!("nothing heard") };
         assert!(codec == AudioCodec::Pcmu && tone_hz.is_some_and(|hz| (hz - 1_000.0).abs() < 20.0), "{tone_hz:?}");
+        assert!(matches!(events.recv().await.unwrap(), Event::TalkAudio { frames: 60, .. }), "the rest");
         assert_eq!(events.recv().await.unwrap(), Event::TalkEnded { viewer: viewer(), frames: 60 });
         listening.abort();
     }

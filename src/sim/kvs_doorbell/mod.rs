@@ -31,6 +31,7 @@ use crate::aws::{self, Aws, AwsError};
 use crate::config::IotEndpoint;
 use crate::media::AudioCodec;
 use crate::rtc::is_this_machine;
+use crate::sim::tone::Samples;
 use bell::Bell;
 use master::{Doorbell, Master};
 
@@ -154,13 +155,15 @@ pub enum Event {
     TalkStarted {
         viewer: String,
     },
-    /// About once a second while sound arrives; `frames` counts from the start of the talk.
+    /// About once a second while sound arrives, and at the end; `frames` counts from the start of the talk.
     TalkAudio {
         viewer: String,
         frames: u64,
         codec: AudioCodec,
         tone_hz: Option<f64>,
         level_db: f64,
+        #[serde(skip)]
+        samples: Samples,
     },
     /// Nothing was said for a second, or the viewer is gone.
     TalkEnded {

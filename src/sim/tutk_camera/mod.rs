@@ -32,6 +32,7 @@ use super::made_up::random_seed;
 use super::run::run;
 use crate::clock;
 use crate::media::AudioCodec;
+use crate::sim::tone::Samples;
 use link::TwoPortLink;
 
 /// What a running camera can be told.
@@ -69,12 +70,14 @@ pub enum CameraEvent {
     TalkStarted,
     /// The first frame of a talk has arrived: from now on the speaker sounds.
     TalkFirstFrame,
-    /// About once a second while audio arrives; `frames` counts from the start of the talk.
+    /// About once a second while audio arrives, and at the end; `frames` counts from the start of the talk.
     TalkAudio {
         frames: u64,
         codec: AudioCodec,
         tone_hz: Option<f64>,
         level_db: f64,
+        #[serde(skip)]
+        samples: Samples,
     },
     TalkEnded {
         frames: u64,

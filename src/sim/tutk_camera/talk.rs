@@ -13,6 +13,7 @@ use crate::proto::tutk::login::{AvLogin, AvLoginResponse};
 use crate::proto::tutk::talk::TalkFrame;
 use crate::secret::Enr;
 use crate::sim::ear::Ear;
+use crate::sim::tone::Heard;
 
 /// Handshake and login together.
 const OPENING_LIMIT: Duration = Duration::from_secs(10);
@@ -94,6 +95,7 @@ impl Talk {
     pub(super) fn close(&mut self) {
         self.dtls.close();
         if matches!(self.phase, Phase::Listening) {
+            self.tell_what_was_heard();
             self.events.push_back(CameraEvent::TalkEnded { frames: self.frames });
         }
     }
@@ -195,10 +197,13 @@ impl Talk {
             return;
         }
         self.next_report = now + REPORT_EVERY;
+        self.tell_what_was_heard();
+    }
+
+    fn tell_what_was_heard(&mut self) {
         let Some((format, ear)) = &mut self.listener else { return };
-        let Some(heard) = ear.measure() else { return };
+        let Some((Heard { tone_hz, level_db }, samples)) = ear.measure() else { return };
         let (frames, codec) = (self.frames, format.codec);
-        let (tone_hz, level_db) = (heard.tone_hz, heard.level_db);
-        self.events.push_back(CameraEvent::TalkAudio { frames, codec, tone_hz, level_db });
+        self.events.push_back(CameraEvent::TalkAudio { frames, codec, tone_hz, level_db, samples });
     }
 }

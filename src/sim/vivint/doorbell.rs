@@ -21,6 +21,7 @@ pub use fault::Fault;
 use super::tree::Tree;
 use crate::media::AudioCodec;
 use crate::rtc::camera::IceServer;
+use crate::sim::tone::Samples;
 use node::Node;
 
 /// Of which a doorbell is made.
@@ -95,13 +96,15 @@ pub enum Event {
         app: String,
         unheard: u64,
     },
-    /// About once a second while sound arrives; `frames` counts from the start of the talk.
+    /// About once a second while sound arrives, and at the end; `frames` counts from the start of the talk.
     TalkAudio {
         app: String,
         frames: u64,
         codec: AudioCodec,
         tone_hz: Option<f64>,
         level_db: f64,
+        #[serde(skip)]
+        samples: Samples,
     },
     TalkEnded {
         app: String,

@@ -39,6 +39,7 @@ pub(crate) mod sound_file;
 pub(crate) mod supervisor;
 pub(crate) mod supervisor_options;
 pub(crate) mod tcp_proxy;
+pub(crate) mod text_wav;
 pub(crate) mod told;
 pub(crate) mod town;
 pub(crate) mod tutk_hand;

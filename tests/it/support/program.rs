@@ -78,8 +78,17 @@ impl Program {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Without a chance to take leave of anybody.
+    pub(crate) fn kill(&self) {
+        self.signal("-KILL");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().expect("it still runs").to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     /// Its end, and all that it has written by then.

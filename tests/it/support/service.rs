@@ -46,6 +46,11 @@ impl Camera {
         format!("wyze_{}", self.settings.mac.to_ascii_lowercase())
     }
 
+    /// What happens from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<CameraEvent> {
+        self.running.events()
+    }
+
     pub(crate) fn button_topic(&self) -> String {
         format!("home/{}/button", self.id())
     }

@@ -13,13 +13,14 @@ use super::checks::Check;
 use super::fault::Fault;
 use super::message::{self, field};
 use super::node::Shared;
-use super::speaker::Speaker;
+use super::speaker::{Report, Speaker};
 use super::{Codec, Event, signal};
 use crate::clock;
 use crate::media::{AudioFormat, FrameStream, MediaHub};
 use crate::rtc::camera::{CameraPeer, Channel, Ending, Sound, Video, Wanted};
 use crate::sim::lossy_link::Dice;
 use crate::sim::made_up;
+use crate::sim::tone::Heard;
 
 /// Until every address is known, at most; over a relay it takes some round trips.
 const GATHER_WITHIN: Duration = Duration::from_secs(3);
@@ -257,7 +258,8 @@ impl Call {
     }
 
     fn end_talk(&mut self) {
-        if let Some(frames) = self.speaker.off() {
+        if let Some((frames, rest)) = self.speaker.off() {
+            rest.into_iter().for_each(|report| self.tell_report(report));
             self.tell(|app| Event::TalkEnded { app, frames });
         }
     }
@@ -273,11 +275,14 @@ impl Call {
     }
 
     fn play(&mut self, packet: &[u8]) {
-        let codec = self.format.codec;
-        if let Some((frames, heard)) = self.speaker.take(packet) {
-            let (tone_hz, level_db) = (heard.tone_hz, heard.level_db);
-            self.tell(|app| Event::TalkAudio { app, frames, codec, tone_hz, level_db });
+        if let Some(report) = self.speaker.take(packet) {
+            self.tell_report(report);
         }
+    }
+
+    fn tell_report(&self, Report { frames, heard: Heard { tone_hz, level_db }, samples }: Report) {
+        let codec = self.format.codec;
+        self.tell(|app| Event::TalkAudio { app, frames, codec, tone_hz, level_db, samples });
     }
 
     async fn say(&self, field: u32, body: &[u8]) {

@@ -5,13 +5,22 @@ use std::time::Duration;
 use crate::clock::{self, Instant};
 use crate::media::AudioFormat;
 use crate::sim::ear::Ear;
-use crate::sim::tone::Heard;
+use crate::sim::tone::{Heard, Samples};
 
 /// Counts every packet, on or off.
 pub(super) struct Speaker {
     format: AudioFormat,
     talk: Option<Talk>,
     unheard: u64,
+}
+
+/// What it sounded like.
+#[derive(Debug, PartialEq)]
+pub(super) struct Report {
+    /// How many packets it has played in this talk.
+    pub(super) frames: u64,
+    pub(super) heard: Heard,
+    pub(super) samples: Samples,
 }
 
 struct Talk {
@@ -41,9 +50,9 @@ impl Speaker {
         Some(self.off_for())
     }
 
-    /// How many packets it has played; `None` when it was off already.
-    pub(super) fn off(&mut self) -> Option<u64> {
-        self.talk.take().map(|talk| talk.frames)
+    /// How many packets it has played, and what the last of them sounded like; `None` when it was off already.
+    pub(super) fn off(&mut self) -> Option<(u64, Option<Report>)> {
+        self.talk.take().map(|mut talk| (talk.frames, talk.report()))
     }
 
     /// How many packets came while it was off, since it was asked the last time.
@@ -52,7 +61,7 @@ impl Speaker {
     }
 
     /// About once a second it says how many packets it has played, and what they sounded like.
-    pub(super) fn take(&mut self, packet: &[u8]) -> Option<(u64, Heard)> {
+    pub(super) fn take(&mut self, packet: &[u8]) -> Option<Report> {
         let Some(talk) = &mut self.talk else {
             self.unheard += 1;
             return None;
@@ -63,7 +72,14 @@ impl Speaker {
             return None;
         }
         talk.next_report = clock::now() + Self::REPORT_EVERY;
-        talk.ear.measure().map(|heard| (talk.frames, heard))
+        talk.report()
+    }
+}
+
+impl Talk {
+    fn report(&mut self) -> Option<Report> {
+        let frames = self.frames;
+        self.ear.measure().map(|(heard, samples)| Report { frames, heard, samples })
     }
 }
 
@@ -87,10 +103,12 @@ mod tests {
         assert_eq!((speaker.on(), speaker.on()), (Some(55), None));
         let reports = take_a_second(&mut speaker).await;
         assert!(
-            matches!(reports[..], [(51, Heard { tone_hz: Some(hz), .. })] if (hz - 1_000.0).abs() < 20.0),
+            matches!(reports[..], [Report { frames: 51, heard: Heard { tone_hz: Some(hz), .. }, .. }] if (hz - 1_000.0).abs() < 20.0),
             "{reports:?}"
         );
-        assert_eq!((speaker.off(), speaker.off()), (Some(55), None));
+        let rest = speaker.off();
+        assert!(matches!(rest, Some((55, Some(Report { frames: 55, .. })))), "{rest:?}");
+        assert_eq!(speaker.off(), None);
         assert_eq!(take_a_second(&mut speaker).await, []);
         assert_eq!((speaker.off_for(), speaker.off_for()), (55, 0));
     }

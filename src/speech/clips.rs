@@ -214,14 +214,18 @@ fn candidates(folder: &Path, complaints: &mut BTreeSet<Complaint>) -> BTreeMap<C
     found
 }
 
-/// What is in the folder, in the order of its names. A folder that is not there is empty.
+/// What is in the folder, in the order of its names, those first that are a clip's already: one that was kept gives way
+/// to no other. A folder that is not there is empty.
 fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut files: Vec<OsString> = entries.take(ENTRIES).map_while(Result::ok).map(|entry| entry.file_name()).collect();
-    files.sort();
+    let is_clips = |file: &OsString| {
+        Path::new(file).file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| ClipName::parse(stem).is_ok())
+    };
+    files.sort_by_cached_key(|file| (!is_clips(file), file.clone()));
     Ok(files)
 }
 

@@ -102,16 +102,18 @@ impl Doorbell {
     /// From the stream, then the vendor's way, then a look at the camera; one that may not be looked at may be by
     /// others.
     async fn visitor(&self, looks: bool) -> Result<Arc<Picture>, ActionError> {
-        let began = clock::unix_now();
+        let began = clock::now();
         if let Some(picture) = self.streamed_picture().await {
             return Ok(picture);
         }
-        let turn = self.shared.pictures.turn.lock().await;
-        let newest = self.shared.pictures.newest.borrow().clone();
-        if let Some(meanwhile) = newest.filter(|picture| picture.at >= began) {
-            return Ok(meanwhile);
+        let mut turn = self.shared.pictures.turn.lock().await;
+        if let Some((at, meanwhile)) = &*turn
+            && *at >= began
+        {
+            return Ok(meanwhile.clone());
         }
         if let Ok(Ok(picture)) = timeout(VENDOR_WITHIN, self.vendors_picture()).await {
+            *turn = Some((clock::now(), picture.clone()));
             return Ok(picture);
         }
         drop(turn);

@@ -40,8 +40,8 @@ const KEYFRAME_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Pictures {
     pub(super) newest: watch::Sender<Option<Arc<Picture>>>,
-    /// Held while one is being taken.
-    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held while one is being taken: the one that was taken last, and when it was there.
+    pub(super) turn: Arc<tokio::sync::Mutex<Option<(Instant, Arc<Picture>)>>>,
     /// The last keyframe that was decoded, by when it arrived. Held while one is.
     developed: tokio::sync::Mutex<Option<(Instant, Arc<Picture>)>>,
     pub(super) album: std::sync::Mutex<Album>,
@@ -76,13 +76,13 @@ impl Doorbell {
         if !self.info().capabilities.contains(&Capability::Snapshot) {
             return Err(ActionError::Unsupported("it takes no still pictures"));
         }
-        let turn = self.shared.pictures.turn.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
+        let mut turn = self.shared.pictures.turn.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
         let doorbell = self.clone();
         let taking = async move {
-            let _turn = turn;
             let taken = timeout(SNAPSHOT_WITHIN, doorbell.picture_now()).await;
             let picture = taken.unwrap_or_else(|_| Err(doorbell.why_unseen()))?;
             doorbell.shared.tally.count_picture();
+            *turn = Some((clock::now(), picture.clone()));
             doorbell.shared.pictures.newest.send_replace(Some(picture.clone()));
             Ok(picture.jpeg.clone())
         };

@@ -163,7 +163,8 @@ async fn an_old_keyframe_is_asked_for_anew_and_shown_when_no_other_comes() {
     is_the_clip(&doorbell.take_snapshot().await.unwrap());
     assert_eq!(began.elapsed().as_secs(), 2);
     let shown = doorbell.pictures().borrow().as_ref().unwrap().at;
-    assert_eq!(asked.duration_since(shown).unwrap().as_secs(), 5, "its age is not told");
+    let age = asked.duration_since(shown).unwrap();
+    assert!((4..=6).contains(&age.as_secs()), "its age is told as {age:?}");
 }
 
 #[tokio::test]
@@ -303,9 +304,10 @@ async fn rings_in_a_row_share_what_was_taken_meanwhile() {
     vendor.ring("a");
     vendor.until("a request for a picture", |seen| seen.snapshots_asked == 1).await;
     vendor.ring("b");
+    // The second one may find the first one's picture, or ask for one itself.
+    vendor.on_snapshot(OnSnapshot::Takes(Bytes::from_static(JPEG)));
     vendor.answer_snapshot();
     of_ring(&doorbell, "a").await;
-    vendor.on_snapshot(OnSnapshot::Takes(Bytes::from_static(JPEG)));
     of_ring(&doorbell, "b").await;
     assert!(vendor.seen().snapshots_asked <= 2);
 }

@@ -248,7 +248,7 @@ async fn opus_is_passed_on_as_it_came_and_a_lost_packet_is_one_to_make_up_for() 
 #[tokio::test(start_paused = true)]
 async fn lost_opus_is_made_up_for_on_the_way_to_another_codec() {
     let said = spoken(AudioFormat::OPUS, &tone(48_000, 440.0, 10.0));
-    for (loss, jitter, silent) in [(0, 0, 6), (10, 20, 20), (20, 60, 35)] {
+    for (loss, jitter, silent) in [(0, 0, 6), (10, 20, 20), (20, 60, 45)] {
         let (pieces, level) = through(AudioFormat::PCMU, over(said.clone(), loss, jitter, 9)).await;
         let samples = timeline(&pieces, 8_000);
         let holes = samples.chunks(160).filter(|piece| level_of(piece) < -30.0).count();

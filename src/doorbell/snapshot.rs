@@ -36,14 +36,17 @@ const FRESH: Duration = Duration::from_secs(2);
 /// How long a camera that was asked for a keyframe is waited for.
 const KEYFRAME_WITHIN: Duration = Duration::from_secs(2);
 
+/// A picture, and when it arrived.
+pub(super) type Arrived = (Instant, Arc<Picture>);
+
 /// What a doorbell has of pictures.
 #[derive(Default)]
 pub(super) struct Pictures {
     pub(super) newest: watch::Sender<Option<Arc<Picture>>>,
     /// Held while one is being taken: the one that was taken last, and when it was there.
-    pub(super) turn: Arc<tokio::sync::Mutex<Option<(Instant, Arc<Picture>)>>>,
+    pub(super) turn: Arc<tokio::sync::Mutex<Option<Arrived>>>,
     /// The last keyframe that was decoded, by when it arrived. Held while one is.
-    developed: tokio::sync::Mutex<Option<(Instant, Arc<Picture>)>>,
+    developed: tokio::sync::Mutex<Option<Arrived>>,
     pub(super) album: std::sync::Mutex<Album>,
 }
 

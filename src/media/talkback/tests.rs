@@ -128,7 +128,6 @@ async fn loss_reordering_and_jitter_leave_few_holes_and_little_delay() {
         let genuine: std::collections::BTreeSet<_> = heard.iter().map(|(_, piece)| number(piece)).collect();
         let longest = heard.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap();
         let what = format!("loss {loss} %, jitter {jitter} ms, seed {seed}: {share} heard, {level:?}");
-        println!("{what}: slowest {slowest:?} longest {longest:?} genuine {}", genuine.len());
         assert!(share > 0.97, "{what}");
         assert!(genuine.len() as f64 > 3_000.0 * (0.95 - f64::from(loss) / 100.0), "{what}: {}", genuine.len());
         // A repetition of the one before is as old as that.

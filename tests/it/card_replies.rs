@@ -1,5 +1,7 @@
 //! What the dashboard card promises of quick replies: one tap, Home Assistant's own services, and how it goes with them.
 
+use std::time::Duration;
+
 use axum::Router;
 use doorstep::model::Capability;
 use serde_json::json;
@@ -8,6 +10,7 @@ use crate::card::click;
 use crate::support::browser::{Browser, Page};
 use crate::support::dashboard::{Has, HomeAssistant};
 use crate::support::fake_vendor::FakeVendor;
+use crate::support::fake_voice::FakeVoice;
 use crate::support::house::House;
 
 const CLIPS: &str = "{ options: ['back_door', 'one_moment', 'no_thanks', 'd', 'e', 'f', 'g'] }";
@@ -82,6 +85,28 @@ async fn replies_of_the_settings_stand_in_place_of_the_clips_and_are_only_text()
     page.until("part('.reply').disabled && !part('.reply:nth-child(2)').disabled").await;
     page.value("document.querySelector('doorstep-card').setConfig({ doorbell: 'fake_1', replies: [] }), 0").await;
     page.value(&format!("change('select.ansage', 'unknown', {CLIPS}), 0")).await;
+    page.until("part('.replies').hidden").await;
+}
+
+#[tokio::test]
+async fn what_the_doorbell_says_for_somebody_else_is_shown_too() {
+    let (browser, voice) = (Browser::launch().await, FakeVoice::new());
+    let house = House::with_voice(&voice, FakeVendor::new()).await;
+    let home = HomeAssistant::start(house.address, Has::Integration).await;
+    let page = home.open(&browser, "fake_1").await;
+    page.value("change('button.ruhe', 'unknown'), change('sensor.verbindung', 'ready'), put(), 0").await;
+    page.until("part('.stage').dataset.mood === 'refused' && part('.replies').hidden").await;
+    let (doorbell, long) = (house.doorbell.clone(), voice.knows("long", Duration::from_secs(50), 0));
+    let saying = tokio::spawn(async move { doorbell.say(long).await });
+    house.doorbell.state().wait_for(|state| state.speaking.is_some()).await.unwrap();
+    // As MQTT tells it.
+    page.value("change('sensor.verbindung', 'streaming'), 0").await;
+    page.until("!part('.saying').hidden && part('.saying .word').textContent === 'It says something'").await;
+    page.until("!part('.stop').hidden && part('.more').hidden").await;
+    page.until("part('.talk .text').textContent === 'The doorbell is speaking'").await;
+    house.doorbell.stop_saying();
+    assert!(!saying.await.unwrap().unwrap().whole);
+    // Doorstep is asked again and again while it speaks.
     page.until("part('.replies').hidden").await;
 }
 

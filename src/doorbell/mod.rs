@@ -282,8 +282,8 @@ impl Doorbell {
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when the camera cannot be reached, or while there
-    /// is another obstacle to talk, `Unsupported` without a speaker.
+    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when the
+    /// camera cannot be reached, or while there is another obstacle to talk, `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
         self.may_talk()?;
         self.ask(|reply| Command::StartTalk { viewer, reply }).await

@@ -313,6 +313,24 @@ async fn rings_in_a_row_share_what_was_taken_meanwhile() {
 }
 
 #[tokio::test]
+async fn whoever_asks_while_a_ring_is_pictured_is_not_refused_but_gets_that_picture() {
+    let vendor = camera();
+    vendor.on_snapshot(OnSnapshot::Hangs);
+    let doorbell = doorbell(&vendor).await;
+    vendor.ring("a");
+    vendor.until("a request for a picture", |seen| seen.snapshots_asked == 1).await;
+    let other = Bytes::from_static(b"\xff\xd8\xff\xe1 somebody else \xff\xd9");
+    vendor.on_snapshot(OnSnapshot::Takes(other));
+    let mut asked = std::pin::pin!(doorbell.take_snapshot());
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert_eq!(doorbell.take_snapshot().await, Err(ActionError::BeingTaken), "it is for one at a time");
+    tokio::task::yield_now().await;
+    vendor.answer_snapshot();
+    assert_eq!(asked.await.as_deref(), Ok(JPEG));
+    assert_eq!((of_ring(&doorbell, "a").await.jpeg.as_ref(), vendor.seen().snapshots_asked), (JPEG, 1));
+}
+
+#[tokio::test]
 async fn a_doorbell_that_goes_while_it_is_looked_at_leaves_nothing_behind() {
     let (vendor, stop) = (FakeVendor::with([Capability::Ring, Capability::Stream]), CancellationToken::new());
     vendor.on_snapshot(NO_WAY);

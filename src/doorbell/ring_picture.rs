@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::snapshot::{Picture, checked};
+use super::snapshot::{Look, Picture, checked};
 use super::{ActionError, Doorbell, WeakDoorbell, lock};
 use crate::config::RingPicture;
 use crate::model::{Capability, Event, Ring};
@@ -107,9 +107,9 @@ impl Doorbell {
         if let Ok(picture) = self.in_turn(self.vendors_picture_soon()).await {
             return Ok(picture);
         }
-        let demand = looks.then(|| self.watch());
+        let look = looks.then(|| Look::at(self));
         let keyframe = self.next_keyframe().await;
-        drop(demand);
+        drop(look);
         self.developed(keyframe?).await
     }
 }

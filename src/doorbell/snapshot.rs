@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::ring_picture::Album;
-use super::{ActionError, Command, Doorbell, Request};
+use super::{ActionError, Command, Doorbell, Request, lock};
 use crate::clock::{self, Instant};
-use crate::media::{Keyframe, still};
+use crate::media::{Demand, Keyframe, still};
 use crate::model::{Capability, Link};
 
 /// A still picture, as it is kept and told.
@@ -50,6 +50,29 @@ pub(super) struct Pictures {
     /// The last keyframe that was decoded, by when it arrived. Held while one is.
     developed: tokio::sync::Mutex<Option<Arrived>>,
     pub(super) album: std::sync::Mutex<Album>,
+}
+
+/// Has a camera stream for a moment, for nobody who watches.
+pub(super) struct Look {
+    doorbell: Doorbell,
+    demand: Option<Demand>,
+}
+
+impl Look {
+    pub(super) fn at(doorbell: &Doorbell) -> Self {
+        // Both at once, or else somebody would seem to watch.
+        let mut looks = lock(&doorbell.shared.looks);
+        *looks += 1;
+        Self { doorbell: doorbell.clone(), demand: Some(doorbell.watch()) }
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let mut looks = lock(&self.doorbell.shared.looks);
+        self.demand = None;
+        *looks -= 1;
+    }
 }
 
 impl Doorbell {
@@ -174,9 +197,9 @@ impl Doorbell {
         if let Link::NeedsAttention { why } = &self.shared.state.borrow().link {
             return Err(ActionError::Offline { why: why.clone() });
         }
-        let demand = self.watch();
+        let look = Look::at(self);
         let keyframe = self.next_keyframe().await;
-        drop(demand);
+        drop(look);
         self.developed(keyframe?).await
     }
 

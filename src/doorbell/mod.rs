@@ -149,6 +149,8 @@ struct Shared {
     rings: Mutex<RingLog>,
     /// Held while the stream switch is on.
     stream_switch: Mutex<Option<Demand>>,
+    /// How many looks at the camera there are at present, each for a still picture.
+    looks: Mutex<usize>,
     pictures: Pictures,
     ring_picture: RingPicture,
 }
@@ -191,6 +193,7 @@ impl Doorbell {
             media: MediaHub::new(),
             rings: Mutex::default(),
             stream_switch: Mutex::default(),
+            looks: Mutex::default(),
         });
         let (commands, inbox) = mpsc::channel(Self::COMMANDS);
         let terms = talk::Terms { limit: talk_limit, open_talks: open_talks.clone() };
@@ -282,8 +285,8 @@ impl Doorbell {
     /// Opens the speaker for one viewer's microphone. Dropping the grant closes it, unless the switch holds it.
     ///
     /// # Errors
-    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when the camera cannot be reached, or while there
-    /// is another obstacle to talk, `Unsupported` without a speaker.
+    /// `Busy` while another viewer talks, `Speaking` while the doorbell says something, `Offline` and `Timeout` when
+    /// the camera cannot be reached, or while there is another obstacle to talk, `Unsupported` without a speaker.
     pub async fn start_talk(&self, viewer: u64) -> Result<TalkGrant, ActionError> {
         self.may_talk()?;
         self.ask(|reply| Command::StartTalk { viewer, reply }).await
@@ -417,11 +420,11 @@ impl Shared {
         self.state.send_modify(|state| state.stream_switch = on);
     }
 
-    /// Brings `viewers` up to date: everybody who wants frames except the stream switch.
+    /// Brings `viewers` up to date: everybody who wants frames except the stream switch and who takes a still picture.
     fn count_viewers(&self) {
-        let switch = lock(&self.stream_switch);
-        let viewers = self.media.demand().borrow().saturating_sub(usize::from(switch.is_some()));
-        drop(switch);
+        let (switch, looks) = (lock(&self.stream_switch), lock(&self.looks));
+        let viewers = self.media.demand().borrow().saturating_sub(usize::from(switch.is_some()) + *looks);
+        drop((switch, looks));
         self.state.send_if_modified(|state| std::mem::replace(&mut state.viewers, viewers) != viewers);
     }
 }

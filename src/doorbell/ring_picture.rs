@@ -10,9 +10,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::snapshot::{Picture, VENDOR_WITHIN, checked};
+use super::snapshot::{Look, Picture, checked};
 use super::{ActionError, Doorbell, WeakDoorbell, lock};
-use crate::clock;
 use crate::config::RingPicture;
 use crate::model::{Capability, Event, Ring};
 
@@ -102,24 +101,15 @@ impl Doorbell {
     /// From the stream, then the vendor's way, then a look at the camera; one that may not be looked at may be by
     /// others.
     async fn visitor(&self, looks: bool) -> Result<Arc<Picture>, ActionError> {
-        let began = clock::now();
         if let Some(picture) = self.streamed_picture().await {
             return Ok(picture);
         }
-        let mut turn = self.shared.pictures.turn.lock().await;
-        if let Some((at, meanwhile)) = &*turn
-            && *at >= began
-        {
-            return Ok(meanwhile.clone());
-        }
-        if let Ok(Ok(picture)) = timeout(VENDOR_WITHIN, self.vendors_picture()).await {
-            *turn = Some((clock::now(), picture.clone()));
+        if let Ok(picture) = self.in_turn(self.vendors_picture_soon()).await {
             return Ok(picture);
         }
-        drop(turn);
-        let demand = looks.then(|| self.watch());
+        let look = looks.then(|| Look::at(self));
         let keyframe = self.next_keyframe().await;
-        drop(demand);
+        drop(look);
         self.developed(keyframe?).await
     }
 }

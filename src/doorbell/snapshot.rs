@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::ring_picture::Album;
-use super::{ActionError, Command, Doorbell, Request};
+use super::{ActionError, Command, Doorbell, Request, lock};
 use crate::clock::{self, Instant};
-use crate::media::{Keyframe, still};
+use crate::media::{Demand, Keyframe, still};
 use crate::model::{Capability, Link};
 
 /// A still picture, as it is kept and told.
@@ -30,24 +30,49 @@ pub struct Picture {
 /// A camera that must be woken by its cloud first takes ten seconds and more.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(30);
 /// What the vendor's own way may take of that, where there is another.
-pub(super) const VENDOR_WITHIN: Duration = Duration::from_secs(15);
+const VENDOR_WITHIN: Duration = Duration::from_secs(15);
 /// How old what a stream has shown may be.
 const FRESH: Duration = Duration::from_secs(2);
 /// How long a camera that was asked for a keyframe is waited for.
 const KEYFRAME_WITHIN: Duration = Duration::from_secs(2);
 
 /// A picture, and when it arrived.
-pub(super) type Arrived = (Instant, Arc<Picture>);
+type Arrived = (Instant, Arc<Picture>);
 
 /// What a doorbell has of pictures.
 #[derive(Default)]
 pub(super) struct Pictures {
     pub(super) newest: watch::Sender<Option<Arc<Picture>>>,
-    /// Held while one is being taken: the one that was taken last, and when it was there.
-    pub(super) turn: Arc<tokio::sync::Mutex<Option<Arrived>>>,
+    /// Held while somebody waits for one that is taken now.
+    asked: Arc<tokio::sync::Mutex<()>>,
+    /// The one that a camera without a stream was asked for last, for whatever. Held while it is.
+    turn: tokio::sync::Mutex<Option<Arrived>>,
     /// The last keyframe that was decoded, by when it arrived. Held while one is.
     developed: tokio::sync::Mutex<Option<Arrived>>,
     pub(super) album: std::sync::Mutex<Album>,
+}
+
+/// Has a camera stream for a moment, for nobody who watches.
+pub(super) struct Look {
+    doorbell: Doorbell,
+    demand: Option<Demand>,
+}
+
+impl Look {
+    pub(super) fn at(doorbell: &Doorbell) -> Self {
+        // Both at once, or else somebody would seem to watch.
+        let mut looks = lock(&doorbell.shared.looks);
+        *looks += 1;
+        Self { doorbell: doorbell.clone(), demand: Some(doorbell.watch()) }
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let mut looks = lock(&self.doorbell.shared.looks);
+        self.demand = None;
+        *looks -= 1;
+    }
 }
 
 impl Doorbell {
@@ -70,22 +95,22 @@ impl Doorbell {
     }
 
     /// A still picture, taken now: a JPEG of at most 4 MiB. One at a time, within 30 s; what has begun goes on
-    /// although nobody waits for it.
+    /// although nobody waits for it. One that is being taken of a ring is shared.
     ///
     /// # Errors
-    /// `Unsupported` where none can be taken, `BeingTaken` while another is, otherwise why the camera or its cloud
-    /// did not take one.
+    /// `Unsupported` where none can be taken, `BeingTaken` while somebody else has one taken, otherwise why the camera
+    /// or its cloud did not take one.
     pub async fn take_snapshot(&self) -> Result<Bytes, ActionError> {
         if !self.info().capabilities.contains(&Capability::Snapshot) {
             return Err(ActionError::Unsupported("it takes no still pictures"));
         }
-        let mut turn = self.shared.pictures.turn.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
+        let asked = self.shared.pictures.asked.clone().try_lock_owned().map_err(|_| ActionError::BeingTaken)?;
         let doorbell = self.clone();
         let taking = async move {
+            let _asked = asked;
             let taken = timeout(SNAPSHOT_WITHIN, doorbell.picture_now()).await;
             let picture = taken.unwrap_or_else(|_| Err(doorbell.why_unseen()))?;
             doorbell.shared.tally.count_picture();
-            *turn = Some((clock::now(), picture.clone()));
             doorbell.shared.pictures.newest.send_replace(Some(picture.clone()));
             Ok(picture.jpeg.clone())
         };
@@ -93,16 +118,37 @@ impl Doorbell {
     }
 
     async fn picture_now(&self) -> Result<Arc<Picture>, ActionError> {
-        if let Some(picture) = self.streamed_picture().await {
-            return Ok(picture);
+        match self.streamed_picture().await {
+            Some(picture) => Ok(picture),
+            None => self.in_turn(self.asked_picture()).await,
         }
+    }
+
+    /// What `taking` takes once nothing else is being taken, or what was taken meanwhile.
+    pub(super) async fn in_turn(
+        &self,
+        taking: impl Future<Output = Result<Arc<Picture>, ActionError>>,
+    ) -> Result<Arc<Picture>, ActionError> {
+        let began = clock::now();
+        let mut turn = self.shared.pictures.turn.lock().await;
+        if let Some((at, meanwhile)) = &*turn
+            && *at >= began
+        {
+            return Ok(meanwhile.clone());
+        }
+        let picture = taking.await?;
+        *turn = Some((clock::now(), picture.clone()));
+        Ok(picture)
+    }
+
+    /// The vendor's way, then a look at the camera.
+    async fn asked_picture(&self) -> Result<Arc<Picture>, ActionError> {
         if !self.info().capabilities.contains(&Capability::Stream) {
             return self.vendors_picture().await;
         }
-        let not_given = match timeout(VENDOR_WITHIN, self.vendors_picture()).await {
-            Ok(Ok(picture)) => return Ok(picture),
-            Ok(Err(why)) => why,
-            Err(_) => ActionError::Timeout,
+        let not_given = match self.vendors_picture_soon().await {
+            Ok(picture) => return Ok(picture),
+            Err(why) => why,
         };
         match self.look().await {
             // What the vendor says of its own way is the better reason.
@@ -135,10 +181,15 @@ impl Doorbell {
     }
 
     /// As the vendor takes them: of most vendors `Unsupported`.
-    pub(super) async fn vendors_picture(&self) -> Result<Arc<Picture>, ActionError> {
+    async fn vendors_picture(&self) -> Result<Arc<Picture>, ActionError> {
         let given = self.ask(|reply| Command::Device(Request::TakeSnapshot { reply })).await?;
         let jpeg = checked(given)?;
         Ok(Arc::new(Picture { at: clock::unix_now(), jpeg, ring: None }))
+    }
+
+    /// The same in time for another way, where there is one.
+    pub(super) async fn vendors_picture_soon(&self) -> Result<Arc<Picture>, ActionError> {
+        timeout(VENDOR_WITHIN, self.vendors_picture()).await.unwrap_or(Err(ActionError::Timeout))
     }
 
     /// Has the camera stream until it has shown a picture.
@@ -146,9 +197,9 @@ impl Doorbell {
         if let Link::NeedsAttention { why } = &self.shared.state.borrow().link {
             return Err(ActionError::Offline { why: why.clone() });
         }
-        let demand = self.watch();
+        let look = Look::at(self);
         let keyframe = self.next_keyframe().await;
-        drop(demand);
+        drop(look);
         self.developed(keyframe?).await
     }
 

@@ -12,8 +12,8 @@ pub(super) struct Tally {
     pictures: AtomicU64,
 }
 
-/// What comes of a saying. To their end; begun and ended early; not begun because somebody talks, too much waits or it was stopped; because
-/// there was no sound for it; or because the doorbell did not open its speaker.
+/// What comes of a saying: said to its end; begun and ended early; not begun because somebody talks, too much waits or
+/// it was stopped, because there was no sound for it, or because the doorbell did not open its speaker.
 const OUTCOMES: [&str; 7] = ["whole", "cut_short", "busy", "full", "stopped", "unspoken", "failed"];
 
 impl Tally {

@@ -38,7 +38,8 @@ pub(super) struct DoorbellView {
     codecs: Formats,
     viewers: usize,
     talking: bool,
-    /// Whether a viewer's microphone or what it says by itself has the speaker; otherwise an open one is free for whoever comes.
+    /// Whether a viewer's microphone or what it says by itself has the speaker; otherwise an open one is free for
+    /// whoever comes.
     microphone: bool,
     /// Whose: the last eight digits of its WHEP session. Not all of them, which would let others end it.
     talker: Option<String>,

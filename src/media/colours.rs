@@ -41,7 +41,7 @@ struct Bits<'a> {
 /// Methods are named after the syntax structures of ISO/IEC 23008-2; `None` where the bits end too early, or say what
 /// is not read here.
 impl Bits<'_> {
-    /// §7.3.2.2.1, up to what the VUI says of colours (§E.2.1).
+    /// §7.3.2.2.1, as far as its colours.
     fn video_signal(&mut self) -> Option<Colours> {
         self.skip(4)?;
         let sub_layers = self.fixed(3)?;
@@ -74,9 +74,11 @@ impl Bits<'_> {
             self.skip(pictures as usize * (order_bits as usize + 1))?;
         }
         self.skip(2)?;
-        if !self.flag()? {
-            return Some(Colours::default());
-        }
+        if self.flag()? { self.vui_parameters() } else { Some(Colours::default()) }
+    }
+
+    /// §E.2.1, up to what it says of colours.
+    fn vui_parameters(&mut self) -> Option<Colours> {
         if self.flag()? && self.fixed(8)? == 255 {
             self.skip(32)?;
         }

@@ -14,6 +14,7 @@ use tracing::Level;
 
 use crate::support::fake_vendor::{FakeVendor, Life, OnTalk};
 use crate::support::log::Log;
+use crate::support::random::Random;
 
 async fn until(doorbell: &Doorbell, what: &str, condition: impl FnMut(&State) -> bool) -> State {
     let mut state = doorbell.state();
@@ -566,17 +567,5 @@ async fn whatever_happens_at_most_one_talks_and_nothing_stays_open() {
         doorbell.switch_talk(false).await.unwrap();
         vendor.until("a closed speaker", |seen| !seen.speaker_open).await;
         assert!(!is_talking(&doorbell), "seed {seed}");
-    }
-}
-
-/// Numbers that a seed determines (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
     }
 }

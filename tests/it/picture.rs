@@ -223,6 +223,22 @@ async fn a_doorbell_on_mains_is_looked_at_when_it_rings() {
     timeout(PATIENCE, demand.wait_for(|viewers| *viewers == 0)).await.expect("it is looked at for ever").unwrap();
 }
 
+#[tokio::test]
+async fn whoever_takes_a_picture_is_no_viewer() {
+    let vendor = FakeVendor::with([Capability::Ring, Capability::Stream]);
+    vendor.on_snapshot(NO_WAY);
+    let doorbell = doorbell(&vendor).await;
+    vendor.ring("a");
+    let mut demand = doorbell.media().demand();
+    timeout(PATIENCE, demand.wait_for(|wanted| *wanted == 1)).await.expect("it is not looked at").unwrap();
+    let mut state = doorbell.state();
+    let viewer = doorbell.watch();
+    timeout(PATIENCE, state.wait_for(|state| state.viewers == 1)).await.expect("the viewer is not seen").unwrap();
+    drop(viewer);
+    timeout(PATIENCE, state.wait_for(|state| state.viewers == 0)).await.expect("somebody seems to watch").unwrap();
+    assert_eq!(*demand.borrow(), 1, "it is looked at no more");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_doorbell_on_a_battery_is_not_woken_by_its_ring() {
     let vendor = camera();
@@ -303,13 +319,36 @@ async fn rings_in_a_row_share_what_was_taken_meanwhile() {
     let doorbell = doorbell(&vendor).await;
     vendor.ring("a");
     vendor.until("a request for a picture", |seen| seen.snapshots_asked == 1).await;
+    let mut events = doorbell.events();
     vendor.ring("b");
-    // The second one may find the first one's picture, or ask for one itself.
+    while !matches!(events.recv().await, Ok(Event::Ring(ring)) if ring.event_id == "b") {}
+    // Until it waits for its turn.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
     vendor.on_snapshot(OnSnapshot::Takes(Bytes::from_static(JPEG)));
     vendor.answer_snapshot();
     of_ring(&doorbell, "a").await;
     of_ring(&doorbell, "b").await;
-    assert!(vendor.seen().snapshots_asked <= 2);
+    assert_eq!(vendor.seen().snapshots_asked, 1);
+}
+
+#[tokio::test]
+async fn whoever_asks_while_a_ring_is_pictured_is_not_refused_but_gets_that_picture() {
+    let vendor = camera();
+    vendor.on_snapshot(OnSnapshot::Hangs);
+    let doorbell = doorbell(&vendor).await;
+    vendor.ring("a");
+    vendor.until("a request for a picture", |seen| seen.snapshots_asked == 1).await;
+    let other = Bytes::from_static(b"\xff\xd8\xff\xe1 somebody else \xff\xd9");
+    vendor.on_snapshot(OnSnapshot::Takes(other));
+    let mut asked = std::pin::pin!(doorbell.take_snapshot());
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert_eq!(doorbell.take_snapshot().await, Err(ActionError::BeingTaken), "it is for one at a time");
+    tokio::task::yield_now().await;
+    vendor.answer_snapshot();
+    assert_eq!(asked.await.as_deref(), Ok(JPEG));
+    assert_eq!((of_ring(&doorbell, "a").await.jpeg.as_ref(), vendor.seen().snapshots_asked), (JPEG, 1));
 }
 
 #[tokio::test]

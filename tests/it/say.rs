@@ -18,6 +18,7 @@ use tracing::Level;
 use crate::support::fake_vendor::{FakeVendor, OnTalk, Seen};
 use crate::support::fake_voice::{FakeVoice, OnSay};
 use crate::support::log::Log;
+use crate::support::random::Random;
 
 /// What the fake camera plays here: the samples as they are.
 const PCM: AudioFormat = AudioFormat { codec: AudioCodec::Pcm, rate_hz: 8_000, channels: 1 };
@@ -521,17 +522,5 @@ async fn whatever_happens_each_who_waits_gets_a_result_and_nothing_stays_open() 
         }
         door.doorbell.switch_talk(false).await.unwrap();
         door.is_silent().await;
-    }
-}
-
-/// Numbers that a seed determines (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
     }
 }

@@ -33,6 +33,7 @@ pub(crate) mod lossy_way;
 pub(crate) mod mosquitto;
 pub(crate) mod mqtt_house;
 pub(crate) mod program;
+pub(crate) mod random;
 pub(crate) mod raw_broker;
 pub(crate) mod service;
 pub(crate) mod sound_file;

@@ -1,6 +1,6 @@
 //! In the app the program begins as root, because the Supervisor makes /data as root. It gives that folder, and the one
-//! of the clips, to a user of its own and becomes that user for good, before anything else runs: what comes from cameras, clouds and browsers is
-//! never read as root (requirement S24).
+//! of the clips, to a user of its own and becomes that user for good, before anything else runs: what comes from
+//! cameras, clouds and browsers is never read as root (requirement S24).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -177,8 +177,8 @@ mod tests {
             assert!(share(&clips).is_ok());
             assert_eq!((owner(&clips), owner(&folder.path().join("config"))), (ours, (0, 0)));
             assert_eq!(fs::metadata(&clips).unwrap().permissions().mode() & 0o777, 0o755);
-            fs::write(clips.join("later.wav"), "").unwrap();
         }
+        fs::write(clips.join("later.wav"), "").unwrap();
         assert_eq!(owner(&clips.join("later.wav")), (0, 0), "as it was put there");
         assert!(share(&clips).is_ok());
         assert_eq!(owner(&clips.join("later.wav")), ours);

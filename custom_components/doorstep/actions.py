@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
+from homeassistant.auth.models import User
+from homeassistant.auth.permissions.const import POLICY_CONTROL
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized, UnknownUser
 from homeassistant.helpers import config_validation as cv, device_registry as dr, entity_registry as er
 import voluptuous as vol
 
@@ -59,12 +61,12 @@ def async_register(hass: HomeAssistant) -> None:
         sources = [source for source in _SOURCES if source in call.data]
         if len(sources) != 1:
             raise _invalid("one_source")
-        speakers = _speakers(hass, call)
+        speakers = await _speakers(hass, call)
         what = await _prepare(hass, call, sources[0])
         return await _each(speakers, lambda speaker: utter(speaker.service, speaker.id, what, call.data.get(VOLUME)))
 
     async def stop_saying(call: ServiceCall) -> None:
-        await _each(_speakers(hass, call), lambda speaker: speaker.service.stop_saying(speaker.id))
+        await _each(await _speakers(hass, call), lambda speaker: speaker.service.stop_saying(speaker.id))
 
     hass.services.async_register(DOMAIN, "say", say, _SAY_SCHEMA, SupportsResponse.OPTIONAL)
     hass.services.async_register(DOMAIN, "stop_saying", stop_saying, _STOP_SCHEMA)
@@ -105,9 +107,12 @@ async def _each(speakers: list[_Speaker], act: Callable[[_Speaker], Awaitable[An
     return {speaker.id: outcome for speaker, outcome in zip(speakers, outcomes, strict=True)}
 
 
-@callback
-def _speakers(hass: HomeAssistant, call: ServiceCall) -> list[_Speaker]:
-    """The doorbells of the call's target, each once. What is named and is none is not passed over."""
+async def _speakers(hass: HomeAssistant, call: ServiceCall) -> list[_Speaker]:
+    """The doorbells of the call's target, each once. What is named and is none is not passed over.
+
+    Who may control nothing of a doorbell does not have it speak either.
+    """
+    user = await _caller(hass, call)
     devices, entities = dr.async_get(hass), er.async_get(hass)
     selected = async_extract_referenced_entity_ids(hass, TargetSelection(call.data) if TargetSelection else call)
     chosen = {(device, device) for device in selected.referenced_devices}
@@ -119,12 +124,31 @@ def _speakers(hass: HomeAssistant, call: ServiceCall) -> list[_Speaker]:
     for target, device_id in chosen:
         speaker = _speaker_of(hass, devices.async_get(device_id))
         if speaker is not None:
+            if user is not None and not _may_control(user, entities, device_id):
+                raise Unauthorized(context=call.context, permission=POLICY_CONTROL)
             found[speaker.id] = speaker
         elif target in named:
             raise _invalid("no_doorbell", target=target)
     if not found:
         raise _invalid("no_target")
     return [found[id] for id in sorted(found)]
+
+
+async def _caller(hass: HomeAssistant, call: ServiceCall) -> User | None:
+    """Who calls; `None` for Home Assistant itself."""
+    if call.context.user_id is None:
+        return None
+    user = await hass.auth.async_get_user(call.context.user_id)
+    if user is None:
+        raise UnknownUser(context=call.context)
+    return user
+
+
+@callback
+def _may_control(user: User, entities: er.EntityRegistry, device_id: str) -> bool:
+    """By the rules for the device's entities, disabled ones too: there is none for actions of an integration."""
+    own = er.async_entries_for_device(entities, device_id, include_disabled_entities=True)
+    return any(user.permissions.check_entity(entity.entity_id, POLICY_CONTROL) for entity in own)
 
 
 def _speaker_of(hass: HomeAssistant, device: dr.DeviceEntry | None) -> _Speaker | None:

@@ -12,7 +12,7 @@ use std::time::Duration;
 use doorstep::config::MqttUrl;
 use doorstep::mqtt::Broker;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::ChildStdout;
 
 /// How long a test waits for what must come.
@@ -227,16 +227,21 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// `None` for what is not in our format: the rest of a picture that has a line break in it.
+    /// A line as `FORMAT` asks for it. What is no text, as a picture, is heard as far as it is one.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.splitn(4, '|');
         let (topic, qos, retain) = (fields.next()?.to_owned(), fields.next()?.parse().ok()?, fields.next()? == "1");
-        Some(Self { topic, qos, retain, payload: fields.next()?.to_owned() })
+        let payload = from_hex(fields.next()?)?;
+        Some(Self { topic, qos, retain, payload: String::from_utf8_lossy(&payload).into_owned() })
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.payload).unwrap_or_else(|_| panic!("no JSON: {self}"))
     }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 impl fmt::Display for Heard {
@@ -245,6 +250,9 @@ impl fmt::Display for Heard {
         write!(f, "{}|{}|{}|{}", self.topic, self.qos, u8::from(self.retain), self.payload)
     }
 }
+
+/// Topic, QoS, retain and the payload in hex: whatever it holds, one message is one line.
+const FORMAT: &str = "%t|%q|%r|%x";
 
 /// Messages on it only tell that everything published before has come through.
 const FENCE: &str = "test/fence";
@@ -259,7 +267,7 @@ fn publish_fence(port: u16, payload: &str, options: &[&str]) {
 pub(crate) struct Witness {
     port: u16,
     _child: tokio::process::Child,
-    lines: BufReader<ChildStdout>,
+    lines: Lines<BufReader<ChildStdout>>,
     /// Heard before the subscription was known to stand.
     early: VecDeque<Heard>,
     fences: u32,
@@ -282,12 +290,12 @@ impl Witness {
         let mut child = tokio::process::Command::new("mosquitto_sub")
             .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "2"])
             .args(options)
-            .args(["-F", "%t|%q|%r|%p", "-t", FENCE, "-t", filter])
+            .args(["-F", FORMAT, "-t", FENCE, "-t", filter])
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect(INSTALL);
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut witness = Self { port, _child: child, lines, early: VecDeque::new(), fences: 0 };
         loop {
             match witness.next_line().await {
@@ -297,17 +305,10 @@ impl Witness {
         }
     }
 
-    /// What is no text, as a picture, is heard as far as it is one.
     async fn next_line(&mut self) -> Heard {
-        loop {
-            let mut line = Vec::new();
-            let read = tokio::time::timeout(PATIENCE, self.lines.read_until(b'\n', &mut line)).await;
-            read.expect("mosquitto_sub heard nothing more").unwrap();
-            let line = line.strip_suffix(b"\n").expect("mosquitto_sub has ended");
-            if let Some(heard) = Heard::parse(&String::from_utf8_lossy(line)) {
-                return heard;
-            }
-        }
+        let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
+        let line = line.expect("mosquitto_sub heard nothing more").unwrap().expect("mosquitto_sub has ended");
+        Heard::parse(&line).unwrap_or_else(|| panic!("not as asked for: {line}"))
     }
 
     /// The next message.

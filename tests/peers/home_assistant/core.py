@@ -139,14 +139,29 @@ class Core:
     async def _is_running(self):
         return (await self.socket.ask("get_config"))["state"] == "RUNNING"
 
+    async def make_onlooker(self):
+        """A user who may see everything and control nothing; the WebSocket API as that one has it."""
+        made = await self.socket.ask("config/auth/create", name="Onlooker", group_ids=["system-read-only"])
+        login = {"username": "onlooker", "password": "not a secret"}
+        await self.socket.ask("config/auth_provider/homeassistant/create", user_id=made["user"]["id"], **login)
+        ask = {"client_id": CLIENT, "handler": ["homeassistant", None], "redirect_uri": CLIENT}
+        async with self.http.post(f"{self.url}/auth/login_flow", json=ask) as begun:
+            flow = (await begun.json())["flow_id"]
+        async with self.http.post(f"{self.url}/auth/login_flow/{flow}", json={"client_id": CLIENT, **login}) as ended:
+            code = (await ended.json())["result"]
+        return await Socket.open(self, (await self._tokens(code))["access_token"])
+
     async def _make_owner(self):
         owner = {"name": "Owner", "username": "owner", "password": "not a secret", "language": "en"}
         async with self.http.post(f"{self.url}/api/onboarding/users", json={**owner, "client_id": CLIENT}) as made:
             code = (await made.json())["auth_code"]
+        self.tokens = await self._tokens(code)
+        self.token = self.tokens["access_token"]
+
+    async def _tokens(self, code):
         grant = {"grant_type": "authorization_code", "code": code, "client_id": CLIENT}
         async with self.http.post(f"{self.url}/auth/token", data=grant) as granted:
-            self.tokens = await granted.json()
-            self.token = self.tokens["access_token"]
+            return await granted.json()
 
     async def stop(self):
         await self.socket.close()
@@ -230,11 +245,12 @@ class Socket:
     """Home Assistant's WebSocket API."""
 
     @classmethod
-    async def open(cls, core):
+    async def open(cls, core, token=None):
+        """`token`: of another user than the owner."""
         self = cls()
         self._socket = await core.http.ws_connect(f"{core.url}/api/websocket", max_msg_size=0)
         assert (await self._socket.receive_json())["type"] == "auth_required"
-        await self._socket.send_json({"type": "auth", "access_token": core.token})
+        await self._socket.send_json({"type": "auth", "access_token": token or core.token})
         assert (await self._socket.receive_json())["type"] == "auth_ok"
         self._ids, self._answers, self._listeners = itertools.count(1), {}, {}
         self._reads = asyncio.create_task(self._read())

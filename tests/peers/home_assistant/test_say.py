@@ -121,11 +121,11 @@ async def house(tmp_path_factory):
     await broker.end()
 
 
-async def say(house, **data):
-    """The companion's action: what Home Assistant answers, a refusal too."""
+async def say(house, socket=None, **data):
+    """The companion's action: what Home Assistant answers, a refusal too. `socket`: of another user than the owner."""
     target = {"entity_id": "camera.front_door"}
     call = {"domain": "doorstep", "service": "say", "service_data": data, "target": target, "return_response": True}
-    return await house.core.socket.try_ask("call_service", **call)
+    return await (socket or house.core.socket).try_ask("call_service", **call)
 
 
 async def test_a_text_is_spoken_by_home_assistant_and_heard_at_the_door(house):
@@ -203,6 +203,19 @@ async def test_the_action_tells_what_was_wrong_in_doorsteps_words(house):
     for what in ({}, {"clip": "bell", "message": "both"}, {"clip": "bell", "volume": 2}):
         assert not (await say(house, **what))["success"], what
     assert house.door.events("talk_started", since) == [], "something was played although it was refused"
+
+
+async def test_who_may_control_nothing_has_no_doorbell_speak_or_fall_silent(house):
+    since = house.door.said
+    onlooker = await house.core.make_onlooker()
+    refused = await say(house, socket=onlooker, clip="bell")
+    assert not refused["success"] and refused["error"]["message"] == "Unauthorized", refused
+    target = {"entity_id": "camera.front_door"}
+    stop = {"domain": "doorstep", "service": "stop_saying", "target": target}
+    refused = await onlooker.try_ask("call_service", **stop)
+    assert not refused["success"] and refused["error"]["message"] == "Unauthorized", refused
+    await onlooker.close()
+    assert house.door.events("talk_started", since) == []
 
 
 async def test_the_action_is_stopped_by_the_other_one(house):

@@ -38,8 +38,8 @@ const MESSAGE_LIMIT: usize = 1024;
 /// The protocol agreed on when the page brings its token as another one.
 pub(super) const PROTOCOL: &str = "doorstep";
 
-const DEMO_HINT: &str =
-    "These doorbells are virtual. To press a button, type `ring` in the terminal where the demo runs.";
+const DEMO_HINT: &str = "These doorbells are virtual. To press a button, type `ring` in the terminal where the demo \
+     runs. They play clips; spoken text needs a Home Assistant, which the demo has not.";
 
 /// Tells listeners that the service stops.
 #[derive(Clone)]

@@ -67,8 +67,8 @@ impl Speech {
             Source::Text(text) => match &self.speaker {
                 Some(speaker) => speaker.speak(&text).await,
                 None => Err(Unspoken::Unavailable(
-                    "There is nobody here who speaks text. Name a Home Assistant under `say.url` and `say.token` in the \
-                     configuration."
+                    "There is nobody here who speaks text. Play a clip, or let Doorstep ask a Home Assistant: `say.url` and \
+                     `say.token` in its configuration name one."
                         .to_owned(),
                 )),
             },

@@ -47,9 +47,18 @@ pub(super) struct Pictures {
     asked: Arc<tokio::sync::Mutex<()>>,
     /// The one that a camera without a stream was asked for last, for whatever. Held while it is.
     turn: tokio::sync::Mutex<Option<Arrived>>,
-    /// The last keyframe that was decoded, by when it arrived. Held while one is.
-    developed: tokio::sync::Mutex<Option<Arrived>>,
+    /// Held while a keyframe is decoded.
+    developed: Arc<tokio::sync::Mutex<Developed>>,
     pub(super) album: std::sync::Mutex<Album>,
+}
+
+/// Keyframes by when they arrived.
+#[derive(Default)]
+struct Developed {
+    /// The last one that was decoded.
+    shown: Option<Arrived>,
+    /// The last one that could not be, and why.
+    spoilt: Option<(Instant, ActionError)>,
 }
 
 /// Has a camera stream for a moment, for nobody who watches.
@@ -90,7 +99,7 @@ impl Doorbell {
             return Some(picture);
         }
         let taken = self.shared.pictures.newest.borrow().clone();
-        let seen = self.shared.pictures.developed.lock().await.as_ref().map(|(_, picture)| picture.clone());
+        let seen = self.shared.pictures.developed.lock().await.shown.as_ref().map(|(_, picture)| picture.clone());
         taken.into_iter().chain(seen).max_by_key(|picture| picture.at)
     }
 
@@ -211,19 +220,24 @@ impl Doorbell {
         shown.ok_or(ActionError::Timeout)
     }
 
-    /// The picture of a keyframe, or of a newer one. Each is decoded once, however many ask for it.
+    /// The picture of a keyframe, or of a newer one. Each is decoded once, however many ask for it, whether they wait for
+    /// the picture or not, and also when there is none in it.
     pub(super) async fn developed(&self, keyframe: Keyframe) -> Result<Arc<Picture>, ActionError> {
-        let mut last = self.shared.pictures.developed.lock().await;
-        if let Some((at, picture)) = &*last
-            && *at >= keyframe.at
-        {
-            return Ok(picture.clone());
-        }
+        let mut developed = self.shared.pictures.developed.clone().lock_owned().await;
         let arrived = keyframe.at;
+        match &*developed {
+            Developed { shown: Some((at, picture)), .. } if *at >= arrived => return Ok(picture.clone()),
+            Developed { spoilt: Some((at, why)), .. } if *at == arrived => return Err(why.clone()),
+            _ => {}
+        }
         let at = clock::unix_now() - arrived.elapsed();
-        let picture = Arc::new(Picture { at, jpeg: decoded(keyframe).await?, ring: None });
-        *last = Some((arrived, picture.clone()));
-        Ok(picture)
+        let developing = async move {
+            let jpeg = decoded(keyframe).await.inspect_err(|why| developed.spoilt = Some((arrived, why.clone())))?;
+            let picture = Arc::new(Picture { at, jpeg, ring: None });
+            developed.shown = Some((arrived, picture.clone()));
+            Ok(picture)
+        };
+        tokio::spawn(developing.in_current_span()).await.unwrap_or(Err(ActionError::Timeout))
     }
 
     fn why_unseen(&self) -> ActionError {

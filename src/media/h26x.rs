@@ -111,7 +111,7 @@ impl NalKind {
         }
     }
 
-    fn is_parameter_set(self) -> bool {
+    pub(super) fn is_parameter_set(self) -> bool {
         matches!(self, Self::VideoParameterSet | Self::SequenceParameterSet | Self::PictureParameterSet)
     }
 }

@@ -6,11 +6,14 @@
 /// Own code in place of a crate: a stream may be pushed in pieces of any size, which chunked resamplers
 /// do not take.
 pub(super) struct Resampler {
-    /// One filter for each position of an output sample between two input samples, newest input last.
+    /// One filter for each position of an output sample between two input samples, newest input last; of more than
+    /// [`Self::MOST_FILTERS`] positions, some neighbours share one.
     filters: Vec<Vec<f32>>,
     /// Input samples that are still needed, oldest first.
     input: Vec<f32>,
-    /// In `1/filters.len()` of an input sample: the position of the next output within `input`.
+    /// Parts of an input sample in which positions are counted.
+    up: usize,
+    /// In `1/up` of an input sample: the position of the next output within `input`.
     position: usize,
     step: usize,
 }
@@ -20,6 +23,9 @@ impl Resampler {
     const TAPS: usize = 48;
     /// The middle of the transition from pass to stop, as a part of the lower rate.
     const CUT: f64 = 0.456;
+    /// Enough for the exact ratio of all usual rates. For 44 101 Hz there would be 48 000; to take the nearest of these
+    /// instead puts an error of some -60 dB on the highest tones.
+    const MOST_FILTERS: usize = 1_024;
     /// Kaiser window for 70 dB.
     const BETA: f64 = 6.76;
 
@@ -36,19 +42,24 @@ impl Resampler {
         let lower_hz = from_hz.min(to_hz);
         let taps = (Self::TAPS as u64 * u64::from(from_hz)).div_ceil(u64::from(lower_hz)) as usize;
         let cut = Self::CUT * f64::from(lower_hz) / f64::from(from_hz);
-        let filters = (0..up).map(|phase| filter(taps, cut, phase as f64 / up as f64)).collect();
-        Self { filters, input: vec![0.0; taps - 1], position: (taps - 1) * up, step: down }
+        let count = up.min(Self::MOST_FILTERS);
+        let filters = (0..count).map(|phase| filter(taps, cut, phase as f64 / count as f64)).collect();
+        Self { filters, input: vec![0.0; taps - 1], up, position: (taps - 1) * up, step: down }
     }
 
     /// Appends to `output` what can be told from `input` and what came before.
     pub(super) fn push(&mut self, input: impl Iterator<Item = i16>, output: &mut Vec<i16>) {
         self.input.extend(input.map(f32::from));
-        let up = self.filters.len();
+        let up = self.up;
         let taps = self.filters.first().map_or(0, Vec::len);
         loop {
             let (newest, phase) = (self.position / up, self.position % up);
             let Some(heard) = self.input.get(newest + 1 - taps..=newest) else { break };
-            let sum: f32 = heard.iter().zip(&self.filters[phase]).map(|(sample, weight)| sample * weight).sum();
+            let sum: f32 = heard
+                .iter()
+                .zip(&self.filters[phase * self.filters.len() / up])
+                .map(|(sample, weight)| sample * weight)
+                .sum();
             // A float becomes the nearest integer of the range, never another.
             output.push(sum.round() as i16);
             self.position += self.step;
@@ -119,6 +130,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_nobody_uses_takes_no_more_memory_and_sounds_the_same() {
+        for (from_hz, to_hz) in [(44_101, 48_000), (191_999, 16_000), (4_001, 48_000)] {
+            let weights: usize = Resampler::new(from_hz, to_hz).filters.iter().map(Vec::len).sum();
+            assert!(weights <= Resampler::MOST_FILTERS * 600, "{from_hz} → {to_hz}: {weights}");
+            let output = resampled(from_hz, to_hz, &tone(from_hz, 1_000.0, 1.0));
+            let change = level_db(&output, to_hz, 1_000.0) - level_db(&tone(to_hz, 1_000.0, 1.0), to_hz, 1_000.0);
+            assert!(change.abs() < 0.5, "{from_hz} → {to_hz}: changed by {change} dB");
+        }
+    }
+
+    #[test]
     fn halving_folds_nothing_down_and_doubling_folds_nothing_up() {
         for (from_hz, to_hz, tone_hz, ghost_hz) in [
             (16_000, 8_000, 4_100.0, 3_900.0),
@@ -137,7 +159,8 @@ mod tests {
 
     #[test]
     fn as_much_time_comes_out_as_went_in() {
-        for (from_hz, to_hz) in [(8_000, 16_000), (16_000, 8_000), (44_100, 48_000), (11_025, 48_000)] {
+        for (from_hz, to_hz) in [(8_000, 16_000), (16_000, 8_000), (44_100, 48_000), (11_025, 48_000), (44_101, 48_000)]
+        {
             let mut resampler = Resampler::new(from_hz, to_hz);
             let (mut pushed, mut output) = (0_u64, Vec::new());
             let mut came = 0_u64;

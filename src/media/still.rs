@@ -12,6 +12,12 @@ use super::h26x::{self, NalKind};
 /// Larger pictures are not decoded: 3840×2160, as it is coded.
 const MOST_PIXELS: u32 = 1 << 23;
 const LONGEST_SIDE: usize = 16_384;
+/// In all pictures that a stream refers to (ISO/IEC 14496-10 table A-1: MaxDpbMbs of level 5.1, and §A.3.1 for their
+/// number). The decoder would make up as many as it is told are missing.
+const MOST_REFERRED_PIXELS: u64 = 184_320 * 256;
+const MOST_REFERRED: u32 = 16;
+/// Of one parameter set, in bytes. They have some dozens; lists in them are as long as they say.
+const LONGEST_SET: usize = 4_096;
 /// Cameras send up to one slice a row of macroblocks. Each costs the decoder some time of its own.
 const MOST_SLICES: usize = 256;
 const LARGEST_JPEG: usize = 400_000;
@@ -41,6 +47,10 @@ pub fn jpeg(codec: VideoCodec, keyframe: &[u8]) -> Result<Bytes, NoPicture> {
 }
 
 fn decoded(codec: VideoCodec, keyframe: &[u8]) -> Result<Planes, NoPicture> {
+    let is_endless = |nal: &[u8]| NalKind::of(codec, nal).is_parameter_set() && nal.len() > LONGEST_SET;
+    if h26x::nals(keyframe).any(is_endless) {
+        return Err(NoPicture::Broken("its parameter sets are far too long"));
+    }
     let slices = h26x::nals(keyframe).filter(|nal| NalKind::of(codec, nal) == NalKind::KeySlice).count();
     if slices > MOST_SLICES {
         return Err(NoPicture::Broken("it is cut into too many slices"));
@@ -76,6 +86,10 @@ fn h264(keyframe: &[u8]) -> Result<Planes, NoPicture> {
             let pixels = u64::from(sps.coded_width) * u64::from(sps.coded_height);
             if pixels > u64::from(MOST_PIXELS) {
                 return Err(TOO_LARGE);
+            }
+            let referred = sps.reference_frames;
+            if referred > MOST_REFERRED || u64::from(referred) * pixels > MOST_REFERRED_PIXELS {
+                return Err(NoPicture::Broken("it refers to more pictures than any camera keeps"));
             }
             colours = Colours::new(sps.full_range, sps.matrix);
         }

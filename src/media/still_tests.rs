@@ -147,6 +147,30 @@ fn a_keyframe_that_claims_a_huge_picture_is_refused_before_anything_is_made_read
 }
 
 #[test]
+fn a_keyframe_that_refers_to_thousands_of_pictures_is_refused_before_they_are_made_up() {
+    for (references, side) in [(17, 20), (65_535, 20), (9, 160)] {
+        let mut sps = Bits::default();
+        // ISO/IEC 14496-10 §7.3.2.1.1, as above, with so many reference frames.
+        sps.fixed(8, 66).fixed(8, 0xc0).fixed(8, 51);
+        for value in [0, 12, 2, references] {
+            sps.golomb(value);
+        }
+        sps.fixed(1, 1).golomb(side - 1).golomb(side - 1).fixed(4, 0b1100).fixed(1, 1);
+        let keyframe = [b"\0\0\0\x01\x67", &sps.bytes()[..], b"\0\0\0\x01\x65\x88"].concat();
+        let why = jpeg(VideoCodec::H264, &keyframe).unwrap_err().to_string();
+        assert!(why.contains("more pictures"), "{references}: {why}");
+    }
+}
+
+#[test]
+fn parameter_sets_of_megabytes_are_not_read() {
+    for (codec, header) in [(VideoCodec::H264, &b"\0\0\0\x01\x67"[..]), (VideoCodec::H265, b"\0\0\0\x01\x42\x01")] {
+        let keyframe = [header, &vec![0xff; LONGEST_SET]].concat();
+        assert_eq!(jpeg(codec, &keyframe), Err(NoPicture::Broken("its parameter sets are far too long")));
+    }
+}
+
+#[test]
 fn a_picture_that_would_be_too_many_bytes_is_made_smaller() {
     // Nothing compresses worse.
     let mut seed = 1_u32;

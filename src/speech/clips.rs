@@ -128,7 +128,10 @@ impl Folder {
         fs::create_dir_all(&self.path)?;
         // Hidden, so that no look takes it for a clip.
         let next = self.path.join(format!(".{name}.next"));
-        let written = File::create(&next).and_then(|mut next| {
+        // One that was left over, or that somebody else has put there: a link would lead the file to elsewhere, and a
+        // pipe keep it for ever.
+        let _none_is_as_good = fs::remove_file(&next);
+        let written = File::create_new(&next).and_then(|mut next| {
             next.write_all(file)?;
             next.sync_all()
         });

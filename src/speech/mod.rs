@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -99,7 +99,7 @@ impl Voice for Speech {
     fn keep(&self, name: ClipName, file: Bytes) -> BoxFuture<'static, Result<(), NotKept>> {
         let folder = self.folder.clone();
         Box::pin(async move {
-            let kept = on_the_disk(move || folder.keep(&name, &file)).await;
+            let kept = decoding(move || folder.keep(&name, &file)).await;
             kept.unwrap_or_else(|| Err(NotKept::Unusable("The file cannot be read.".to_owned())))
         })
     }
@@ -128,12 +128,24 @@ async fn on_the_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     spawn_blocking(work).await.inspect_err(|error| error!(%error, "reading sound failed; this is a bug")).ok()
 }
 
+/// The same, of files that anybody may have sent: whatever many doorbells are told to say at once, the pictures of all
+/// of them go on. It goes on itself although nobody waits for it any more, and counts for so long.
+async fn decoding<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    static DECODERS: Semaphore = Semaphore::const_new(2);
+    let decoder = DECODERS.acquire().await;
+    on_the_disk(move || {
+        let _decoder = decoder;
+        work()
+    })
+    .await
+}
+
 /// The sound in `file`; `what` begins the sentence about one that cannot be played.
 async fn read(file: Bytes, what: &'static str) -> Result<Recording, Unspoken> {
     if file.len() > Source::LARGEST_FILE {
         return Err(Unspoken::Unusable(format!("{what} has more than {} MiB.", Source::LARGEST_FILE >> 20)));
     }
-    let read = on_the_disk(move || Recording::read(&file, Source::LONGEST_SOUND)).await;
+    let read = decoding(move || Recording::read(&file, Source::LONGEST_SOUND)).await;
     let read = read.unwrap_or(Err(NotSound::UnknownFormat));
     read.map_err(|why| Unspoken::Unusable(format!("{what} cannot be played: {why}.")))
 }

@@ -185,6 +185,25 @@ async fn a_clip_that_is_put_in_place_while_it_is_said_is_whole_or_not_there() {
     assert!(matches!(said, Err(Unspoken::Unusable(_))), "{said:?}");
 }
 
+/// The owner's other programs write there, too.
+#[tokio::test]
+async fn whatever_waits_in_the_place_of_a_clip_is_neither_written_through_nor_waited_for() {
+    let house = House::open(|folder| {
+        let other = folder.parent().unwrap().join("other");
+        fs::write(&other, "precious").unwrap();
+        symlink(&other, folder.join(".bell.next")).unwrap();
+        symlink(&other, folder.join("bell.wav")).unwrap();
+        assert!(Command::new("mkfifo").arg(folder.join(".gong.next")).status().unwrap().success());
+    });
+    for clip in ["bell", "gong"] {
+        let kept = tokio::time::timeout(PATIENCE, house.keep(clip, wav(16_000, 440.0, 0.5))).await;
+        assert_eq!(kept.expect("an answer"), Ok(()), "{clip}");
+    }
+    assert_eq!(fs::read(house.outside.path().join("other")).unwrap(), b"precious");
+    house.are(&["bell", "gong"]).await;
+    assert_eq!(house.files(), ["bell.wav", "gong.wav"]);
+}
+
 #[tokio::test]
 async fn a_clip_is_kept_under_its_name_at_once_and_in_place_of_others() {
     let house = House::open(|folder| {

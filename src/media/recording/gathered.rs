@@ -7,6 +7,8 @@ use super::{NotSound, Recording};
 /// One channel of samples, and the limits of what a file can make us do.
 pub(super) struct Gathered {
     samples: Vec<i16>,
+    /// How many were ever pushed, also those that were taken away again.
+    pushed: usize,
     /// 0 until there are samples.
     rate_hz: u32,
     longest: Duration,
@@ -24,7 +26,7 @@ impl Gathered {
     const PADDING: usize = 8_191;
 
     pub(super) fn new(longest: Duration) -> Self {
-        Self { samples: Vec::new(), rate_hz: 0, longest, in_vain: 0 }
+        Self { samples: Vec::new(), pushed: 0, rate_hz: 0, longest, in_vain: 0 }
     }
 
     /// Interleaved samples, of which the channels become one that is as loud as their mean.
@@ -42,7 +44,11 @@ impl Gathered {
             return Err(NotSound::Broken("its sample rate changes on the way"));
         }
         self.rate_hz = rate_hz;
-        if self.samples.len() + interleaved.len() / channels > self.most() + Self::PADDING {
+        let frames = interleaved.len() / channels;
+        self.pushed += frames;
+        // Streams behind each other may each take back what they said, which is work all the same.
+        let is_in_vain = self.pushed > 2 * (self.most() + Self::PADDING);
+        if is_in_vain || self.samples.len() + frames > self.most() + Self::PADDING {
             return Err(NotSound::TooLong(self.longest));
         }
         match channels {

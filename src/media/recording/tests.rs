@@ -189,3 +189,13 @@ fn a_header_of_billions_makes_nobody_wait_and_takes_no_memory() {
         }
     }
 }
+
+#[test]
+fn streams_that_take_back_all_they_said_are_not_decoded_for_ever() {
+    let mut file = vector("mono.opus").file.to_vec();
+    // Its last page now ends before its first sample.
+    let last = file.windows(5).rposition(|bytes| bytes == b"OggS\0").unwrap();
+    file[last + 6..last + 14].fill(0);
+    let longest = Duration::from_secs(5);
+    assert_eq!(Recording::read(&file.repeat(60), longest), Err(NotSound::TooLong(longest)));
+}

@@ -49,7 +49,7 @@ impl Vorbis {
 }
 
 /// Values in all code books. The largest of libvorbis have some hundred thousand.
-const MOST_VALUES: usize = 4 << 20;
+const MOST_VALUES: usize = 1 << 20;
 
 /// Where floors contradict themselves, lewton reaches beyond its tables. Such a panic is an error like any other, and
 /// the end of this file: its decoder is not used any more.

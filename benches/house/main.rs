@@ -18,6 +18,7 @@ mod machine;
 mod page;
 mod process;
 mod ring;
+mod say;
 mod talk;
 mod vivint;
 mod watch;
@@ -32,6 +33,8 @@ mod http;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/it/support/mosquitto.rs"]
 mod mosquitto;
+#[path = "../../tests/it/support/text_wav.rs"]
+mod text_wav;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/it/support/viewer.rs"]
 mod viewer;
@@ -71,6 +74,8 @@ enum Section {
     Watch,
     /// A pressed microphone to the camera's speaker
     Talk,
+    /// A file of sound to the camera's speaker
+    Say,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
@@ -106,6 +111,9 @@ async fn main() {
     }
     if chosen(Section::Talk) {
         talk::measure(&mut figures).await;
+    }
+    if chosen(Section::Say) {
+        say::measure(&mut figures).await;
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;

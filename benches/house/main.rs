@@ -20,6 +20,7 @@ mod picture;
 mod process;
 mod ring;
 mod sound;
+mod say;
 mod talk;
 mod vivint;
 mod watch;
@@ -34,6 +35,8 @@ mod http;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/it/support/mosquitto.rs"]
 mod mosquitto;
+#[path = "../../tests/it/support/text_wav.rs"]
+mod text_wav;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/it/support/viewer.rs"]
 mod viewer;
@@ -77,6 +80,8 @@ enum Section {
     Sound,
     /// A still picture out of the stream
     Picture,
+    /// A file of sound to the camera's speaker
+    Say,
     /// A Vivint doorbell: its ring, its picture, and a press until its speaker is open
     Vivint,
     /// A doorbell on AWS: its ring, its picture, and a press until its door opens
@@ -118,6 +123,8 @@ async fn main() {
     }
     if chosen(Section::Picture) {
         picture::measure(&mut figures).await;
+    if chosen(Section::Say) {
+        say::measure(&mut figures).await;
     }
     if chosen(Section::Vivint) {
         vivint::measure(&mut figures).await;

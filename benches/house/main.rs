@@ -19,8 +19,8 @@ mod page;
 mod picture;
 mod process;
 mod ring;
-mod sound;
 mod say;
+mod sound;
 mod talk;
 mod vivint;
 mod watch;
@@ -123,6 +123,7 @@ async fn main() {
     }
     if chosen(Section::Picture) {
         picture::measure(&mut figures).await;
+    }
     if chosen(Section::Say) {
         say::measure(&mut figures).await;
     }

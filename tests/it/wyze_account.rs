@@ -208,7 +208,7 @@ async fn what_is_on_the_account_appears_after_one_login() {
     ];
     assert_eq!(house.names(), names, "doorbells, and the cameras that can be reached");
     let pro = house.doorbell(&place.device("GW_BE1")).await.info();
-    let all = [Capability::Ring, Capability::Motion, Capability::Stream, Capability::Talk];
+    let all = [Capability::Ring, Capability::Motion, Capability::Stream, Capability::Talk, Capability::Snapshot];
     assert_eq!(pro.capabilities, all.into());
     let camera = house.doorbell(&place.device("HL_CAM4")).await.info();
     assert_eq!(camera.capabilities, all[1..].iter().copied().collect());

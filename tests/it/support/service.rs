@@ -83,6 +83,15 @@ impl Camera {
         .await;
     }
 
+    /// That its talk has been ended, and then its session, by a service that is no more: what that sent is in the
+    /// camera's socket by now.
+    pub(crate) async fn hears_the_farewell(&self) {
+        let farewell = self.tells("the farewell", |events| {
+            matches!(events, [.., CameraEvent::TalkEnded { .. }, CameraEvent::SessionEnded { .. }])
+        });
+        assert!(timeout(Duration::from_secs(1), farewell).await.is_ok(), "{:?}", self.told());
+    }
+
     /// Every check that the camera makes of its client was passed.
     pub(crate) fn assert_well_treated(&self) {
         let broken: Vec<_> =

@@ -20,7 +20,7 @@ use webrtc::peer_connection::{
     SettingEngineBuilder,
 };
 
-use crate::support::lossy_way::LossyWay;
+use crate::support::impair::{self, Line};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -222,7 +222,7 @@ async fn a_call_that_loses_a_tenth_comes_about_says_everything_and_is_understood
     let mut camera =
         CameraPeer::answer_to(theirs, &only_at(&caller.sdp(), "127.0.0.1:9".parse().unwrap())).await.unwrap();
     camera.gathered(PATIENCE).await;
-    let way = LossyWay::to(loopback_address(&camera.sdp()), 0.1, seed).await;
+    let way = impair::Udp::to(loopback_address(&camera.sdp()), Line::lossy(0.1), seed);
     caller.answer(&only_at(&camera.sdp(), way.address)).await.unwrap();
     let (mut caller, mut camera) = (End::of(caller, hubs.0), End::of(camera, hubs.1));
     tokio::join!(caller.opened(), camera.opened());

@@ -14,9 +14,9 @@ use doorstep::sim::iot::{Action, Event, Fault, Grant, Policy, Refusal};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::support::impair::{self, Line, Mode};
 use crate::support::iot_house::{ALPN, Certificates, IotHouse, Listener, QUICK, THING};
 use crate::support::mosquitto::{Mosquitto, PATIENCE, free_port};
-use crate::support::tcp_proxy::TcpProxy;
 
 const FILTER: &str = "doorbell/+/ring";
 const TOPIC: &str = "doorbell/front/ring";
@@ -84,17 +84,17 @@ async fn a_wrong_signature_is_explained_and_shown_to_nobody() {
 #[tokio::test]
 async fn a_session_that_is_kept_loses_no_ring_to_a_cut() {
     let mut house = IotHouse::mqtts(Policy::open()).await;
-    let proxy = TcpProxy::to(house.address.port()).await;
+    let proxy = impair::Tcp::to(house.address.port(), Line::default(), 1).await;
     let endpoint = IotEndpoint { port: Some(proxy.port), ..house.endpoint() };
     let settings = Settings { endpoint, clean_session: false, ..house.settings("doorstep", &[FILTER]) };
     let mut listener = Listener::start(settings);
     listener.connects().await;
-    proxy.refuse();
+    proxy.mode(Mode::Refuses);
     house.hears_of(|event| matches!(event, Event::IotDisconnected { .. })).await;
     listener.complains(false).await;
     house.broker.publish(TOPIC, "lost", 0);
     house.broker.publish(TOPIC, RING, 1);
-    proxy.relay();
+    proxy.mode(Mode::Passes);
     assert_eq!(listener.hears().await, message(false));
     house.hears_of(|event| matches!(event, Event::IotAcknowledged { .. })).await;
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::support::crooked_line::{
     CrookedLine, Said, Script, answer, as_it_is, instead_of_the_answer, is_offer, nothing,
 };
-use crate::support::lossy_way::LossyWay;
+use crate::support::impair::{self, Line};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -230,7 +230,7 @@ async fn a_camera_that_refuses_the_data_channel_is_seen_and_says_so_when_it_is_a
 }
 
 /// The way of an answer's pictures; `None` while there is none.
-type Way = Arc<std::sync::Mutex<Option<LossyWay>>>;
+type Way = Arc<std::sync::Mutex<Option<impair::Udp>>>;
 
 #[tokio::test]
 async fn a_call_that_loses_a_tenth_comes_about_and_is_seen() {
@@ -240,7 +240,7 @@ async fn a_call_that_loses_a_tenth_comes_about_and_is_seen() {
     let kept = ways.clone();
     let over_a_lossy_way = instead_of_the_answer(move |sdp| {
         let camera: SocketAddr = sdp.lines().find_map(udp_address).expect("no candidate");
-        let way = LossyWay::at_once(camera, 0.1, seed);
+        let way = impair::Udp::to(camera, Line::lossy(0.1), seed);
         let only = format!("a=candidate:1 1 udp 2130706431 {} {} typ host", way.address.ip(), way.address.port());
         *kept.lock().unwrap() = Some(way);
         let others = sdp.lines().filter(|line| !line.starts_with("a=candidate:"));

@@ -84,6 +84,7 @@ mod mqtt_lock;
 mod mqtt_opener;
 mod mqtt_say;
 mod mqtt_tls;
+mod nightly;
 mod open_talks;
 mod opener;
 mod outbox;

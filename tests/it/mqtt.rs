@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::{FakeVendor, OnTalk};
 use crate::support::home_assistant;
+use crate::support::impair::{self, Line, Mode};
 use crate::support::mosquitto::{self, Heard, Mosquitto, PATIENCE, until};
 use crate::support::mqtt_house::{House, no_accounts, settings};
-use crate::support::tcp_proxy::TcpProxy;
 
 fn heard(topic: &str, retain: bool, payload: &str) -> Heard {
     Heard { topic: topic.to_owned(), qos: 1, retain, payload: payload.to_owned() }
@@ -414,7 +414,7 @@ async fn a_retained_birth_brings_no_double() {
 #[tokio::test]
 async fn a_broker_that_comes_back_empty_gets_everything_again() {
     let mut broker = Mosquitto::start().await;
-    let proxy = TcpProxy::to(broker.port).await;
+    let proxy = impair::Tcp::to(broker.port, Line::default(), 1).await;
     let house = House::with(FakeVendor::new(), settings(mosquitto::settings(proxy.port))).await;
     house.connected().await;
     let mut witness = broker.listen("#").await;
@@ -422,7 +422,7 @@ async fn a_broker_that_comes_back_empty_gets_everything_again() {
     while witness.next_on("doorstep/fake_1/info").await.json()["last_ring"].is_null() {}
     for round in 0..2 {
         let mut before = broker.retained("#").await;
-        proxy.refuse();
+        proxy.mode(Mode::Refuses);
         house.is_connected(false).await;
         if round == 0 {
             broker.kill()
@@ -440,7 +440,7 @@ async fn a_broker_that_comes_back_empty_gets_everything_again() {
             .wait_for(|state| state.last_ring.as_ref().is_some_and(|r| r.event_id == id))
             .await
             .unwrap();
-        proxy.relay();
+        proxy.mode(Mode::Passes);
         assert_eq!(witness.next_on("doorstep/fake_1/ring").await.json()["id"], id);
         house.connected().await;
         let last_ring = |all: &[Heard]| {
@@ -471,7 +471,7 @@ async fn a_broker_that_restarts_is_found_again() {
 #[tokio::test]
 async fn no_ring_is_lost_when_the_connection_is_cut() {
     let broker = Mosquitto::start().await;
-    let proxy = TcpProxy::to(broker.port).await;
+    let proxy = impair::Tcp::to(broker.port, Line::default(), 1).await;
     let house = House::with(FakeVendor::new(), settings(mosquitto::settings(proxy.port))).await;
     house.connected().await;
     let mut witness = broker.listen("doorstep/#").await;

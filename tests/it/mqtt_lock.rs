@@ -14,10 +14,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::support::fake_lock::{FakeLock, door};
 use crate::support::fake_vendor::{FakeVendor, OnOpen};
 use crate::support::home_assistant;
+use crate::support::impair::{self, Line};
 use crate::support::mosquitto::{self, Heard, Mosquitto, Witness, until};
 use crate::support::mqtt_house::{House, no_accounts, settings};
 use crate::support::raw_broker::RawBroker;
-use crate::support::tcp_proxy::TcpProxy;
 
 const DISCOVERY: &str = "homeassistant/device/doorstep_fake_1/config";
 const COMMAND: &str = "doorstep/fake_1/lock/set";
@@ -513,7 +513,7 @@ impl Flood {
 #[tokio::test]
 async fn after_each_connection_no_command_is_taken_for_two_seconds() {
     let broker = Mosquitto::start().await;
-    let proxy = TcpProxy::to(broker.port).await;
+    let proxy = impair::Tcp::to(broker.port, Line::default(), 1).await;
     let gate = Gate::with(None, settings(mosquitto::settings(proxy.port))).await;
     for _ in 0..2 {
         gate.house.connected().await;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::lossy_way::LossyWay;
+use super::impair;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -100,12 +100,12 @@ impl Hand {
     }
 
     /// Picks up, and can be reached over a way only that loses `loss` of all datagrams.
-    pub(crate) async fn picks_up_far_away(&mut self, uid: &str, loss: f64, seed: u64) -> (Line, LossyWay) {
+    pub(crate) async fn picks_up_far_away(&mut self, uid: &str, loss: f64, seed: u64) -> (Line, impair::Udp) {
         let offer = self.called_by(uid).await;
         // It is told no address of the app, so it sends nothing but over the way.
         let (peer, frames) = answering(&without_candidates(&offer.sdp), BOTH).await;
         let here = peer.sdp().lines().find_map(loopback_candidate).expect("an address on this machine");
-        let way = LossyWay::to(here, loss, seed).await;
+        let way = impair::Udp::to(here, impair::Line::lossy(loss), seed);
         let far = format!("a=candidate:1 1 udp 2130706431 127.0.0.1 {} typ host\r\n", way.address.port());
         // Into the first section, which carries them all.
         let answer = without_candidates(&peer.sdp()).replacen("a=ice-ufrag", &format!("{far}a=ice-ufrag"), 1);

@@ -1,0 +1,1 @@
+//! What takes minutes; run by `./gate --profile nightly`.

@@ -5,7 +5,7 @@
 //! outbox and never waits for it.
 
 use std::collections::BTreeSet;
-use std::net::Ipv6Addr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::instance::{Instance, Rival};
 use super::publisher::Publisher;
 use super::source::{Broker, Source};
 use super::subscriptions::{self, Subscriptions};
+use super::way;
 use crate::clock::{self, Instant};
 use crate::config::MqttUrl;
 use crate::model::MqttLink;
@@ -81,8 +82,8 @@ impl Plan {
         self.keep_alive.mul_f64(1.5)
     }
 
-    fn options(&self, url: &MqttUrl, max_packet: usize) -> MqttOptions {
-        let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
+    fn options(&self, url: &MqttUrl, host: String, max_packet: usize) -> MqttOptions {
+        let mut options = MqttOptions::new(&self.client_id, host, url.port);
         options.set_keep_alive(self.keep_alive).set_clean_session(true).set_inflight(CLIENT_IN_FLIGHT);
         options.set_max_packet_size(max_packet, MAX_SENT);
         if let Some(topic) = &self.will {
@@ -96,12 +97,6 @@ impl Plan {
         }
         options
     }
-}
-
-/// As the library wants it, which puts a colon and the port behind it: an IPv6 address in brackets.
-fn host(host: &str) -> String {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<Ipv6Addr>().is_ok() { format!("[{bare}]") } else { host.to_owned() }
 }
 
 /// Trusts what the machine trusts.
@@ -170,6 +165,8 @@ enum End {
     /// An older Doorstep uses the same client id.
     Yielded,
     Failed(Box<ConnectionError>),
+    /// Nobody knows where the broker is.
+    Unnamed(io::Error),
     /// Nothing was heard of the broker for one and a half keep-alives.
     Silent,
     /// The broker acknowledges what was not sent, or floods us: the poll task gave up.
@@ -198,7 +195,11 @@ impl Connections {
         let mut max_packet = MAX_PACKET;
         let finish = self.finish.clone();
         while let Some(url) = finish.run_until_cancelled(source.url(&self.link)).await {
-            let (end, lived) = self.connection(&url, max_packet, &mut complaint).await;
+            let (end, lived) = match finish.run_until_cancelled(way::to(&url)).await {
+                Some(Ok(host)) => self.connection(&url, host, max_packet, &mut complaint).await,
+                Some(Err(error)) => (End::Unnamed(error), None),
+                None => return,
+            };
             self.publisher.outbox().on_disconnected();
             self.link.send_replace(MqttLink::Disconnected);
             if matches!(end, End::Finished | End::Yielded) {
@@ -224,10 +225,11 @@ impl Connections {
     async fn connection(
         &mut self,
         url: &MqttUrl,
+        host: String,
         max_packet: usize,
         complaint: &mut Complaint,
     ) -> (End, Option<Duration>) {
-        let (client, mut event_loop) = AsyncClient::new(self.plan.options(url, max_packet), REQUESTS);
+        let (client, mut event_loop) = AsyncClient::new(self.plan.options(url, host, max_packet), REQUESTS);
         event_loop.network_options.set_tcp_nodelay(true);
         let (reports, progress) = mpsc::channel(PROGRESS);
         let instance_topic = self.plan.instance.as_ref().map(|instance| instance.topic().to_owned());
@@ -526,6 +528,7 @@ fn next_limit(end: &End) -> usize {
 fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
     let error = match end {
         End::Failed(error) => error,
+        End::Unnamed(error) => return (Failure::Unnamed, error.to_string()),
         End::Silent => return (Failure::Dropped, "the broker has fallen silent".to_owned()),
         _ => return (Failure::Dropped, "the broker acknowledges more than was sent".to_owned()),
     };
@@ -635,13 +638,6 @@ mod tests {
             let attempt = Attempt { via: Via::Mqtt { payload, retained, dup }, received };
             let refused = door.work(attempt).await.outcome.unwrap_err().to_string();
             assert!(refused.starts_with(expected), "after {stopped_for} s: {refused}");
-        }
-    }
-
-    #[test]
-    fn an_ipv6_address_gets_the_brackets_that_a_port_needs() {
-        for (given, wanted) in [("::1", "[::1]"), ("[fe80::1]", "[fe80::1]"), ("core-mosquitto", "core-mosquitto")] {
-            assert_eq!(host(given), wanted);
         }
     }
 }

@@ -18,6 +18,7 @@ mod snapshot;
 mod source;
 mod subscriptions;
 mod topics;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -4,7 +4,6 @@
 //! Two tasks: one owns the library's event loop and only polls it ([`Poller`]); the other hands it messages from the
 //! outbox and never waits for it ([`Live`]).
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::poller::{Message, Poller};
 use super::publisher::Publisher;
 use super::source::{Broker, Source};
 use super::subscriptions::Subscriptions;
+use super::way;
 use crate::clock;
 use crate::config::MqttUrl;
 use crate::model::MqttLink;
@@ -60,8 +60,8 @@ impl Plan {
         self.keep_alive.mul_f64(1.5)
     }
 
-    fn options(&self, url: &MqttUrl, max_packet: usize) -> MqttOptions {
-        let mut options = MqttOptions::new(&self.client_id, host(&url.host), url.port);
+    fn options(&self, url: &MqttUrl, host: String, max_packet: usize) -> MqttOptions {
+        let mut options = MqttOptions::new(&self.client_id, host, url.port);
         options.set_keep_alive(self.keep_alive).set_clean_session(true).set_inflight(CLIENT_IN_FLIGHT);
         options.set_max_packet_size(max_packet, MAX_SENT);
         if let Some(topic) = &self.will {
@@ -75,12 +75,6 @@ impl Plan {
         }
         options
     }
-}
-
-/// As the library wants it, which puts a colon and the port behind it: an IPv6 address in brackets.
-fn host(host: &str) -> String {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<Ipv6Addr>().is_ok() { format!("[{bare}]") } else { host.to_owned() }
 }
 
 /// Trusts what the machine trusts.
@@ -151,7 +145,11 @@ impl Connections {
         let mut max_packet = MAX_PACKET;
         let finish = self.finish.clone();
         while let Some(url) = finish.run_until_cancelled(source.url(&self.link)).await {
-            let (end, lived) = self.connection(&url, max_packet, &mut complaint).await;
+            let (end, lived) = match finish.run_until_cancelled(way::to(&url)).await {
+                Some(Ok(host)) => self.connection(&url, host, max_packet, &mut complaint).await,
+                Some(Err(error)) => (End::Unnamed(error), None),
+                None => return,
+            };
             self.publisher.outbox().on_disconnected();
             self.link.send_replace(MqttLink::Disconnected);
             if matches!(end, End::Finished | End::Yielded) {
@@ -177,10 +175,11 @@ impl Connections {
     async fn connection(
         &mut self,
         url: &MqttUrl,
+        host: String,
         max_packet: usize,
         complaint: &mut Complaint,
     ) -> (End, Option<Duration>) {
-        let (client, mut event_loop) = AsyncClient::new(self.plan.options(url, max_packet), REQUESTS);
+        let (client, mut event_loop) = AsyncClient::new(self.plan.options(url, host, max_packet), REQUESTS);
         event_loop.network_options.set_tcp_nodelay(true);
         let (reports, progress) = mpsc::channel(PROGRESS);
         let instance_topic = self.plan.instance.as_ref().map(|instance| instance.topic().to_owned());
@@ -264,12 +263,5 @@ mod tests {
         let closed = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "took {nonsense:?} for MQTT");
         accept(&listener).await;
-    }
-
-    #[test]
-    fn an_ipv6_address_gets_the_brackets_that_a_port_needs() {
-        for (given, wanted) in [("::1", "[::1]"), ("[fe80::1]", "[fe80::1]"), ("core-mosquitto", "core-mosquitto")] {
-            assert_eq!(host(given), wanted);
-        }
     }
 }

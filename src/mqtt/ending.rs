@@ -1,5 +1,7 @@
 //! How a connection ended, and what follows from that.
 
+use std::io;
+
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, mqttbytes};
 
 use super::backoff::Failure;
@@ -16,6 +18,8 @@ pub(super) enum End {
     /// An older Doorstep uses the same client id.
     Yielded,
     Failed(Box<ConnectionError>),
+    /// Nobody knows where the broker is.
+    Unnamed(io::Error),
     /// Nothing was heard of the broker for one and a half keep-alives.
     Silent,
     /// The broker acknowledges what was not sent, or floods us: the poll task gave up.
@@ -40,6 +44,7 @@ pub(super) fn next_limit(end: &End) -> usize {
 pub(super) fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
     let error = match end {
         End::Failed(error) => error,
+        End::Unnamed(error) => return (Failure::Unnamed, error.to_string()),
         End::Silent => return (Failure::Dropped, "the broker has fallen silent".to_owned()),
         _ => return (Failure::Dropped, "the broker acknowledges more than was sent".to_owned()),
     };

@@ -21,6 +21,7 @@ mod snapshot;
 mod source;
 mod subscriptions;
 mod topics;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

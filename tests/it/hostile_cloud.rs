@@ -1,14 +1,12 @@
 //! Clouds that mean harm. After whatever they do the house goes on, its memory has an end, nobody logs in again and
 //! again, nothing is asked that they point at, and nothing is opened.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use doorstep::clock;
 use doorstep::doorbell::Vendor;
 use doorstep::model::{DeviceId, Found};
 use doorstep::sim::aws::AwsCommand;
-use doorstep::sim::vivint;
 use doorstep::sim::wyze_cloud::{CloudCommand, Scripted};
 use serde_json::{Value, json};
 
@@ -246,55 +244,6 @@ async fn hostile_cloud_rings_again_backwards_from_the_future_and_ten_thousand_ti
     account.cloud.obey(CloudCommand::Happen(Scripted::ring().at(&door))).unwrap();
     time_goes_by(Duration::from_secs(6)).await;
     until("the ring", || doorbell.rings_total() > rung).await;
-    house.end().await;
-    front.is_none_the_worse(devices).await;
-}
-
-#[tokio::test]
-async fn hostile_cloud_floods_its_push_channel() {
-    let front = Front::vivint().await;
-    let devices = front.list().await.unwrap();
-    let At::Vivint { account, .. } = &front.at else { unreachable!() };
-    let panel = account.cloud.settings.panel;
-    let house = front.house().await;
-    let before = memory_mib();
-    let place = AtomicU64::new(17_000_000_000_000_000);
-    // Answers at once, each time with a thousand rings, fields that nobody knows, and messages of half a mebibyte.
-    front.crooked.answers(move |asked| {
-        let place = place.fetch_add(1, Ordering::SeqCst);
-        let told = |fields: Value| {
-            let payload =
-                json!({"t": "account_partition", "op": "u", "panid": panel, "parid": 1, "da": {"d": [fields]}});
-            json!({"p": {"t": place.to_string()}, "d": payload})
-        };
-        let ring = told(json!({"_id": 27, "act": "vivint_dbc350_camera_device", "dng": 1}));
-        let strange = told(json!({"_id": 27, format!("field{place}"): "x".repeat(8_000), "vdt": 1}));
-        let large = told(json!({"_id": 40, "name": "x".repeat(512 << 10)}));
-        let messages = [vec![ring; 1_000], vec![strange, large]].concat();
-        asked
-            .path
-            .starts_with("/v2/subscribe")
-            .then(|| Wrong::json(json!({"t": {"t": place.to_string(), "r": 4}, "m": messages})))
-    });
-    // The poll that is held open ends.
-    time_goes_by(Duration::from_secs(300)).await;
-    let asked = front.crooked.asked("/v2/subscribe");
-    front.crooked.is_asked("/v2/subscribe", asked + 20).await;
-    let id = DeviceId::parse(&format!("vivint_{panel}_27")).unwrap();
-    let doorbell = house.doorbells.get(&id).unwrap();
-    assert!((1..=2).contains(&doorbell.rings_total()), "{} rings", doorbell.rings_total());
-    let grown = memory_mib().saturating_sub(before);
-    assert!(grown < 128, "{grown} MiB");
-    front.crooked.is_honest_again();
-    time_goes_by(Duration::from_secs(10)).await;
-    let rung = doorbell.rings_total();
-    let heard = async {
-        while doorbell.rings_total() == rung {
-            account.obey(vivint::Command::Ring { device: Some(27) });
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    tokio::time::timeout(LONG, heard).await.expect("it is not heard any more");
     house.end().await;
     front.is_none_the_worse(devices).await;
 }

@@ -1,13 +1,15 @@
 //! One signed question to AWS and its answer, asked at the time that it is at AWS.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use url::Url;
 
 use super::credentials::Credentials;
 use super::error::{self, Action, AwsError, Refusal};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::net::http::{self, Answer, Client, Method, Request};
 use crate::proto::kvs::sigv4::{self, Scope};
 
@@ -27,11 +29,13 @@ pub(super) struct Caller {
     http: Client,
     region: String,
     skew: Skew,
+    /// Until when AWS wants not to be asked, and for what: its limits are for each action.
+    held: Mutex<HashMap<Action, Instant>>,
 }
 
 impl Caller {
     pub(super) fn new(http: Client, region: String) -> Self {
-        Self { http, region, skew: Skew::default() }
+        Self { http, region, skew: Skew::default(), held: Mutex::default() }
     }
 
     /// The time at AWS.
@@ -50,8 +54,28 @@ impl Caller {
     /// Asks, and once more if only the clock was wrong.
     ///
     /// # Errors
-    /// [`AwsError`], for every answer that is no success.
+    /// [`AwsError`], for every answer that is no success; `Throttled` also, without asking, for as long as AWS has said.
     pub(super) async fn ask(&self, call: &Call<'_>, credentials: &Credentials) -> Result<Answer, AwsError> {
+        if let Some(wait) = self.wait(call.action) {
+            return Err(AwsError::Throttled { action: call.action, wait: Some(wait) });
+        }
+        let outcome = self.ask_now(call, credentials).await;
+        if let Err(AwsError::Throttled { action, wait: Some(wait) }) = &outcome {
+            self.held().insert(*action, clock::now() + *wait);
+        }
+        outcome
+    }
+
+    fn wait(&self, action: Action) -> Option<Duration> {
+        let until = self.held().get(&action).copied()?;
+        Some(until.saturating_duration_since(clock::now())).filter(|wait| !wait.is_zero())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Action, Instant>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask_now(&self, call: &Call<'_>, credentials: &Credentials) -> Result<Answer, AwsError> {
         let (answer, skewed) = self.ask_once(call, credentials).await?;
         match skewed {
             true => self.ask_once(call, credentials).await.and_then(|(answer, _)| self.judged(call.action, answer)),
@@ -150,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_corrected_when_it_is_off_by_more_than_aws_tolerates() {
+    fn row_39_a_clock_is_corrected_when_it_is_off_by_more_than_aws_tolerates() {
         let skew = Skew::default();
         let in_seconds =
             |s: i64| UNIX_EPOCH + Duration::from_secs(clock::unix_seconds().checked_add_signed(s).unwrap());

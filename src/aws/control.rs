@@ -142,6 +142,7 @@ pub(super) fn described(answer: &Answer) -> Result<Described, AwsError> {
 }
 
 /// One page, and the token of the next one. A channel that cannot be read is left out: the others are none the worse.
+/// A page of which nothing can be read has changed its form, and must not look like an account without channels.
 pub(super) fn listed(answer: &Answer) -> Result<(Vec<Described>, Option<String>), AwsError> {
     const ACTION: Action = Action::ListSignalingChannels;
     #[derive(Deserialize)]
@@ -152,8 +153,12 @@ pub(super) fn listed(answer: &Answer) -> Result<(Vec<Described>, Option<String>)
         next_token: Option<String>,
     }
     let reply: Reply = read(ACTION, answer)?;
+    let entries = reply.channel_info_list.len();
     let infos = reply.channel_info_list.into_iter();
-    let channels = infos.filter_map(|info| serde_json::from_value::<ChannelInfo>(info).ok()?.read()).collect();
+    let channels: Vec<_> = infos.filter_map(|info| serde_json::from_value::<ChannelInfo>(info).ok()?.read()).collect();
+    if channels.is_empty() && entries > 0 {
+        return Err(AwsError::unreadable(ACTION, "no channel in it has a proper name and ARN"));
+    }
     Ok((channels, reply.next_token.filter(|token| !token.is_empty())))
 }
 

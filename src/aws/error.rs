@@ -11,7 +11,7 @@ use crate::net::supervise::Retry;
 use crate::net::tls::{Distrust, PemError};
 
 /// What is asked of AWS, by the name that a policy calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     DescribeSignalingChannel,
     ListSignalingChannels,
@@ -228,8 +228,8 @@ fn is_of_the_clock(kind: &str, message: &str) -> bool {
 /// How long the answer wants to be the last one. One that wants to be asked again at once gets the usual waits: it might
 /// say so again and again.
 pub(super) fn wait(answer: &Answer, now: SystemTime) -> Option<Duration> {
-    /// Longer than any limit of AWS lasts.
-    const LONGEST: Duration = Duration::from_secs(15 * 60);
+    /// Whatever a server asks for.
+    const LONGEST: Duration = Duration::from_secs(60 * 60);
     answer.retry_after(now).filter(|wait| !wait.is_zero()).map(|wait| wait.min(LONGEST))
 }
 

@@ -250,7 +250,7 @@ fn the_senders_id_is_shown_to_it_again() {
 // How it was delivered.
 
 #[test]
-fn a_retained_command_is_refused_however_right_it_is() {
+fn row_08_a_retained_command_is_refused_however_right_it_is() {
     let now = clock::now();
     for (secret, payload) in
         [(None, "UNLOCK".to_owned()), (None, "LOCK".to_owned()), (Some(SECRET), signed("unlock", "a", WALL))]
@@ -281,7 +281,7 @@ fn nothing_is_taken_from_the_broker_before_two_seconds_of_quiet() {
 }
 
 #[test]
-fn a_plain_command_that_is_delivered_again_is_refused_and_a_stamped_one_speaks_for_itself() {
+fn row_10_a_plain_command_that_is_delivered_again_is_refused_and_a_stamped_one_speaks_for_itself() {
     let now = clock::now();
     let again = |payload: &str| Attempt {
         via: Via::Mqtt { payload: payload.to_owned().into(), retained: false, dup: true },
@@ -326,7 +326,7 @@ fn a_wish_lasts_five_seconds_at_each_stage() {
 }
 
 #[test]
-fn a_wrong_wall_clock_on_either_side_lets_nothing_stamped_in() {
+fn row_39_a_wrong_wall_clock_on_either_side_lets_nothing_stamped_in() {
     let now = clock::now();
     let day = 86_400;
     let cases = [
@@ -518,7 +518,7 @@ fn an_id_works_once_and_not_again_after_a_restart() {
 }
 
 #[test]
-fn a_clock_that_is_set_forward_and_back_does_not_bring_an_old_command_back() {
+fn row_39_a_clock_that_is_set_forward_and_back_does_not_bring_an_old_command_back() {
     let start = clock::now();
     let mut guard = guard(Some(SECRET), start);
     let mut lock = |id: &str, ts, after, time| {
@@ -550,7 +550,7 @@ fn no_more_ids_are_remembered_than_can_be_fresh_again() {
 // Limits.
 
 #[test]
-fn a_door_unlocks_three_times_a_minute_and_twenty_times_an_hour_and_locks_always() {
+fn row_12_a_door_unlocks_three_times_a_minute_and_twenty_times_an_hour_and_locks_always() {
     let start = clock::now();
     let mut guard = guard(None, start);
     let mut act = |action, after| judge(&mut guard, &http(action, start + after), start + after, wall(WALL));

@@ -247,7 +247,7 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
 /// Whether only this machine means it, or those that stand nearest to it: the machine itself, its link, the metadata of
 /// a cloud's machine, Home Assistant's Supervisor and apps. The household's own network is what sound is mostly fetched
 /// from, and is not among them.
-fn leads_inside(ip: IpAddr) -> bool {
+pub fn leads_inside(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => leads_inside_v4(ip),
         IpAddr::V6(ip) => leads_inside_v6(ip) || within(ip).is_some_and(leads_inside_v4),

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_wrong_makes_no_wait_longer_than_it_was() {
+    fn row_39_a_clock_that_is_wrong_makes_no_wait_longer_than_it_was() {
         let logins = Logins { in_a_row: 3, at: 1_700_000_000, wait: 80 };
         for (now, wait) in [(0, 80), (1_699_999_000, 80), (1_700_000_050, 30), (1_700_086_400, 0), (u64::MAX, 0)] {
             assert_eq!(logins.remaining(now).as_secs(), wait, "at {now}");

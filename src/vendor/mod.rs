@@ -5,6 +5,8 @@ mod desk;
 mod kept;
 pub mod kvs;
 mod lock;
+mod named;
+mod server_time;
 pub mod vivint;
 pub mod wyze;
 

@@ -93,7 +93,7 @@ async fn a_role_and_a_certificate_open_everything() {
 }
 
 #[tokio::test]
-async fn a_clock_fifteen_minutes_off_is_corrected() {
+async fn row_39_a_clock_fifteen_minutes_off_is_corrected() {
     let house = House::start().await;
     house.fault("skewed-clock");
     does_everything(&house.with_keys()).await;

@@ -67,7 +67,7 @@ async fn every_page_of_channels_is_read_and_what_is_no_channel_left_out() {
 }
 
 #[tokio::test]
-async fn a_list_that_does_not_end_is_ended() {
+async fn hostile_cloud_lists_without_end_is_ended() {
     let turns = Server::start(|_| ok(&json!({ "ChannelInfoList": [channel_info("a")], "NextToken": "same" }))).await;
     assert_eq!(turns.aws().list().await.unwrap().len(), 2);
     let count = Mutex::new(0);
@@ -88,13 +88,13 @@ async fn a_list_that_does_not_end_is_ended() {
 }
 
 #[tokio::test]
-async fn a_service_that_wants_to_be_asked_again_at_once_is_left_alone_for_a_while() {
+async fn row_15_a_service_that_wants_to_be_asked_again_at_once_is_left_alone_for_a_while() {
     for (wait, retry) in [
         ("0", Retry::Backoff),
         ("Thu, 01 Jan 1970 00:00:00 GMT", Retry::Backoff),
         ("-5", Retry::Backoff),
         ("7", Retry::After(Duration::from_secs(7))),
-        ("99999999999", Retry::After(Duration::from_secs(900))),
+        ("99999999999", Retry::After(Duration::from_secs(3_600))),
     ] {
         let server = Server::start(move |_| {
             let mut reply = refusal(429, "ThrottlingException");
@@ -201,7 +201,7 @@ async fn a_call_goes_without_relays_where_aws_gives_none() {
 }
 
 #[tokio::test]
-async fn endpoints_to_which_nothing_may_be_sent_are_refused() {
+async fn hostile_cloud_serves_the_signalling_where_nothing_may_be_sent_be_sent_are_refused() {
     for (wss, https, of) in [
         ("ws://signalling.example", "https://h.example", "WSS"),
         ("wss://signalling.example", "http://h.example", "HTTPS"),
@@ -250,7 +250,7 @@ fn http_date(at: SystemTime) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_clock_costs_one_request() {
+async fn row_39_a_wrong_clock_costs_one_request() {
     for ahead_s in [7_200, -7_200, 40 * 365 * 86_400] {
         let server = Server::start(move |request| at_another_time(ahead_s, request)).await;
         let aws = server.aws();
@@ -267,7 +267,7 @@ async fn a_wrong_clock_costs_one_request() {
 }
 
 #[tokio::test]
-async fn a_service_that_always_finds_the_clock_wrong_is_asked_twice() {
+async fn row_39_a_service_that_always_finds_the_clock_wrong_is_asked_twice() {
     let server = Server::start(|_| {
         let mut reply = refusal(403, "RequestTimeTooSkewed");
         reply.headers.push(("date", "Sat, 01 Jan 2022 00:00:00 GMT".to_owned()));
@@ -280,7 +280,7 @@ async fn a_service_that_always_finds_the_clock_wrong_is_asked_twice() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_for_what_it_is() {
+async fn row_16_a_refusal_is_told_for_what_it_is() {
     const ACTION: Action = Action::DescribeSignalingChannel;
     let no_channel =
         || AwsError::NoSuchChannel { channel: "doorbell-channel".to_owned(), region: "us-east-1".to_owned() };
@@ -320,7 +320,7 @@ async fn a_refusal_is_told_for_what_it_is() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_is_told_and_survived() {
+async fn row_16_an_answer_that_is_none_is_told_and_survived() {
     let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
     let huge = "x".repeat(5 << 20);
     let far = json!({ "ChannelInfo": { "ChannelName": "a/b", "ChannelARN": ARN } }).to_string();

@@ -50,7 +50,7 @@ async fn a_role_is_taken_on_once_for_all_who_ask() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_refused_is_not_asked_for_again_and_again() {
+async fn row_14_a_role_that_is_refused_is_not_asked_for_again_and_again() {
     let server = Server::start(|_| Reply {
         status: 403,
         headers: Vec::new(),
@@ -180,7 +180,7 @@ async fn a_certificate_is_a_login_for_everything() {
 }
 
 #[tokio::test]
-async fn a_provider_that_answers_anything_is_survived() {
+async fn row_16_a_provider_that_answers_anything_is_survived() {
     let (server, authority) = (Server::start(healthy).await, Authority::new());
     let half = json!({ "credentials": { "accessKeyId": "A", "secretAccessKey": "", "sessionToken": "t" } }).to_string();
     for body in ["", "{}", "<html>", r#"{"credentials":[]}"#, &half].map(str::to_owned) {

@@ -17,6 +17,7 @@ use crate::support::fake_lock::FakeLock;
 use crate::support::fake_vendor::{FakeVendor, OnOpen};
 use crate::support::house::{House, PATIENCE};
 use crate::support::http::Reply;
+use crate::support::score::{Figure, tally};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
 const TYPES: [Option<&str>; 4] = [None, Some("application/json"), Some("application/sdp"), Some("text/plain")];
@@ -69,6 +70,7 @@ async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
     let doors = ["lock_1", "garage_1"].map(FakeLock::new);
     let house = House::with_doors([(DoorKind::Lock, &doors[0]), (DoorKind::Garage, &doors[1])], None).await;
     let plain = with_a_plain_doorbell(&house).await;
+    let mut tried = 0;
     let paths: Vec<&str> = http::paths().collect();
     for action in ["unlock", "garage"] {
         assert!(paths.contains(&&*format!("/api/doorbells/{{id}}/{action}")), "{paths:?}");
@@ -82,9 +84,12 @@ async fn no_request_opens_a_door_that_its_owner_has_not_enabled() {
             for (method, body) in METHODS.into_iter().flat_map(|method| bodies(method).iter().map(move |b| (method, b)))
             {
                 ask(&house, method, &path, Some("application/json"), body).await;
+                tried += 1;
             }
         }
     }
+    let opened = doors.iter().map(|door| door.acts().len()).sum::<usize>() + plain.seen().opens_asked;
+    tally(Figure::UnlocksRefused, tried - opened, tried);
     assert_eq!(doors.map(|door| door.acts()), [[], []]);
     assert_eq!(plain.seen().opens_asked, 0);
 }
@@ -137,6 +142,8 @@ async fn an_enabled_door_opens_once_and_says_how_it_stands() {
     assert_eq!((again.status, &again.json()["ok"]), (202, &false.into()));
     let error = again.error();
     assert!(error.starts_with("Front Door: ") && error.ends_with("is carried out once."), "{error}");
+    tally(Figure::UnlocksDone, usize::from(lock.acts() == [LockAction::Unlock]), 1);
+    tally(Figure::UnlocksRefused, 2 - lock.acts().len(), 1);
     assert_eq!(lock.acts(), [LockAction::Unlock]);
     let capabilities = &house.get("/api/doorbells/fake_1").await.json()["capabilities"];
     assert!(capabilities.as_array().unwrap().contains(&"unlock".into()), "{capabilities}");
@@ -164,12 +171,14 @@ async fn an_opener_opens_once_and_its_doorbell_says_that_it_is_one() {
     let locked = house.post(LOCK, "").await;
     let why = "Front Door: the opener of this door can open it and cannot lock it.";
     assert_eq!((locked.status, locked.json()), (202, json!({"ok": false, "error": why})));
+    tally(Figure::UnlocksDone, usize::from(house.vendor.seen().opens_asked == 1), 1);
     assert_eq!(house.vendor.seen().opens_asked, 1);
 }
 
 #[tokio::test]
 async fn an_opener_moves_for_nothing_but_its_own_request() {
     let house = House::with_opener(OnOpen::Opens).await;
+    let mut tried = 0;
     for (method, (kind, body)) in METHODS
         .into_iter()
         .flat_map(|method| TYPES.into_iter().map(move |kind| (method, kind)))
@@ -181,9 +190,11 @@ async fn an_opener_moves_for_nothing_but_its_own_request() {
                 let reply = ask(&house, method, path, kind, body).await;
                 let ok = reply.status == 202 && reply.json()["ok"] == true;
                 assert!(!ok, "{method} {path} {kind:?} {body:?} was answered with {}", reply.body);
+                tried += 1;
             }
         }
     }
+    tally(Figure::UnlocksRefused, tried - house.vendor.seen().opens_asked, tried);
     assert_eq!(house.vendor.seen().opens_asked, 0);
 }
 
@@ -224,6 +235,7 @@ async fn an_enabled_garage_door_opens_and_closes_by_one_address_and_leaves_the_l
     assert_eq!((closed.status, closed.json()), (202, json!({"ok": true, "garage": "closed"})));
     let again = house.post(GARAGE, r#"{"open":true}"#).await.error();
     assert!(again.ends_with("is carried out once."), "{again}");
+    tally(Figure::UnlocksDone, usize::from(garage.acts() == [LockAction::Unlock, LockAction::Lock]), 1);
     assert_eq!((garage.acts(), lock.acts()), (vec![LockAction::Unlock, LockAction::Lock], vec![]));
 }
 
@@ -239,6 +251,7 @@ async fn a_garage_door_moves_for_no_request_that_leaves_open_which_way() {
     assert_eq!(house.send("GET", GARAGE, &[], b"").await.header("allow"), Some("POST"));
     // Its doorbell has no lock: there is nothing at that address.
     assert_eq!(house.post(UNLOCK, "").await.status, 404);
+    tally(Figure::UnlocksRefused, 10 - garage.acts().len(), 10);
     assert_eq!(garage.acts(), []);
     garage.stand(Some(LockState::Jammed), Some("Its motor is hot. Wait a quarter of an hour."));
     let mut state = house.doorbell.state();
@@ -287,9 +300,12 @@ async fn an_enabled_door_moves_for_nothing_but_its_own_request() {
     let large = " ".repeat(300 * 1024);
     assert_eq!(house.send("POST", UNLOCK, &[json, bearer], large.as_bytes()).await.status, 413);
     assert_eq!(house.send("GET", UNLOCK, &[bearer], b"").await.header("allow"), Some("POST"));
+    let tried = wrong.len() + 2;
+    tally(Figure::UnlocksRefused, tried - lock.acts().len(), tried);
     assert_eq!(lock.acts(), []);
     let own = [json, bearer, ("origin", origin.as_str())];
     assert_eq!(house.send("POST", UNLOCK, &own, b"").await.json()["ok"], true);
+    tally(Figure::UnlocksDone, lock.acts().len(), 1);
 }
 
 #[tokio::test]

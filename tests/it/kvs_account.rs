@@ -64,7 +64,7 @@ async fn a_login_that_may_not_list_is_told_to_name_its_channels_and_is_tried_aga
 }
 
 #[tokio::test]
-async fn an_account_whose_trouble_passes_is_ready_again_and_keeps_its_doorbells() {
+async fn row_16_an_account_whose_trouble_passes_is_ready_again_and_keeps_its_doorbells() {
     let cloud = Cloud::new().await;
     let house = cloud.house();
     house.is_ready().await;
@@ -85,7 +85,7 @@ async fn an_account_whose_trouble_passes_is_ready_again_and_keeps_its_doorbells(
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_its_owners_to_correct() {
+async fn row_14_a_wrong_key_is_its_owners_to_correct() {
     let mut cloud = Cloud::new().await;
     let stranger = AccessKey::generate(&mut doorstep::sim::lossy_link::Dice::new(99));
     let doorstep::config::KvsLogin::Keys(keys) = &mut cloud.account.login else { panic!("no keys") };

@@ -12,6 +12,7 @@ use doorstep::{clock, doorbell::door::Answer};
 use tokio::time::timeout;
 
 use crate::support::kvs_house::{CHANNEL, Caller, Cloud, DOORBELL, House, PATIENCE, rings, until};
+use crate::support::score::{Figure, tally};
 use crate::support::viewer::speech;
 
 /// A doorbell that is there, and the house that it belongs to.
@@ -142,6 +143,7 @@ async fn a_door_is_opened_over_a_call_that_is_placed_for_it() {
     let (answer, opened) = tokio::join!(asked_to_open(&doorbell), opened);
     assert_eq!(answer.outcome, Ok(LockState::Unlocked));
     println!("press to command at the doorbell: {:?}", opened.duration_since(pressed));
+    tally(Figure::UnlocksDone, 1, 1);
     until(&doorbell, "open", |state| state.door.as_ref().is_some_and(|door| door.lock == Some(LockState::Unlocked)))
         .await;
     until(&doorbell, "shut", |state| state.door.as_ref().is_some_and(|door| door.lock == Some(LockState::Locked)))
@@ -209,6 +211,8 @@ async fn a_doorbell_that_is_away_is_sent_nothing_when_it_is_back() {
     while let Ok(event) = caller.happened.try_recv() {
         opened += usize::from(matches!(event, Event::DoorOpened { .. }));
     }
+    tally(Figure::UnlocksRefused, usize::from(opened <= 1), 1);
+    tally(Figure::UnlocksDone, usize::from(opened == 1), 1);
     assert_eq!(opened, 1);
     house.end().await;
 }

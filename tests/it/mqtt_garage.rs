@@ -14,6 +14,7 @@ use crate::support::fake_vendor::FakeVendor;
 use crate::support::home_assistant;
 use crate::support::mosquitto::{Heard, Mosquitto, Witness};
 use crate::support::mqtt_house::{House, no_accounts, settings};
+use crate::support::score::{Figure, tally};
 
 const DISCOVERY: &str = "homeassistant/device/doorstep_fake_1/config";
 const GARAGE: &str = "doorstep/fake_1/garage/set";
@@ -108,6 +109,7 @@ async fn a_garage_door_opens_and_closes_and_the_lock_beside_it_stays_as_it_is() 
     let took = opened["took_ms"].clone();
     assert_eq!(opened, json!({"command": "open", "ok": true, "error": null, "took_ms": took, "id": null}));
     assert_eq!(judged(&broker, &mut witness, GARAGE, "CLOSE").await["command"], "close");
+    tally(Figure::UnlocksDone, usize::from(drive.garage.acts() == [LockAction::Unlock, LockAction::Lock]), 1);
     assert_eq!(drive.garage.acts(), [LockAction::Unlock, LockAction::Lock]);
     assert_eq!(drive.lock.acts(), []);
     let line = |action: &str, result: &str| (json!("garage"), json!(action), json!(result));
@@ -118,7 +120,7 @@ async fn a_garage_door_opens_and_closes_and_the_lock_beside_it_stays_as_it_is() 
 }
 
 #[tokio::test]
-async fn a_command_for_one_door_is_none_for_the_other() {
+async fn row_11_a_command_for_one_door_is_none_for_the_other() {
     let broker = Mosquitto::start().await;
     let drive = Drive::on(&broker, None).await;
     let mut witness = broker.listen(RESULT).await;
@@ -135,11 +137,15 @@ async fn a_command_for_one_door_is_none_for_the_other() {
     assert_eq!(judged(&broker, &mut witness, LOCK, &unlock).await["ok"], true);
     let again = judged(&broker, &mut witness, GARAGE, &open).await;
     assert_eq!((&again["ok"], &again["id"]), (&json!(false), &json!("a")));
+    let opened = [&drive.garage, &drive.lock].map(|door| door.acts().len());
+    // Five words of the other door, one command of the lock at the garage door, and the one that came again.
+    tally(Figure::UnlocksRefused, 7 - (opened.iter().sum::<usize>() - 2), 7);
+    tally(Figure::UnlocksDone, opened.iter().filter(|acts| **acts == 1).count(), 2);
     assert_eq!((drive.garage.acts(), drive.lock.acts()), (vec![LockAction::Unlock], vec![LockAction::Unlock]));
 }
 
 #[tokio::test]
-async fn a_stale_retained_open_is_refused_erased_and_written_down() {
+async fn row_08_a_stale_retained_open_is_refused_erased_and_written_down() {
     let broker = Mosquitto::start().await;
     broker.publish(GARAGE, "OPEN", &["-r"]);
     let mut witness = broker.listen("doorstep/#").await;
@@ -150,6 +156,7 @@ async fn a_stale_retained_open_is_refused_erased_and_written_down() {
     assert!(result.json()["error"].as_str().unwrap().contains("without the retain flag"), "{result}");
     assert_eq!(broker.retained(GARAGE).await, []);
     assert_eq!(drive.audit(), [(json!("garage"), json!("open"), json!("refused"))]);
+    tally(Figure::UnlocksRefused, 1 - drive.garage.acts().len(), 1);
     assert_eq!(drive.garage.acts(), []);
 }
 

@@ -16,6 +16,7 @@ use crate::support::fake_vendor::{FakeVendor, OnOpen};
 use crate::support::home_assistant;
 use crate::support::mosquitto::{Heard, Mosquitto, Witness};
 use crate::support::mqtt_house::{House, no_accounts, settings};
+use crate::support::score::{Figure, tally};
 
 const DISCOVERY: &str = "homeassistant/device/doorstep_fake_1/config";
 const COMMAND: &str = "doorstep/fake_1/lock/set";
@@ -255,7 +256,7 @@ async fn whoever_presses_is_told_when_the_door_has_not_opened_and_when_nobody_kn
 }
 
 #[tokio::test]
-async fn a_stale_retained_open_is_refused_erased_and_written_down() {
+async fn row_08_a_stale_retained_open_is_refused_erased_and_written_down() {
     let broker = Mosquitto::start().await;
     broker.publish(COMMAND, "OPEN", &["-r"]);
     let mut witness = broker.listen("doorstep/#").await;
@@ -266,12 +267,13 @@ async fn a_stale_retained_open_is_refused_erased_and_written_down() {
     assert!(result.json()["error"].as_str().unwrap().contains("without the retain flag"), "{result}");
     assert_eq!(broker.retained(COMMAND).await, []);
     assert_eq!(gate.audit(), [(json!("lock"), json!("unlock"), json!("refused"))]);
+    tally(Figure::UnlocksRefused, 1 - gate.seen().0, 1);
     assert_eq!(gate.seen(), (0, 0));
 }
 
 /// Each of them twice: while we are away, and while we are here.
 #[tokio::test]
-async fn nothing_but_its_two_words_opens_an_enabled_opener_and_nothing_that_was_kept_does() {
+async fn row_11_nothing_but_its_two_words_opens_an_enabled_opener_and_nothing_that_was_kept_does() {
     let broker = Mosquitto::start().await;
     for payload in PAYLOADS {
         broker.publish(COMMAND, payload, &["-r"]);
@@ -292,5 +294,9 @@ async fn nothing_but_its_two_words_opens_an_enabled_opener_and_nothing_that_was_
     }
     assert_eq!(witness.until_fence().await, [], "answered what was never asked");
     assert_eq!(judged(&broker, &mut witness, "OPEN").await["ok"], true);
+    // Those that were kept were each seen to open nothing.
+    let tried = 2 * PAYLOADS.len() - 2 + 3;
+    tally(Figure::UnlocksRefused, tried - (gate.seen().0 - 1), tried);
+    tally(Figure::UnlocksDone, usize::from(gate.seen() == (1, 1)), 1);
     assert_eq!(gate.seen(), (1, 1));
 }

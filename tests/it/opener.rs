@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::fake_lock::opener;
 use crate::support::fake_vendor::{FakeVendor, OnOpen};
+use crate::support::score::{Figure, tally};
 
 /// A service with one account that lists the doorbell `fake_1`, without its faces.
 struct House {
@@ -141,6 +142,7 @@ async fn the_doorbell_opens_its_own_door_and_is_no_lock() {
     let done = || line("unlock", "done", "the doorbell says that it has opened the door");
     let allowed = || line("unlock", "allowed", Value::Null);
     assert_eq!(house.log(), [allowed(), done(), allowed(), done()]);
+    tally(Figure::UnlocksDone, house.seen().0.min(2), 2);
     assert_eq!(house.seen(), (2, 2));
     assert_eq!(house.locks.all().len(), 0, "a doorbell stands among the locks, where others can name it");
 }
@@ -224,11 +226,12 @@ async fn a_second_press_while_one_runs_opens_nothing_more() {
     assert!(refused(second.await.unwrap()).contains("within the last 3 s"));
     assert!(refused(third.await.unwrap()).contains("more than 5 s"));
     assert_eq!(first.await.unwrap(), Err(ActionError::Timeout));
+    tally(Figure::UnlocksRefused, 3 - house.seen().0, 2);
     assert_eq!(house.seen(), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_opener_has_the_limits_of_a_lock_and_says_so() {
+async fn row_12_an_opener_has_the_limits_of_a_lock_and_says_so() {
     let house = House::ready(OnOpen::Opens).await;
     for _ in 0..3 {
         assert_eq!(house.press().await, Ok(LockState::Unlocked));
@@ -237,6 +240,7 @@ async fn an_opener_has_the_limits_of_a_lock_and_says_so() {
     house.is_blocked("Opening is refused for now: the door was opened 3 times within a minute").await;
     assert!(refused(house.press().await).contains("3 times within a minute"));
     assert!(refused(house.mqtt("OPEN").await.outcome).contains("3 times within a minute"));
+    tally(Figure::UnlocksRefused, 5 - house.seen().0, 2);
     assert_eq!(house.seen(), (3, 3));
     house.shows(|door| door.blocked.is_none()).await;
     assert_eq!(house.press().await, Ok(LockState::Unlocked));

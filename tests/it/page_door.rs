@@ -9,6 +9,7 @@ use crate::support::browser::{Browser, Page};
 use crate::support::fake_lock::FakeLock;
 use crate::support::fake_vendor::OnOpen;
 use crate::support::house::House;
+use crate::support::score::{Figure, tally};
 
 const UNLOCK: &str = "document.querySelector('.unlock')";
 
@@ -45,6 +46,7 @@ async fn only_a_button_that_is_held_for_a_second_unlocks() {
     page.space("keyDown").await;
     page.space("keyUp").await;
     page.until(&format!("{UNLOCK}.textContent === 'Hold to unlock'")).await;
+    tally(Figure::UnlocksRefused, 3 - lock.acts().len(), 3);
     assert_eq!(lock.acts(), []);
 
     page.mouse("mousePressed", ".unlock").await;
@@ -53,6 +55,7 @@ async fn only_a_button_that_is_held_for_a_second_unlocks() {
     lock.until_asked(1).await;
     page.until(&note("Front Door: unlocked")).await;
     page.mouse("mouseReleased", ".unlock").await;
+    tally(Figure::UnlocksDone, usize::from(lock.acts() == [LockAction::Unlock]), 1);
     assert_eq!(lock.acts(), [LockAction::Unlock]);
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
@@ -68,6 +71,7 @@ async fn the_space_bar_unlocks_when_it_is_held() {
     lock.until_asked(1).await;
     page.until(&note("Front Door: unlocked")).await;
     page.space("keyUp").await;
+    tally(Figure::UnlocksDone, usize::from(lock.acts() == [LockAction::Unlock]), 1);
     assert_eq!(lock.acts(), [LockAction::Unlock]);
 }
 
@@ -86,6 +90,7 @@ async fn a_page_that_is_put_away_lets_go_of_the_door() {
     // Longer than the rest of the hold would have taken, told by the page's own clock.
     page.value("window.then = performance.now()").await;
     page.until("performance.now() > window.then + 1200").await;
+    tally(Figure::UnlocksRefused, 1 - lock.acts().len(), 1);
     assert_eq!(lock.acts(), []);
 }
 
@@ -178,6 +183,7 @@ async fn only_a_button_that_is_held_for_a_second_opens_the_door_and_there_is_no_
     page.until("document.querySelector('.lock-word').textContent === 'Opened'").await;
     house.vendor.set_state(|state| state.door = Some(model::Door { lock: Some(LockState::Locked), blocked: None }));
     page.until("document.querySelector('.lock-word').textContent === 'Door opener'").await;
+    tally(Figure::UnlocksDone, usize::from(house.vendor.seen().opens_asked == 1), 1);
     assert_eq!(house.vendor.seen().opens_asked, 1);
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
@@ -258,6 +264,7 @@ async fn only_a_button_that_is_held_for_a_second_opens_the_garage_and_it_alone()
     page.mouse("mousePressed", &close).await;
     page.mouse("mouseReleased", &close).await;
     page.until(&garage_note("Front Door: garage closed")).await;
+    tally(Figure::UnlocksDone, usize::from(garage.acts() == [LockAction::Unlock, LockAction::Lock]), 1);
     assert_eq!((garage.acts(), lock.acts()), (vec![LockAction::Unlock, LockAction::Lock], vec![]));
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }

@@ -217,7 +217,7 @@ async fn house_says(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn no_answer_leads_anywhere_but_to_sound() {
+async fn hostile_cloud_speaks_html_minutes_and_without_end_but_to_sound() {
     let (assistant, address) = Assistant::start().await;
     for path in ["/api/states", "/api/tts_proxy/../states", "http://127.0.0.1:1/api/tts_proxy/a", "//127.0.0.1:1/a"] {
         assistant.says("/api/tts_get_url", 200, &json!({ "path": path }).to_string());

@@ -238,7 +238,7 @@ async fn both_answers_without_a_second_factor_are_logins() {
 }
 
 #[tokio::test]
-async fn a_rejected_password_is_never_tried_again_until_it_is_another() {
+async fn row_14_a_rejected_password_is_never_tried_again_until_it_is_another() {
     let mut account = Account::simple().await;
     let right = account.login.password.replace(Password::new("mistyped")).unwrap();
     for _ in 0..3 {
@@ -355,7 +355,7 @@ async fn three_wrong_codes_have_a_new_one_sent_and_a_broken_code_server_none() {
 }
 
 #[tokio::test]
-async fn fifty_calls_with_a_worn_out_token_make_one_refresh() {
+async fn row_13_fifty_calls_with_a_worn_out_token_make_one_refresh() {
     let account = Account::simple().await;
     let client = account.client();
     client.authuser().await.unwrap();
@@ -396,7 +396,7 @@ async fn a_refresh_token_that_is_not_replaced_stays_good() {
 }
 
 #[tokio::test]
-async fn a_login_that_vivint_has_ended_is_made_anew_with_a_password_and_left_to_the_owner_without() {
+async fn row_14_a_login_that_vivint_has_ended_is_made_anew_with_a_password_and_left_to_the_owner_without() {
     let mut account = Account::simple().await;
     account.client().authuser().await.unwrap();
     account.trouble(Fault::RefreshRevoked, "");
@@ -511,7 +511,7 @@ async fn the_owner_is_asked_for_the_code_and_the_house_fills_when_it_is_right() 
 }
 
 #[tokio::test]
-async fn the_account_waits_for_its_owner_when_the_password_is_wrong() {
+async fn row_14_the_account_waits_for_its_owner_when_the_password_is_wrong() {
     let mut account = Account::simple().await;
     account.login.password = Some(Password::new("mistyped"));
     let house = account.house();
@@ -624,7 +624,7 @@ async fn devices_are_there_at_the_next_start_while_the_cloud_is_away() {
 }
 
 #[tokio::test]
-async fn a_listing_that_is_odd_loses_no_device() {
+async fn row_16_a_listing_that_is_odd_loses_no_device() {
     let account = Account::simple().await;
     let house = account.house();
     house.ready().await;

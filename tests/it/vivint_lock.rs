@@ -11,12 +11,16 @@ use doorstep::doorbell::guard::{Attempt, Via};
 use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, ActionError, Door, Doorbell, Registry};
 use doorstep::model::{DeviceId, Link, LockAction, LockState, Mechanism};
+use doorstep::secret::Password;
 use doorstep::sim::vivint::{Command, Fault, SecondFactor, Trouble};
 use doorstep::store::Store;
 use doorstep::vendor::vivint::Vivint;
 use futures_util::future::join_all;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::crooked_cloud::time_goes_by;
+use crate::support::mosquitto::until;
+use crate::support::score::{Figure, tally};
 use crate::vivint_account::Account;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -109,6 +113,7 @@ async fn a_lock_is_worked_by_one_call_and_believed_when_it_is_told() {
     house.stands(LockState::Unlocked).await;
     assert_eq!(house.work(LockAction::Lock).await, Ok(LockState::Locked));
     let counts = house.account.cloud.counts();
+    tally(Figure::UnlocksDone, usize::from(counts.unlocks == 1), 1);
     assert_eq!((counts.unlocks, counts.locks, house.commands()), (1, 1, 2));
 }
 
@@ -118,6 +123,7 @@ async fn a_garage_door_opens_and_closes() {
     assert_eq!(house.work(LockAction::Unlock).await, Ok(LockState::Unlocked));
     assert_eq!(house.work(LockAction::Lock).await, Ok(LockState::Locked));
     let counts = house.account.cloud.counts();
+    tally(Figure::UnlocksDone, usize::from(counts.door_opens == 1), 1);
     assert_eq!((counts.door_opens, counts.door_closes, house.commands()), (1, 1, 2));
 }
 
@@ -184,7 +190,31 @@ async fn nothing_reaches_the_lock_without_the_guards_word() {
     let old = Attempt { via: Via::Http { who: "a test".into(), action: LockAction::Unlock }, received };
     assert!(matches!(house.door.work(old).await.outcome, Err(ActionError::Refused { .. })), "it had grown old");
     let counts = house.account.cloud.counts();
+    tally(Figure::UnlocksRefused, 6 - house.commands() as usize, 6);
     assert_eq!((house.commands(), counts.unlocks, counts.locks), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn row_14_the_lock_of_an_account_that_waits_for_its_owner_is_not_available() {
+    let house = House::with(LOCK).await;
+    let logins = || house.account.cloud.requests_to("/idp/api/submit");
+    let before = logins();
+    house.account.obey(Command::Password(Password::new("another one by now")));
+    house.trouble(Fault::RefreshRevoked, "");
+    // The account is listed again, and then what was told last has grown old.
+    time_goes_by(Duration::from_secs(301)).await;
+    until("a login", || logins() > before).await;
+    time_goes_by(Duration::from_secs(11 * 60)).await;
+    let mut state = house.lock.state();
+    let away = state.wait_for(|state| state.link == Link::Offline);
+    tokio::time::timeout(PATIENCE, away).await.expect("it is still shown as there").unwrap();
+    for _ in 0..10 {
+        let outcome = house.work(LockAction::Unlock).await;
+        assert!(matches!(outcome, Err(ActionError::Offline { .. })), "{outcome:?}");
+        time_goes_by(Duration::from_secs(3_600)).await;
+    }
+    tally(Figure::UnlocksRefused, 10 - house.commands() as usize, 10);
+    assert_eq!((house.commands(), logins() - before), (0, 1));
 }
 
 #[tokio::test]

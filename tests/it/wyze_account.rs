@@ -34,14 +34,14 @@ const EVENTS_2: &str = "/app/v2/device/get_event_list";
 const EVENTS_4: &str = "/app/v4/device/get_event_list";
 
 /// A cloud, and the folder of the service that logs in to it.
-struct Place {
-    cloud: RunningCloud,
+pub(crate) struct Place {
+    pub(crate) cloud: RunningCloud,
     data: TempDir,
     _cloud_stops: DropGuard,
 }
 
 impl Place {
-    async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings { upload: Duration::ZERO, ..Settings::generate(3) };
         change(&mut settings);
         let stop = CancellationToken::new();
@@ -53,7 +53,7 @@ impl Place {
         Self::with(|_| {}).await
     }
 
-    fn obey(&self, command: CloudCommand) {
+    pub(crate) fn obey(&self, command: CloudCommand) {
         self.cloud.obey(command).unwrap();
     }
 
@@ -83,7 +83,7 @@ impl Place {
         config::parse(&text, "test").unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    fn house(&self) -> House {
+    pub(crate) fn house(&self) -> House {
         self.house_with("")
     }
 
@@ -104,14 +104,14 @@ impl Place {
     }
 }
 
-struct House {
-    accounts: Accounts,
+pub(crate) struct House {
+    pub(crate) accounts: Accounts,
     doorbells: Registry,
     stop: CancellationToken,
 }
 
 impl House {
-    async fn account_is(&self, what: &str, mut is_so: impl FnMut(&AccountLink) -> bool) -> AccountLink {
+    pub(crate) async fn account_is(&self, what: &str, mut is_so: impl FnMut(&AccountLink) -> bool) -> AccountLink {
         let (.., mut status) = self.accounts.all().remove(0);
         let waited = tokio::time::timeout(PATIENCE, status.wait_for(|account| is_so(&account.link))).await;
         match waited.map(|status| status.unwrap().link.clone()) {
@@ -120,7 +120,7 @@ impl House {
         }
     }
 
-    async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         self.account_is("ready", |link| *link == AccountLink::Ready).await;
     }
 
@@ -148,13 +148,13 @@ impl House {
         names
     }
 
-    async fn doorbell(&self, device: &Device) -> Doorbell {
+    pub(crate) async fn doorbell(&self, device: &Device) -> Doorbell {
         let id = id(device);
         self.until("the doorbell is there", |doorbells| doorbells.get(&id).is_some()).await;
         self.doorbells.get(&id).unwrap()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.accounts.stopped()).await.expect("the account did not stop");
     }
@@ -261,7 +261,7 @@ async fn a_camera_that_moves_to_another_address_is_found_there() {
 }
 
 /// A virtual camera as the cloud lists it.
-fn listed(camera: &tutk_camera::Settings, address: SocketAddr) -> Device {
+pub(crate) fn listed(camera: &tutk_camera::Settings, address: SocketAddr) -> Device {
     let mut device = Device::generate("HL_DB2", "Front Door", 1);
     device.mac.clone_from(&camera.mac);
     device.uid = camera.uid_text();
@@ -360,7 +360,7 @@ async fn a_camera_of_gwell_that_cannot_be_called_is_reached_over_gwell_and_canno
 }
 
 #[tokio::test]
-async fn broken_devices_between_the_others_cost_none_of_them() {
+async fn row_16_broken_devices_between_the_others_cost_none_of_them() {
     let place = Place::open().await;
     place.fault_at(Fault::BrokenDevice, "/app");
     let house = place.house();
@@ -369,7 +369,7 @@ async fn broken_devices_between_the_others_cost_none_of_them() {
 }
 
 #[tokio::test]
-async fn a_listing_that_is_garbled_takes_no_doorbell_away() {
+async fn row_16_a_listing_that_is_garbled_takes_no_doorbell_away() {
     let place = Place::open().await;
     let house = place.house();
     house.ready().await;
@@ -471,7 +471,7 @@ async fn rings_are_read_from_the_older_list_while_the_newer_is_not_understood() 
 }
 
 #[tokio::test]
-async fn a_clock_that_is_a_day_wrong_loses_no_ring() {
+async fn row_39_a_clock_that_is_a_day_wrong_loses_no_ring() {
     let place = Place::with(|settings| settings.trouble = Some(Fault::ClockSkew.into())).await;
     let door = place.device("WYZEDB3");
     let house = place.house();
@@ -498,7 +498,7 @@ async fn without_a_doorbell_no_events_are_read() {
 }
 
 #[tokio::test]
-async fn a_cloud_that_wants_to_be_left_alone_is() {
+async fn row_15_a_cloud_that_wants_to_be_left_alone_is() {
     let place = Place::open().await;
     let house = place.house();
     house.ready().await;
@@ -563,7 +563,7 @@ async fn a_restart_lists_eight_devices_at_once_and_without_a_login() {
 }
 
 #[tokio::test]
-async fn a_code_that_wyze_sends_is_asked_of_the_owner_and_taken() {
+async fn row_14_a_code_that_wyze_sends_is_asked_of_the_owner_and_taken() {
     let place = Place::with(|settings| settings.second_factor = SecondFactor::Sms).await;
     let mut happened = place.cloud.events();
     let house = place.house();
@@ -584,7 +584,7 @@ async fn a_code_that_wyze_sends_is_asked_of_the_owner_and_taken() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_left_to_the_owner_and_tried_once() {
+async fn row_14_a_refused_login_is_left_to_the_owner_and_tried_once() {
     let place = Place::open().await;
     place.obey(CloudCommand::Password(Password::new("changed since")));
     let house = place.house();

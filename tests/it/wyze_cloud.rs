@@ -123,7 +123,7 @@ async fn a_restart_makes_no_login() {
 }
 
 #[tokio::test]
-async fn fifty_calls_that_meet_a_worn_out_token_make_one_refresh() {
+async fn row_13_fifty_calls_that_meet_a_worn_out_token_make_one_refresh() {
     for fault in [Fault::Unauthorized, Fault::Expired] {
         let account = Account::new().await;
         let client = account.client();
@@ -172,7 +172,7 @@ async fn a_call_that_is_given_up_loses_no_new_token() {
 }
 
 #[tokio::test]
-async fn a_revoked_login_is_made_anew_once() {
+async fn row_14_a_revoked_login_is_made_anew_once() {
     let account = Account::new().await;
     let client = account.client();
     let devices = list(&client).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_revoked_login_is_made_anew_once() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_tried_once_and_never_again_until_it_is_another() {
+async fn row_14_a_refused_password_is_tried_once_and_never_again_until_it_is_another() {
     let mut account = Account::new().await;
     let right = std::mem::replace(&mut account.login.password, Password::new("wrong"));
     for _ in 0..3 {
@@ -430,7 +430,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn whatever_the_cloud_does_is_a_typed_error_in_time_and_asked_no_more_than_that() {
+async fn row_16_whatever_the_cloud_does_is_a_typed_error_in_time_and_asked_no_more_than_that() {
     for Case { fault, is, requests, within } in CASES {
         let account = Account::new().await;
         let client = account.client();
@@ -454,7 +454,7 @@ async fn whatever_the_cloud_does_is_a_typed_error_in_time_and_asked_no_more_than
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_is_given_up_after_15_s() {
+async fn row_16_an_answer_that_does_not_come_is_given_up_after_15_s() {
     let stall = async |fault| {
         let account = Account::new().await;
         let client = account.client();
@@ -467,7 +467,7 @@ async fn an_answer_that_does_not_come_is_given_up_after_15_s() {
 }
 
 #[tokio::test]
-async fn values_of_other_types_than_expected_end_nothing() {
+async fn row_16_values_of_other_types_than_expected_end_nothing() {
     for fault in [Fault::WrongTypes, Fault::UnknownEnums, Fault::MissingFields, Fault::BrokenDevice] {
         let account = Account::new().await;
         account.trouble(fault);
@@ -481,7 +481,7 @@ async fn values_of_other_types_than_expected_end_nothing() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_by_a_day_is_set_by_the_clouds() {
+async fn row_39_a_clock_that_is_wrong_by_a_day_is_set_by_the_clouds() {
     let account = Account::new().await;
     account.trouble(Fault::ClockSkew);
     let client = account.client();

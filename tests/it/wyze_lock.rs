@@ -12,6 +12,7 @@ use doorstep::doorbell::{
     AccountPort, ActionError, DevicePort, Door, Doorbell, Options, Registry, Vendor, VendorError,
 };
 use doorstep::model::{DeviceId, DeviceInfo, Found, Link, LockAction, LockState, Mechanism};
+use doorstep::secret::Password;
 use doorstep::sim::wyze_cloud::{CloudCommand, CloudEvent, Device, Fault, Settings, Trouble};
 use doorstep::store::Store;
 use doorstep::vendor::wyze::cloud::Cloud;
@@ -19,6 +20,8 @@ use doorstep::vendor::wyze::lock::{self, Interface, Lock};
 use futures_util::future::join_all;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::support::crooked_cloud::time_goes_by;
+use crate::support::score::{Figure, tally};
 use crate::wyze_cloud::Account;
 
 const CONTROL: &str = "/openapi/lock/v1/control";
@@ -131,6 +134,7 @@ impl House {
 
 #[tokio::test]
 async fn a_door_is_unlocked_by_one_call_and_says_so_when_it_is_open() {
+    let mut opened = 0;
     for (model, path) in [("YD.LO1", CONTROL), ("DX_LB2", ACTION), ("DX_PVLOC", ACTION)] {
         let house = House::with(model).await;
         let mut happens = house.account.cloud.events();
@@ -141,7 +145,9 @@ async fn a_door_is_unlocked_by_one_call_and_says_so_when_it_is_open() {
         assert_eq!(house.work(LockAction::Lock).await, Ok(LockState::Locked), "{model}");
         assert_eq!((house.account.cloud.counts().locks, house.account.cloud.requests_to(path)), (1, 2), "{model}");
         assert_eq!(house.account.cloud.counts().logins, 1);
+        opened += usize::from(house.unlocks() == 1);
     }
+    tally(Figure::UnlocksDone, opened, 3);
 }
 
 #[tokio::test]
@@ -188,6 +194,27 @@ async fn a_command_that_is_refused_for_its_token_is_not_made_again_with_another(
         let counts = house.account.cloud.counts();
         assert_eq!((counts.unlocks, counts.locks, counts.logins), (0, 1, 1), "{model}");
     }
+}
+
+#[tokio::test]
+async fn row_14_the_lock_of_an_account_that_waits_for_its_owner_is_not_available() {
+    let house = House::with("YD.LO1").await;
+    let login = "/api/user/login";
+    let before = house.account.cloud.requests_to(login);
+    house.trouble(Some(Fault::RefreshRevoked), "");
+    house.account.cloud.obey(CloudCommand::Password(Password::new("another one by now"))).unwrap();
+    // The lock is asked how it stands.
+    time_goes_by(Duration::from_secs(61)).await;
+    let mut state = house.lock.state();
+    let waits = state.wait_for(|state| matches!(state.link, Link::NeedsAttention { .. }));
+    tokio::time::timeout(Duration::from_secs(30), waits).await.expect("it is still shown as there").unwrap();
+    for _ in 0..10 {
+        let outcome = house.work(LockAction::Unlock).await;
+        assert!(matches!(&outcome, Err(ActionError::Offline { why }) if why.contains("password")), "{outcome:?}");
+        time_goes_by(Duration::from_secs(3_600)).await;
+    }
+    tally(Figure::UnlocksRefused, 10 - house.unlocks() as usize, 10);
+    assert_eq!((house.unlocks(), house.account.cloud.requests_to(login) - before), (0, 1));
 }
 
 #[tokio::test]

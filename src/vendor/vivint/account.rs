@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Vivint;
 use super::cloud::{self, CloudError};
 use super::realtime::{Channel, Listener, PubNub};
-use super::systems::{AuthUser, Listing, Record, Systems};
+use super::systems::{AuthUser, Listing, MOST_DEVICES, Record, Systems};
 use crate::clock;
 use crate::config;
 use crate::doorbell::vendor::Retry;
@@ -83,6 +83,8 @@ impl Vivint {
                 Ok(listing) => {
                     skipped += listing.skipped;
                     records.extend(listing.records);
+                    skipped += records.len().saturating_sub(MOST_DEVICES);
+                    records.truncate(MOST_DEVICES);
                 }
                 Err(error) if error.is_of_the_account() || panels == 1 => return Err(error),
                 Err(error) => {

@@ -14,8 +14,9 @@ use crate::config::DoorbellOverride;
 use crate::model::{Capability, DeviceId, DeviceInfo, Found, LockState, Role};
 use crate::proto::vivint::realtime::Object;
 use crate::secret::Password;
+use crate::vendor::named;
 
-/// A longer name is cut.
+/// A longer name is cut, be it of a device, a model or a firmware.
 const LONGEST_NAME: usize = 64;
 
 /// Where a device is in the account: what every request about it names.
@@ -103,7 +104,7 @@ impl Device {
     /// `fields` are those of the device's record.
     pub(super) fn read(place: Place, fields: &Object) -> Self {
         let kind = text(fields, "t").unwrap_or_default();
-        let actual_type = text(fields, "act").unwrap_or(kind);
+        let actual_type = text(fields, "act").filter(|act| act.len() <= LONGEST_NAME).unwrap_or(kind);
         let model = model(actual_type);
         let online = fields.get("ol").and_then(flag);
         let kind = match kind {
@@ -113,8 +114,8 @@ impl Device {
             _ => Kind::Other,
         };
         let name = text(fields, "n").map_or_else(|| model.clone(), str::to_owned);
-        let name = name.chars().take(LONGEST_NAME).collect();
-        let firmware = text(fields, "sv").or_else(|| text(fields, "csv")).map(str::to_owned);
+        let (name, model) = (cut(&name), cut(&model));
+        let firmware = text(fields, "sv").or_else(|| text(fields, "csv")).map(cut);
         Self { place, name, model, firmware, online, kind }
     }
 
@@ -186,6 +187,15 @@ impl Camera {
             rings: categories(fields).any(|(category, _)| category == DOORBELL),
             online,
         }
+    }
+
+    /// Without addresses at which it cannot be, for all that its `cloud` says.
+    pub(super) fn reachable(mut self, cloud: &Url) -> Self {
+        self.lan = self.lan.filter(|lan| named::is_camera_of(cloud, lan.host.into()));
+        for url in [&mut self.panel.hd, &mut self.panel.sd, &mut self.external.hd, &mut self.external.sd] {
+            url.take_if(|url| !named::leads_to_camera_of(cloud, url));
+        }
+        self
     }
 
     fn has_pictures(&self) -> bool {
@@ -283,6 +293,10 @@ fn is_plain(id: &str) -> bool {
 /// `2026-01-15T18:20:31.000000`, in UTC, with or without a Z behind it.
 fn time(text: &str) -> Option<SystemTime> {
     humantime::parse_rfc3339_weak(text.trim_end_matches('Z')).ok()
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(LONGEST_NAME).collect()
 }
 
 /// Text with something in it.

@@ -137,6 +137,8 @@ impl Moving {
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
     online: bool,
+    /// Whether it was told lately.
+    heard: bool,
     lock: Option<LockState>,
     /// When that was told.
     at: Option<Instant>,
@@ -216,7 +218,7 @@ impl<'a, B: Bolt> Life<'a, B> {
     /// Shows what is known, and ends a command that it confirms.
     fn look(&mut self) -> Told {
         let told = self.told();
-        self.link(told.online);
+        self.link(told);
         let Some(moving) = &mut self.moving else {
             self.show(told.lock.filter(|_| told.online));
             return told;
@@ -268,17 +270,24 @@ impl<'a, B: Bolt> Life<'a, B> {
         let counts = until.is_some_and(|until| clock::now() < until);
         Told {
             online: record.device.online.unwrap_or(true),
+            heard: counts,
             lock: record.device.door().filter(|_| counts),
             at: record.state_told,
             until: until.filter(|_| counts),
         }
     }
 
-    fn link(&self, online: bool) {
-        let (link, last_error) = match online {
-            true => (Link::Ready, None),
-            false => (Link::Offline, Some("Vivint says that the device is offline.".to_owned())),
+    fn link(&self, told: Told) {
+        let why = match told {
+            Told { online: false, .. } => Some("Vivint says that the device is offline."),
+            Told { heard: false, .. } => Some(
+                "Vivint has said nothing of it for over 11 minutes, or since Doorstep was started: see how the account \
+                 does.",
+            ),
+            _ => None,
         };
+        let link = if why.is_none() { Link::Ready } else { Link::Offline };
+        let last_error = why.map(str::to_owned);
         self.state.send_if_modified(|state| {
             let news = state.link != link || state.last_error != last_error;
             (state.link, state.last_error) = (link, last_error);

@@ -89,7 +89,8 @@ impl Vivint {
 
     /// What is known of a camera now.
     pub fn camera(&self, id: &DeviceId) -> Option<Camera> {
-        self.known.borrow().get(id)?.device.camera().cloned()
+        let camera = self.known.borrow().get(id)?.device.camera().cloned()?;
+        Some(camera.reachable(&self.account.config.endpoints.api))
     }
 
     /// When the newest still picture of each camera was taken, as soon as that is told.

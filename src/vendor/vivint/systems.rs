@@ -11,8 +11,8 @@ use crate::clock::{self, Instant};
 use crate::model::DeviceId;
 use crate::proto::vivint::realtime::{Delta, Object};
 
-/// More than any system has.
-const MOST_DEVICES: usize = 512;
+/// More than any account has.
+pub(super) const MOST_DEVICES: usize = 512;
 const MOST_SYSTEMS: usize = 16;
 
 /// Whose account it is, and what it holds.
@@ -115,6 +115,14 @@ impl Record {
     /// Whether it says what the device can do, which makes a doorbell of a camera.
     fn is_whole(&self) -> bool {
         self.fields.get("caca").is_some_and(Value::is_array)
+    }
+
+    /// Whether a record stays one when this is added to it. What is told by push is told again and again, and each
+    /// time it may bring fields that nobody knows.
+    fn has_room_for(&self, delta: &Delta) -> bool {
+        const LARGEST: usize = 64 << 10;
+        let size = |fields: &Object| json!(fields).to_string().len();
+        size(&self.fields) + size(&delta.fields) <= LARGEST
     }
 
     fn apply(&mut self, delta: &Delta, at: Instant) {
@@ -255,7 +263,7 @@ impl Systems {
     pub(super) fn apply(&mut self, panel: i64, delta: &Delta) -> Option<&Record> {
         let at = clock::now();
         let id = Place { panel, partition: 0, device: delta.device }.id();
-        let record = self.now.get_mut(&id)?;
+        let record = self.now.get_mut(&id).filter(|record| record.has_room_for(delta))?;
         record.apply(delta, at);
         self.pushed.retain(|pushed| pushed.at.elapsed() < Self::REMEMBERED);
         if self.pushed.len() == Self::MOST_PUSHED {

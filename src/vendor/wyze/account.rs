@@ -26,6 +26,7 @@ use crate::net::supervise::{Backoff, jitter};
 use crate::proto::wire::hex;
 use crate::secret::Password;
 use crate::store::Store;
+use crate::vendor::named;
 
 /// A login, and what is remembered of it from one life to the next.
 pub(super) struct Account {
@@ -79,8 +80,16 @@ impl Account {
             tracing::warn!(position, why, "a device of the account's list cannot be read and is left out");
         }
         memory.skipped.clone_from(&listing.skipped);
-        memory.records = listing.steadied(&memory.records);
+        memory.records = self.reachable(listing.steadied(&memory.records));
         Ok(memory.records.clone())
+    }
+
+    /// Without addresses at which no camera can be.
+    fn reachable(&self, mut records: Vec<Record>) -> Vec<Record> {
+        for record in &mut records {
+            record.address = record.address.filter(|at| named::is_camera_of(self.cloud.address(), at.ip()));
+        }
+        records
     }
 
     /// For the next start.
@@ -94,6 +103,7 @@ impl Account {
     fn recall(&self) -> Vec<Record> {
         let kept: Option<Value> = self.store.get(&self.key);
         let records = kept.and_then(|data| Listing::read(&data)).map(|listing| listing.records).unwrap_or_default();
+        let records = self.reachable(records);
         self.memory().records.clone_from(&records);
         records
     }

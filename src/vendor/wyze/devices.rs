@@ -19,8 +19,10 @@ use crate::secret::Enr;
 const TUTK_PORT: u16 = 32_761;
 /// More than any house has.
 const MOST: usize = 512;
-/// A longer name is cut.
+/// A longer name is cut, be it of a device, a model or a firmware.
 const LONGEST_NAME: usize = 64;
+/// A longer `mac` is none: it goes out again with every reading of the events.
+const LONGEST_MAC: usize = 128;
 
 /// One device as the cloud knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +88,7 @@ impl Listing {
 
     fn admit(&mut self, entry: &Value) -> Result<(), &'static str> {
         let entry = entry.as_object().ok_or("it is not an object")?;
-        let mac = text(entry, "mac").ok_or("it has no `mac`")?;
+        let mac = text(entry, "mac").filter(|mac| mac.len() <= LONGEST_MAC).ok_or("it has no `mac`")?;
         let id = DeviceId::from_hardware(VENDOR, mac);
         if self.records.iter().any(|known| known.id == id) {
             return Err("an entry before it has the same `mac`");
@@ -124,10 +126,10 @@ impl Record {
         Self {
             id,
             hardware: HardwareId(mac.to_owned()),
-            name: name.chars().take(LONGEST_NAME).collect(),
-            model: model.to_owned(),
+            name: cut(&name),
+            model: cut(model),
             role: role(model, text(entry, "product_type")),
-            firmware: text(entry, "firmware_ver").map(str::to_owned),
+            firmware: text(entry, "firmware_ver").map(cut),
             online: entry.get("conn_state").and_then(switch),
             has_base: text(entry, "parent_device_mac").is_some(),
             keys: Keys::read(entry, params),
@@ -207,6 +209,10 @@ pub(super) fn listing_of(records: &[Record]) -> Value {
 /// Text with something in it.
 fn text<'a>(from: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     from.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(LONGEST_NAME).collect()
 }
 
 /// 0 or 1, as a number, as text, or as what JSON has for it.

@@ -14,6 +14,8 @@ use crate::secret::SignedUrl;
 
 /// How many events one answer holds at most; the cloud takes no more than 20.
 const PAGE: usize = 20;
+/// Of an answer that holds more all the same. Well below what is remembered: what is forgotten would be told again.
+const MOST: usize = 200;
 
 /// Reads answers and remembers what was told.
 #[derive(Debug)]
@@ -317,7 +319,7 @@ pub(super) fn is_list(data: &Value) -> bool {
 /// can be read has changed its form, and must not look like a quiet day.
 fn entries(data: &Value) -> Option<(usize, Vec<Entry>)> {
     let list = data.get("event_list")?.as_array()?;
-    let entries: Vec<Entry> = list.iter().filter_map(Entry::read).collect();
+    let entries: Vec<Entry> = list.iter().take(MOST).filter_map(Entry::read).collect();
     (list.is_empty() || !entries.is_empty()).then_some((list.len(), entries))
 }
 

@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::VENDOR;
 use super::cloud::{App, Cloud, Host};
@@ -10,12 +11,15 @@ use crate::doorbell::VendorError;
 use crate::doorbell::vendor::{BoxFuture, Retry};
 use crate::rtc::kvs_call::{IceServer, Signalling};
 use crate::secret::{Password, SignedUrl};
+use crate::vendor::named;
 
 const PATH: &str = "/app/v4/camera/get-streams";
 
 /// Longer is no address.
 const LONGEST_URL: usize = 16 << 10;
+/// Of relays and such, and of the addresses of each.
 const MOST_SERVERS: usize = 16;
+const LONGEST_SERVER: usize = 512;
 
 /// One camera of an account.
 pub struct CloudStreams {
@@ -30,7 +34,7 @@ impl Streams for CloudStreams {
         Box::pin(async move {
             let body = request(&self.mac, &self.model);
             let data = self.cloud.signed(App::Web, Host::Api, PATH, body).await?;
-            Ok(parse(&data, client_id()?)?)
+            Ok(parse(self.cloud.address(), &data, client_id()?)?)
         })
     }
 }
@@ -76,7 +80,7 @@ fn request(mac: &str, model: &str) -> Value {
 /// "iot-device::iot-power":1},"params":{"signaling_url","ice_servers":[{"url","username","credential"}]}}`.
 ///
 /// Servers that cannot be read are left out, and states that are not told count as good: the call itself will show.
-fn parse(data: &Value, client_id: String) -> Result<Signalling, StreamError> {
+fn parse(cloud: &Url, data: &Value, client_id: String) -> Result<Signalling, StreamError> {
     let stream = data.get(0).unwrap_or(data);
     let property = &stream["property"];
     if is_off(&property["iot-device::iot-state"]) {
@@ -86,7 +90,7 @@ fn parse(data: &Value, client_id: String) -> Result<Signalling, StreamError> {
         return Err(StreamError::SwitchedOff);
     }
     let params = &stream["params"];
-    let url = params["signaling_url"].as_str().and_then(signalling_url).ok_or(StreamError::None)?;
+    let url = params["signaling_url"].as_str().and_then(|url| signalling_url(cloud, url)).ok_or(StreamError::None)?;
     let servers = params["ice_servers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ice_servers = servers.iter().filter_map(ice_server).take(MOST_SERVERS).collect();
     Ok(Signalling { url: SignedUrl::new(url), client_id, ice_servers, authority: None })
@@ -104,22 +108,28 @@ fn is_off(state: &Value) -> bool {
 
 /// The address as it is to go out. Some cameras' comes encoded once too often (LD_CFP); it is signed, so nothing else
 /// of it may change, and a `+` is no space.
-fn signalling_url(url: &str) -> Option<String> {
+fn signalling_url(cloud: &Url, url: &str) -> Option<String> {
+    if url.len() > LONGEST_URL {
+        return None;
+    }
     let url = match url.contains("%25") {
         true => percent_decode_str(url).decode_utf8().ok()?.into_owned(),
         false => url.to_owned(),
     };
-    let is_websocket = url.starts_with("wss://") || url.starts_with("ws://");
-    (is_websocket && url.len() <= LONGEST_URL).then_some(url)
+    Url::parse(&url).is_ok_and(|parsed| named::is_call_of(cloud, &parsed)).then_some(url)
 }
 
 fn ice_server(server: &Value) -> Option<IceServer> {
     let url = server.get("url").or_else(|| server.get("urls"))?;
     let urls: Vec<String> = match url {
         Value::String(url) => vec![url.clone()],
-        Value::Array(urls) => urls.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Array(urls) => urls.iter().filter_map(Value::as_str).take(MOST_SERVERS).map(str::to_owned).collect(),
         _ => vec![],
     };
+    let is_ice = |url: &String| {
+        url.len() <= LONGEST_SERVER && ["stun:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme))
+    };
+    let urls: Vec<String> = urls.into_iter().filter(is_ice).collect();
     let text = |name: &str| server[name].as_str().unwrap_or_default().to_owned();
     let (username, credential) = (text("username"), Password::new(text("credential")));
     (!urls.is_empty()).then_some(IceServer { urls, username, credential })
@@ -147,8 +157,12 @@ mod tests {
         }])
     }
 
+    fn cloud() -> Url {
+        Url::parse("https://app.wyzecam.com").unwrap()
+    }
+
     fn url_of(data: &Value) -> Result<String, StreamError> {
-        parse(data, "viewer".to_owned()).map(|signalling| signalling.url.expose().to_owned())
+        parse(&cloud(), data, "viewer".to_owned()).map(|signalling| signalling.url.expose().to_owned())
     }
 
     #[test]
@@ -169,10 +183,24 @@ mod tests {
 
     #[test]
     fn servers_are_taken_in_both_spellings() {
-        let servers = parse(&answer(PRESIGNED), "viewer".to_owned()).unwrap().ice_servers;
+        let servers = parse(&cloud(), &answer(PRESIGNED), "viewer".to_owned()).unwrap().ice_servers;
         let urls: Vec<Vec<String>> = servers.iter().map(|server| server.urls.clone()).collect();
         assert_eq!(urls, [vec!["turn:t.example:443?transport=udp"], vec!["stun:a.example:443", "stun:b.example:443"]]);
         assert_eq!((servers[0].username.as_str(), servers[0].credential.expose()), ("u", "c"));
+    }
+
+    #[test]
+    fn hostile_cloud_gives_ten_thousand_ice_servers() {
+        let mut many = answer(PRESIGNED);
+        let urls: Vec<String> = (0..10_000).map(|n| format!("turn:t{n}.example:443")).collect();
+        let long = format!("turn:{}.example:443", "t".repeat(1 << 20));
+        let server = json!({"urls": urls, "username": "u", "credential": "c"});
+        let odd = json!({"urls": ["file:///etc/passwd", "http://169.254.169.254/", long]});
+        let servers = [vec![odd; 10], vec![server; 10_000]].concat();
+        many[0]["params"]["ice_servers"] = servers.into();
+        let taken = parse(&cloud(), &many, "viewer".to_owned()).unwrap().ice_servers;
+        assert_eq!((taken.len(), taken[0].urls.len()), (MOST_SERVERS, MOST_SERVERS));
+        assert!(taken.iter().flat_map(|server| &server.urls).all(|url| url.starts_with("turn:t")));
     }
 
     #[test]
@@ -200,6 +228,9 @@ mod tests {
             json!({"params": {"signaling_url": 1}}),
             answer(""),
             answer("https://example.com/"),
+            answer("wss://localhost/"),
+            answer("ws://192.168.1.1:8123/"),
+            answer("file:///etc/passwd"),
             answer(&format!("wss://{}", "x".repeat(20_000))),
             answer("wss://x/?%25&%FF"),
         ] {

@@ -3,6 +3,7 @@
 pub(crate) mod aws_hand;
 pub(crate) mod browser;
 pub(crate) mod chromium;
+pub(crate) mod crooked_cloud;
 pub(crate) mod crooked_line;
 pub(crate) mod dashboard;
 pub(crate) mod demo;
@@ -41,6 +42,7 @@ pub(crate) mod sound_file;
 pub(crate) mod supervisor;
 pub(crate) mod supervisor_options;
 pub(crate) mod text_wav;
+pub(crate) mod three_clouds;
 pub(crate) mod told;
 pub(crate) mod town;
 pub(crate) mod tutk_hand;

@@ -142,6 +142,13 @@ impl Mosquitto {
         assert!(child.wait().unwrap().success(), "mosquitto_sub failed");
     }
 
+    /// The one message that such a session holds.
+    pub(crate) fn kept_for(&self, client_id: &str, topic: &str) -> String {
+        let arguments = ["-c", "-i", client_id, "-q", "1", "-t", topic, "-C", "1", "-N", "-W", "10"];
+        let got = self.client("mosquitto_sub").args(arguments).output().unwrap();
+        String::from_utf8(got.stdout).unwrap()
+    }
+
     /// What is retained on `topic`, as it is.
     pub(crate) fn retained_bytes(&self, topic: &str) -> Option<Vec<u8>> {
         let got = self.client("mosquitto_sub").args(["-t", topic, "-C", "1", "-N", "-W", "1"]).output().unwrap();

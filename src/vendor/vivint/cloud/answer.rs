@@ -42,10 +42,17 @@ pub(super) fn accepted(answer: &Answer) -> Result<(), CloudError> {
     }
     match answer.status() {
         401 => Err(CloudError::TokenRefused),
+        403 if wants_code(answer) => Err(CloudError::SecondFactorWanted),
         // A redirect only comes here where one was expected.
         200..=399 => Ok(()),
         status => Err(CloudError::Misunderstood(format!("HTTP {status}"))),
     }
+}
+
+/// Whether it says that there must be a code, to a login that has got past that.
+fn wants_code(answer: &Answer) -> bool {
+    let says = answer.json().ok().and_then(|body| login::refusal(&body)).unwrap_or_default();
+    says.to_ascii_lowercase().contains("multi-factor")
 }
 
 /// What the identity server refuses.

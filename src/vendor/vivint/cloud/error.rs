@@ -41,6 +41,12 @@ pub enum CloudError {
          (once you are logged in you may take it out again)."
     )]
     NoLogin,
+    /// The API takes no login any more for which no code was given.
+    #[error(
+        "Vivint asks for the account's second factor anew. Type your password in on Doorstep's page if the account was \
+         added there, otherwise restart Doorstep; then enter the code that Vivint sends. Until then no login is tried."
+    )]
+    SecondFactorWanted,
     /// Another process owns the stored login.
     #[error(
         "Doorstep is running and renews the login at Vivint by itself at present. Try again in a minute, or look at \
@@ -95,7 +101,7 @@ impl CloudError {
     /// Whether trying again can help, and when.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::LoginRefused | Self::TotpRefused | Self::NoLogin => Retry::WaitForUser,
+            Self::LoginRefused | Self::TotpRefused | Self::NoLogin | Self::SecondFactorWanted => Retry::WaitForUser,
             Self::Blocked(wait) | Self::Limited(wait) | Self::NotYet(wait) => Retry::After(*wait),
             // A clock can still be set; an authority is made known by a restart.
             Self::Http(HttpError::Untrusted { why: Distrust::Expired | Distrust::NotYetValid, .. }) => Retry::Backoff,
@@ -148,6 +154,7 @@ impl CloudError {
             | Self::CodeRefused
             | Self::NotACode
             | Self::NoLogin
+            | Self::SecondFactorWanted
             | Self::Borrowed
             | Self::Blocked(_)
             | Self::Limited(_)

@@ -111,7 +111,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let store = Store::open(folder.path()).unwrap();
             let reply = serde_json::json!({"access_token": "a", "refresh_token": "r", "expires_in": told});
-            let tokens = Tokens::read(&reply, None).unwrap();
+            let tokens = Tokens::read(&reply, None, unix_seconds()).unwrap();
             assert_eq!(tokens.life.as_secs(), life);
             load(&login("hunter2"), &store).keep_tokens(KeptTokens::new(&tokens));
             // What an earlier version has kept.

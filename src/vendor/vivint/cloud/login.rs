@@ -90,7 +90,7 @@ impl Inner {
         };
         let mut pending = PendingCode { by, tries: 0, begun: clock::now(), attempt };
         let (CodeBy::App, Some(secret)) = (by, &self.login.totp_secret) else { return Ok(Step::Code(pending)) };
-        let digits = totp(secret.expose(), clock::unix_seconds()).ok_or(CloudError::TotpRefused)?;
+        let digits = totp(secret.expose(), self.seconds()).ok_or(CloudError::TotpRefused)?;
         match self.answer_with_code(&mut pending, &digits, password).await {
             Ok(tokens) => Ok(Step::Done(tokens)),
             Err(CloudError::CodeRefused) => Err(CloudError::TotpRefused),
@@ -164,7 +164,7 @@ impl Inner {
                 let redirect = self.follow(attempt, &url).await?;
                 self.redeem(attempt, redirect).await
             }
-            _ => Tokens::read(&answer.json()?, None),
+            _ => Tokens::read(&answer.json()?, None, self.seconds()),
         }
     }
 
@@ -204,7 +204,7 @@ impl Inner {
         ];
         let answer = self.client.send(Request::post_form(self.identity("/oauth2/token"), &form)).await?;
         match answer.is_success() {
-            true => Tokens::read(&answer.json()?, None),
+            true => Tokens::read(&answer.json()?, None, self.seconds()),
             false => Err(match Refused::read(&answer) {
                 Refused::Other(error) => error,
                 _ => CloudError::Misunderstood("a login without a token".to_owned()),
@@ -219,7 +219,7 @@ impl Inner {
         let form = [("grant_type", "refresh_token"), ("refresh_token", old.expose())];
         let answer = self.client.send(Request::post_form(url, &form)).await?;
         if answer.is_success() {
-            return Tokens::read(&answer.json()?, Some(old)).map(Some);
+            return Tokens::read(&answer.json()?, Some(old), self.seconds()).map(Some);
         }
         match Refused::read(&answer) {
             Refused::Grant | Refused::Login => Ok(None),
@@ -234,6 +234,7 @@ impl Inner {
     async fn visit(&self, attempt: &mut Attempt, request: Request) -> Result<Answer, HttpError> {
         let answer = self.client.send(attempt.cookies.send_with(request).expecting_redirect()).await?;
         attempt.cookies.take(&answer);
+        self.time.note(answer.date());
         Ok(answer)
     }
 

@@ -23,12 +23,15 @@ pub(super) use kept::key;
 
 use super::IdTokens;
 use super::devices::Place;
+use crate::clock::{self, Instant};
 use crate::config::Vivint;
 use crate::doorbell::VendorError;
 use crate::doorbell::vendor::BoxFuture;
 use crate::net::http::{Answer, Client, Method, Request};
 use crate::secret::{Password, Token};
 use crate::store::Store;
+use crate::vendor::named;
+use crate::vendor::server_time::ServerTime;
 use session::{Session, Tokens};
 
 /// The keys of all that is stored of an account.
@@ -54,6 +57,9 @@ struct Inner {
     client: Client,
     login: Vivint,
     session: Session,
+    time: ServerTime,
+    /// Until when the API wants to be left alone, and why.
+    held: Mutex<Option<(CloudError, Instant)>>,
     /// Of the panels' RTSP servers: they change rarely.
     panel_logins: Mutex<BTreeMap<i64, PanelLogin>>,
 }
@@ -74,6 +80,8 @@ impl Cloud {
             client: Client::new(),
             login: login.clone(),
             session: Session::new(kept::load(login, store), store),
+            time: ServerTime::default(),
+            held: Mutex::default(),
             panel_logins: Mutex::default(),
         }))
     }
@@ -134,9 +142,8 @@ impl Cloud {
         let answer = answer.await?;
         let none = || CloudError::Misunderstood("no still picture".to_owned());
         let Some(location) = answer.location() else { return Err(none()) };
-        // One cloud that speaks HTTPS hands nobody on to one that does not.
-        let secure = |url: &Url| url.scheme() == "https" || inner.login.endpoints.api.scheme() == "http";
-        let picture = url.join(location).ok().filter(secure).ok_or_else(none)?;
+        let is_there = |picture: &Url| named::is_file_of(&inner.login.endpoints.api, picture);
+        let picture = url.join(location).ok().filter(is_there).ok_or_else(none)?;
         let answer = inner.client.send(Request::new(Method::GET, picture)).await?;
         match answer.is_success() && !answer.body().is_empty() {
             true => Ok(answer.body().clone()),
@@ -232,12 +239,38 @@ impl Inner {
     }
 
     async fn attempt(&self, tokens: &Arc<Tokens>, request: Request) -> Result<Answer, CloudError> {
+        self.may_ask()?;
         let answer = self.client.send(request).await?;
+        self.time.note(answer.date());
         let outcome = answer::accepted(&answer);
-        if outcome == Err(CloudError::TokenRefused) {
-            self.session.refused(tokens);
+        match &outcome {
+            Err(CloudError::TokenRefused) => self.session.refused(tokens),
+            Err(CloudError::SecondFactorWanted) => self.session.give_up().await,
+            Err(error) => self.leave_alone(error),
+            Ok(()) => {}
         }
         outcome.map(|()| answer)
+    }
+
+    /// # Errors
+    /// `Limited` or `Blocked`, for as long as the API has said.
+    fn may_ask(&self) -> Result<(), CloudError> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((why, until)) = &*held else { return Ok(()) };
+        let wait = until.saturating_duration_since(clock::now());
+        if wait.is_zero() { Ok(()) } else { Err(why.clone().with_wait(wait)) }
+    }
+
+    fn leave_alone(&self, error: &CloudError) {
+        if let Some(wait) = error.wait() {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            *held = Some((error.clone(), clock::now() + wait));
+        }
+    }
+
+    /// Vivint's time, in seconds since 1970.
+    fn seconds(&self) -> u64 {
+        self.time.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
     /// An address of the API.

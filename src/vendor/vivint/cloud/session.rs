@@ -38,8 +38,9 @@ impl Tokens {
     /// Whatever is said: not so short that every call renews them, nor longer than a clock can count.
     const LIVES: RangeInclusive<u64> = 10..=24 * 3_600;
 
-    /// `refreshed` is what was given for them, and stays good when there is no other in its place.
-    pub(super) fn read(reply: &Value, refreshed: Option<&Token>) -> Result<Self, CloudError> {
+    /// `refreshed` is what was given for them, and stays good when there is no other in its place. `now` is Vivint's
+    /// time, in seconds since 1970.
+    pub(super) fn read(reply: &Value, refreshed: Option<&Token>, now: u64) -> Result<Self, CloudError> {
         let token =
             |key: &str| reply.get(key).and_then(Value::as_str).filter(|token| !token.is_empty()).map(Token::new);
         let (Some(access), Some(refresh)) =
@@ -49,7 +50,7 @@ impl Tokens {
         };
         let id = token("id_token").unwrap_or_else(|| access.clone());
         let said = reply.get("expires_in").and_then(Value::as_u64);
-        let claimed = lifetime(id.expose(), clock::unix_seconds());
+        let claimed = lifetime(id.expose(), now);
         let life = said.into_iter().chain(claimed).min().unwrap_or(Self::USUAL_LIFE);
         let life = life.clamp(*Self::LIVES.start(), *Self::LIVES.end());
         Ok(Self { access, id, refresh, life: Duration::from_secs(life) })
@@ -60,9 +61,14 @@ impl Tokens {
         Self { access, id, refresh, life: Duration::from_secs(left.min(*Self::LIVES.end())) }
     }
 
-    /// How long they need no renewal.
+    /// How long they need no renewal (row 17 of the fault matrix).
     fn fresh_for(&self) -> Duration {
-        self.life.saturating_sub(Self::MARGIN).max(self.life / 2)
+        self.life * 4 / 5
+    }
+
+    /// How long they are used while there are no others.
+    fn good_for(&self) -> Duration {
+        self.life.saturating_sub(Self::MARGIN).max(self.fresh_for())
     }
 }
 
@@ -75,14 +81,19 @@ pub(super) struct Session {
 /// The tokens that calls are made with.
 struct Held {
     tokens: Arc<Tokens>,
+    /// When they should be renewed, though they are still good,
     due: Instant,
+    /// and when they are good no more.
+    end: Instant,
     /// Whether the cloud has refused them.
     refused: bool,
 }
 
 impl Held {
     fn new(tokens: Tokens) -> Self {
-        Self { due: clock::now() + tokens.fresh_for(), tokens: Arc::new(tokens), refused: false }
+        let now = clock::now();
+        let (due, end) = (now + tokens.fresh_for(), now + tokens.good_for());
+        Self { tokens: Arc::new(tokens), due, end, refused: false }
     }
 }
 
@@ -91,6 +102,8 @@ struct Renewal {
     /// Another process owns the stored tokens: refreshing them here would take them away from it.
     borrowed: bool,
     code: Option<PendingCode>,
+    /// Its owner must see to the login first.
+    given_up: bool,
     /// Why the last renewal failed, and when to try again.
     failed: Option<(CloudError, Instant)>,
     backoff: Backoff,
@@ -100,7 +113,8 @@ impl Session {
     pub(super) fn new(kept: Kept, store: &Store) -> Self {
         let held = kept.tokens().map(|kept| Held::new(kept.read()));
         let borrowed = store.is_read_only();
-        let renewal = Renewal { kept, borrowed, code: None, failed: None, backoff: Backoff::default() };
+        let renewal =
+            Renewal { kept, borrowed, code: None, given_up: false, failed: None, backoff: Backoff::default() };
         Self { held: Mutex::new(held), renewal: tokio::sync::Mutex::new(renewal) }
     }
 
@@ -115,6 +129,22 @@ impl Session {
         if let Some(held) = self.held().as_mut().filter(|held| Arc::ptr_eq(&held.tokens, tokens)) {
             held.refused = true;
         }
+    }
+
+    /// The login is worth nothing without its owner. This process tries no other; the next one makes a new login.
+    pub(super) async fn give_up(&self) {
+        let mut renewal = self.renewal.lock().await;
+        renewal.given_up = true;
+        *self.held() = None;
+        if !renewal.borrowed {
+            renewal.kept.forget_tokens();
+        }
+    }
+
+    /// Tokens that are still good, though they are due.
+    fn usable(&self) -> Option<Arc<Tokens>> {
+        let held = self.held();
+        held.as_ref().filter(|held| !held.refused && clock::now() < held.end).map(|held| held.tokens.clone())
     }
 
     fn held_tokens(&self) -> Option<Arc<Tokens>> {
@@ -163,12 +193,22 @@ impl Inner {
         if let Some(fresh) = self.session.fresh() {
             return Ok(fresh);
         }
-        if let Some((error, until)) = &renewal.failed {
-            let wait = until.saturating_duration_since(clock::now());
-            if !wait.is_zero() {
-                return Err(error.clone().with_wait(wait));
-            }
+        if renewal.given_up {
+            return Err(CloudError::SecondFactorWanted);
         }
+        let wait = renewal.failed.as_ref().map(|(_, until)| until.saturating_duration_since(clock::now()));
+        let failed = match (&renewal.failed, wait) {
+            (Some((error, _)), Some(wait)) if !wait.is_zero() => error.clone().with_wait(wait),
+            _ => match self.renew_now(renewal).await {
+                Ok(tokens) => return Ok(tokens),
+                Err(error) => error,
+            },
+        };
+        // What is only due serves until its end.
+        self.session.usable().ok_or(failed)
+    }
+
+    async fn renew_now(&self, renewal: &mut Renewal) -> Result<Arc<Tokens>, CloudError> {
         if renewal.borrowed && self.session.held_tokens().is_some() {
             return Err(CloudError::Borrowed);
         }

@@ -133,9 +133,9 @@ impl Session {
     }
 }
 
-/// 85 to 95 % of a life.
+/// 75 to 85 % of a life: households that began together do not renew together.
 fn due_in() -> Duration {
-    LIFE.mul_f64(0.85 + 0.1 * jitter())
+    LIFE.mul_f64(0.75 + 0.1 * jitter())
 }
 
 impl Inner {

@@ -1,4 +1,4 @@
-//! Wyze's clock, for what it signs and judges by the time.
+//! A cloud's clock, for what is signed and judged by the time (row 39 of the fault matrix).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_a_day_off_is_corrected_and_a_good_one_kept() {
+    async fn row_39_a_clock_that_is_a_day_off_is_corrected_and_a_good_one_kept() {
         let time = ServerTime::default();
         for wrong in [clock::unix_now() + DAY, clock::unix_now() - DAY, SystemTime::UNIX_EPOCH + DAY] {
             time.note(Some(wrong));

@@ -185,6 +185,7 @@ async fn row_26_lengths_that_lie_holes_and_frames_without_an_end_cost_16_mib_at_
         let mut street = Street::beside(protocol, script).await;
         street.endures(120).await;
         assert!(street.camera().progress().datagrams > 10_000, "{:?}", street.camera().progress().datagrams);
+        street.service.running.stop().await;
     }
 }
 
@@ -309,6 +310,7 @@ async fn hostile_camera_names_a_picture_of_absurd_size() {
         assert!(reply.body.contains("Back Door"), "{codec:?}: {reply:?}");
         assert!(grown_mib(before) <= MOST_MIB, "{codec:?}: {} MiB more", grown_mib(before));
         street.goes_on().await;
+        street.service.running.stop().await;
     }
 }
 
@@ -320,6 +322,7 @@ async fn hostile_camera_floods_with_keepalives() {
         street.endures(100).await;
         street.is_seen().await;
         assert_eq!(street.doorbell().await["link"], "streaming");
+        street.service.running.stop().await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! One camera's frames, handed to whoever watches (ARCHITECTURE.md §5).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,8 +17,6 @@ use crate::clock::{self, Instant};
 pub struct MediaHub(Arc<Shared>);
 
 struct Shared {
-    /// Full: a listener that is this many frames behind loses the oldest and resumes at the next keyframe.
-    frames: broadcast::Sender<Arc<Frame>>,
     formats: watch::Sender<Formats>,
     demand: watch::Sender<usize>,
     /// The newest one of the camera session.
@@ -29,6 +28,7 @@ struct Shared {
 /// What changes with every frame.
 #[derive(Default)]
 struct Stream {
+    live: Live,
     gop: Gop,
     seq: u64,
     session: SessionClock,
@@ -71,12 +71,8 @@ pub struct Counters {
 }
 
 impl MediaHub {
-    /// About 3 s of video at 30 pictures a second with its sound.
-    const FRAMES: usize = 256;
-
     pub fn new() -> Self {
         Self(Arc::new(Shared {
-            frames: broadcast::channel(Self::FRAMES).0,
             formats: watch::Sender::default(),
             demand: watch::Sender::default(),
             keyframe: watch::Sender::default(),
@@ -105,12 +101,17 @@ impl MediaHub {
         if new_format && kind.is_video() {
             stream.forget_pictures();
         }
+        if !stream.live.has_room_for(&data) {
+            stream.make_room();
+            self.0.keyframe_asked.notify_one();
+        }
+        let data = stream.live.counted(data);
         if let Some(keyframe) = Keyframe::of(kind, &data) {
             self.0.keyframe.send_replace(Some(keyframe));
         }
         if let Some(frame) = stream.take_in(kind, pts, data) {
             // Under the lock, so that `listen` sees each frame either in the cache or live.
-            let _nobody_listens = self.0.frames.send(frame);
+            let _nobody_listens = stream.live.frames.send(frame);
         }
     }
 
@@ -182,7 +183,7 @@ impl MediaHub {
     pub fn listen(&self) -> FrameStream {
         let stream = self.0.stream();
         let cached = stream.gop.frames();
-        let frames = self.0.frames.subscribe();
+        let frames = stream.live.frames.subscribe();
         let keyframe_missing = cached.is_empty();
         let ask = keyframe_missing && stream.decodable;
         drop(stream);
@@ -230,7 +231,63 @@ impl Shared {
     }
 }
 
+/// The frames on their way to the listeners.
+struct Live {
+    /// Full: a listener that is this many frames behind loses the oldest and resumes at the next keyframe.
+    frames: broadcast::Sender<Arc<Frame>>,
+    /// Of these frames, as long as anybody has them.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { frames: broadcast::channel(Self::FRAMES).0, bytes: Arc::default() }
+    }
+}
+
+impl Live {
+    /// About 3 s of video at 30 pictures a second with its sound.
+    const FRAMES: usize = 256;
+    /// Twice what the cache may hold, and 8 s of what the best camera sends.
+    const BYTES: usize = 8 << 20;
+
+    fn has_room_for(&self, data: &Bytes) -> bool {
+        self.bytes.load(Ordering::Relaxed) + data.len() <= Self::BYTES
+    }
+
+    /// The same, counted until it is let go.
+    fn counted(&self, data: Bytes) -> Bytes {
+        self.bytes.fetch_add(data.len(), Ordering::Relaxed);
+        Bytes::from_owner(Counted { data, bytes: self.bytes.clone() })
+    }
+}
+
+struct Counted {
+    data: Bytes,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.data.len(), Ordering::Relaxed);
+    }
+}
+
 impl Stream {
+    /// Frames larger than any camera's must not fill the memory behind a listener that does not keep up with them.
+    /// Whoever has not taken what is there yet goes on with the next keyframe.
+    fn make_room(&mut self) {
+        self.forget_pictures();
+        self.live = Live::default();
+        self.keyframe.wanted = true;
+    }
+
     /// What comes next builds on nothing that came before.
     fn forget_pictures(&mut self) {
         self.gop.clear();
@@ -322,15 +379,15 @@ pub struct FrameStream {
 impl FrameStream {
     /// The next frame; `None` when the hub is gone. May be cancelled without losing a frame.
     pub async fn next(&mut self) -> Option<Arc<Frame>> {
-        if let Some(frame) = self.cached.pop_front() {
-            return Some(frame);
-        }
         loop {
+            if let Some(frame) = self.cached.pop_front() {
+                return Some(frame);
+            }
             match self.frames.recv().await {
                 Ok(frame) if self.is_shown(&frame) => return Some(frame),
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(frames)) => self.lagged(frames),
-                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(broadcast::error::RecvError::Closed) => self.join_anew()?,
             }
         }
     }
@@ -338,6 +395,18 @@ impl FrameStream {
     fn is_shown(&mut self, frame: &Frame) -> bool {
         self.keyframe_missing &= !frame.kind.is_keyframe();
         !(self.keyframe_missing && frame.kind.is_video())
+    }
+
+    /// What was on its way is let go, or the hub is gone. Whoever has kept up with it misses nothing: the cache has what
+    /// has come since.
+    fn join_anew(&mut self) -> Option<()> {
+        let hub = self.hub.upgrade()?;
+        let mut stream = hub.stream();
+        self.cached = stream.gop.frames();
+        self.keyframe_missing = self.cached.is_empty();
+        self.frames = stream.live.frames.subscribe();
+        stream.counters.lagged += 1;
+        Some(())
     }
 
     fn lagged(&mut self, frames: u64) {

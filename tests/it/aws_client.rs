@@ -144,7 +144,7 @@ async fn a_call_is_presigned_anew_over_what_is_remembered() {
 }
 
 #[tokio::test]
-async fn relays_that_expire_at_once_are_asked_for_each_time() {
+async fn row_28_relays_that_expire_at_once_are_asked_for_each_time() {
     let server = Server::start(|request| match &*request.path {
         "/v1/get-ice-server-config" => {
             ok(&json!({ "IceServerList": [{ "Uris": ["turn:h:1"], "Username": "u", "Password": "p", "Ttl": 30 }] }))
@@ -250,7 +250,7 @@ fn http_date(at: SystemTime) -> String {
 }
 
 #[tokio::test]
-async fn row_39_a_wrong_clock_costs_one_request() {
+async fn row_28_a_wrong_clock_costs_one_request() {
     for ahead_s in [7_200, -7_200, 40 * 365 * 86_400] {
         let server = Server::start(move |request| at_another_time(ahead_s, request)).await;
         let aws = server.aws();

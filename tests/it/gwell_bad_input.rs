@@ -1,7 +1,6 @@
 //! What a session makes of datagrams that nobody honest sends: dropped and counted, in bounded memory, and the picture
 //! goes on.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,9 +18,9 @@ use doorstep::sim::gwell_server;
 use doorstep::sim::lossy_link::Dice;
 
 use crate::support::gwell_town::{GwellTown, Plan, Programme, World};
+use crate::support::memory::{MIB, resident};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MIB: usize = 1 << 20;
 /// Nobody: not the server, nor a relay, nor a camera.
 const STRANGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 66)), 32_761);
 const PUSH: u8 = 81;
@@ -94,14 +93,8 @@ fn framed(payload: &[u8]) -> Vec<u8> {
     Mtp { urgent: false, to: None, payload }.encode(Carrier::Datagram)
 }
 
-/// What this process has in memory. Each test is a process of its own.
-fn resident() -> usize {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
-}
-
 #[test]
-fn whatever_a_stranger_sends_is_dropped_and_counted_and_not_answered() {
+fn row_26_whatever_a_stranger_sends_is_dropped_and_counted_and_not_answered() {
     let mut town = streaming(|_| {});
     let mut last = None;
     assert_untouched(&mut town, &mut last);
@@ -163,7 +156,7 @@ fn a_wrong_checksum_is_dropped_and_counted_whoever_claims_to_send_it() {
 }
 
 #[test]
-fn hostile_windows_and_numbers_change_nothing() {
+fn hostile_camera_has_windows_and_numbers_of_its_own() {
     let mut town = streaming(|_| {});
     let mut last = None;
     assert_untouched(&mut town, &mut last);
@@ -200,7 +193,7 @@ fn hostile_windows_and_numbers_change_nothing() {
 
 /// The next numbers that the window takes are the attacker's: what the camera sends under them is lost, and no more.
 #[test]
-fn garbage_inside_of_the_window_costs_the_pictures_in_it() {
+fn hostile_camera_fills_the_window_with_garbage() {
     const WINDOW: u32 = 512;
     let mut town = streaming(|_| {});
     assert_untouched(&mut town, &mut None);
@@ -227,7 +220,7 @@ fn garbage_inside_of_the_window_costs_the_pictures_in_it() {
 
 /// Whoever is taken for the camera may run away with the numbers. Then nothing of the camera is new any more.
 #[test]
-fn a_conversation_that_was_run_away_with_ends_in_15_seconds() {
+fn hostile_camera_runs_away_with_a_conversation() {
     let mut town = streaming(|_| {});
     let (link, camera) = (town.link(), town.camera_at(0));
     let memory = resident();
@@ -241,7 +234,7 @@ fn a_conversation_that_was_run_away_with_ends_in_15_seconds() {
 }
 
 #[test]
-fn fragments_that_never_end_cost_bounded_memory_and_a_session_ends_by_itself() {
+fn row_26_fragments_that_never_end_cost_bounded_memory_and_a_session_ends_by_itself() {
     let mut plan = Plan { camera: |_, settings| settings.fault = Some(Fault::EndlessFragments), ..Plan::default() };
     plan.seed = 3;
     let mut town = GwellTown::new(&plan);
@@ -283,7 +276,7 @@ fn an_account_with_more_devices_than_a_list_may_have_is_no_harm() {
 }
 
 #[test]
-fn a_flood_from_everywhere_takes_no_memory_and_the_picture_goes_on() {
+fn row_26_a_flood_from_everywhere_takes_no_memory_and_the_picture_goes_on() {
     let mut town = streaming(|_| {});
     let mut last = None;
     assert_untouched(&mut town, &mut last);

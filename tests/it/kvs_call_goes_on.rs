@@ -91,7 +91,7 @@ fn assert_none_is_missing(seen: &[Arc<Frame>]) {
 }
 
 #[tokio::test]
-async fn no_picture_is_lost_when_the_service_says_go_away_and_hangs_up() {
+async fn row_28_no_picture_is_lost_when_the_service_says_go_away_and_hangs_up() {
     let mut house = House::straight().await;
     let mut frames = house.hub.listen();
     let _call = house.call().await.unwrap();
@@ -110,7 +110,7 @@ async fn no_picture_is_lost_when_the_service_says_go_away_and_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_call_whose_service_cannot_be_reached_again_goes_on_without_it() {
+async fn row_28_a_call_whose_service_cannot_be_reached_again_goes_on_without_it() {
     let house = House::straight().await;
     let mut frames = house.hub.listen();
     let mut call = house.call().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_call_whose_service_cannot_be_reached_again_goes_on_without_it() {
 }
 
 #[tokio::test]
-async fn a_service_that_says_go_away_without_an_end_is_left_alone() {
+async fn row_28_a_service_that_says_go_away_without_an_end_is_left_alone() {
     let house = House::with(Box::new(as_it_is), Box::new(as_it_is)).await;
     let mut frames = house.hub.listen();
     let _call = house.call().await.unwrap();
@@ -175,15 +175,48 @@ async fn a_camera_that_comes_late_is_called_once_more_as_somebody_else() {
     assert!(matches!(&asked[..], [first, second] if first != second), "{asked:?}");
 }
 
-#[tokio::test]
-async fn what_the_service_says_of_an_offer_that_it_cannot_deliver_is_told() {
+fn status(code: &str, error_type: &str) -> String {
     let status = StatusResponse {
         correlation_id: "offer".to_owned(),
-        error_type: "ResourceNotFoundException".to_owned(),
-        status_code: "404".to_owned(),
+        error_type: error_type.to_owned(),
+        status_code: code.to_owned(),
         description: "viewer-1 at wss://secret".to_owned(),
     };
-    let status = Inbound { status: Some(status), ..Inbound::notice(MessageType::StatusResponse) }.encode();
+    Inbound { status: Some(status), ..Inbound::notice(MessageType::StatusResponse) }.encode()
+}
+
+/// What a service refuses in the midst of a call is about its own line: a new one is opened when it hangs up over it,
+/// and not a picture is missing. The same for a relay that goes, where the call has none.
+#[tokio::test]
+async fn row_28_no_picture_is_lost_over_statuses_and_relays_of_a_call_that_stands() {
+    let mut house = House::straight().await;
+    let mut frames = house.hub.listen();
+    let mut call = house.call().await.unwrap();
+    let viewer = house.connects().await;
+    let mut seen = pictures(&mut frames, 10).await;
+    for (code, error_type) in [
+        ("400", "InvalidArgumentException"),
+        ("403", "AccessDeniedException"),
+        ("404", "ResourceNotFoundException"),
+        ("429", "ClientLimitExceededException"),
+        ("500", "InternalFailure"),
+    ] {
+        house.line.say(Said::Frame(status(code, error_type)));
+        house.line.notice(MessageType::ReconnectIceServer);
+        seen.extend(pictures(&mut frames, 10).await);
+    }
+    assert_eq!(house.line.asked(), [viewer.as_str()], "a call that stands was placed anew");
+    house.line.say(Said::HangUp);
+    assert_eq!(house.connects().await, viewer, "another viewer");
+    seen.extend(pictures(&mut frames, 20).await);
+    assert_none_is_missing(&seen);
+    assert_eq!(house.line.asked().len(), 2, "one new connection");
+    assert!(timeout(Duration::ZERO, call.ended()).await.is_err(), "the call has ended");
+}
+
+#[tokio::test]
+async fn row_28_what_the_service_says_of_an_offer_that_it_cannot_deliver_is_told() {
+    let status = status("404", "ResourceNotFoundException");
     let house =
         House::with(Box::new(as_it_is), instead_of_the_answer(move |_| vec![Said::Frame(status.clone())])).await;
     let placed = KvsCall::place(&house.line.signalling_for("viewer-1"), house.hub.clone(), false).await;

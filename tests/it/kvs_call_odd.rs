@@ -84,7 +84,7 @@ async fn candidates_may_come_before_within_and_after_the_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_counts_once() {
+async fn hostile_camera_answers_twice() {
     is_seen("twice the same", instead_of_the_answer(|sdp| vec![answer(sdp), answer(sdp)])).await;
     // As of a camera that has begun a second connection for an offer that was repeated.
     let another = |sdp: &str| {
@@ -98,7 +98,7 @@ async fn an_answer_counts_once() {
 }
 
 #[tokio::test]
-async fn frames_that_are_none_end_nothing() {
+async fn hostile_camera_sends_frames_that_are_none() {
     let with_noise = |sdp: &str| {
         let whole = Inbound::relayed(Payload::Answer { sdp: sdp.to_owned() }, None).encode();
         let notice = |kind| frame(Inbound::notice(kind).encode());
@@ -132,7 +132,7 @@ async fn frames_that_are_none_end_nothing() {
 }
 
 #[tokio::test]
-async fn candidates_that_lead_nowhere_end_nothing() {
+async fn hostile_camera_sends_candidates_that_lead_nowhere() {
     let nowhere = || {
         let lines = [
             "",

@@ -119,7 +119,7 @@ async fn it_authenticates_listens_puts_and_hears_its_own_echo() {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_is_there_again_within_3_s_with_its_listens_and_without_its_puts() {
+async fn row_27_a_dropped_connection_is_there_again_within_3_s_with_its_listens_and_without_its_puts() {
     let (house, mut caller, mut listener) = House::listening().await;
     let serve = async {
         let end = caller.asked("o").await;
@@ -161,7 +161,7 @@ async fn a_dropped_connection_is_there_again_within_3_s_with_its_listens_and_wit
 }
 
 #[tokio::test]
-async fn it_goes_where_it_is_sent_and_asks_for_the_same_database_there() {
+async fn row_27_it_goes_where_it_is_sent_and_asks_for_the_same_database_there() {
     let house = House::start().await;
     let elsewhere = Base::start().await;
     let mut caller = house.base.connected().await;
@@ -180,7 +180,7 @@ async fn it_goes_where_it_is_sent_and_asks_for_the_same_database_there() {
 }
 
 #[tokio::test]
-async fn hosts_that_send_to_each_other_are_left_for_a_while() {
+async fn row_27_hosts_that_send_to_each_other_are_left_for_a_while() {
     let house = House::start().await;
     let mut redirects = 0;
     let circle = async {
@@ -197,12 +197,40 @@ async fn hosts_that_send_to_each_other_are_left_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_is_not_gone_to() {
+async fn row_27_a_host_that_is_none_is_not_gone_to() {
     let house = House::start().await;
     house.base.connected().await.control("r", "user@evil.test/path").await;
     // It is tried at the first one again.
     let _caller = house.base.ready().await;
     house.ready().await;
+}
+
+/// A server of one's own may send to this machine under any of its names, and to nobody else.
+#[tokio::test]
+async fn row_27_a_host_of_another_owner_hears_nothing_of_us() {
+    let Some(foreign) = an_address_of_this_machine_that_is_not_loopback() else {
+        return println!("skipped: this machine is on no network");
+    };
+    let elsewhere = tokio::net::TcpListener::bind((foreign, 0)).await.unwrap();
+    let house = House::start().await;
+    for _ in 0..2 {
+        house.base.connected().await.control("r", &elsewhere.local_addr().unwrap().to_string()).await;
+        let came = tokio::select! {
+            caller = house.base.ready() => { drop(caller); false }
+            _ = elsewhere.accept() => true,
+        };
+        assert!(!came, "it went to a host that is not the database's owner's, with its token");
+    }
+    let _caller = house.base.ready().await;
+    house.ready().await;
+}
+
+/// Nothing is sent: the system says which address it would take.
+fn an_address_of_this_machine_that_is_not_loopback() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 #[tokio::test]
@@ -225,7 +253,7 @@ async fn a_listen_that_is_refused_or_revoked_ends() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_revoked_is_renewed_on_the_same_connection() {
+async fn row_27_a_login_that_is_revoked_is_renewed_on_the_same_connection() {
     let (house, mut caller, mut listener) = House::listening().await;
     caller.push("ac", json!({ "s": "expired_token", "d": "Auth token is expired." })).await;
     let auth = caller.asked("auth").await;
@@ -242,7 +270,7 @@ async fn a_login_that_is_revoked_is_renewed_on_the_same_connection() {
 }
 
 #[tokio::test]
-async fn a_database_that_revokes_token_after_token_is_left_for_a_while() {
+async fn row_27_a_database_that_revokes_token_after_token_is_left_for_a_while() {
     let (house, mut caller, _listener) = House::listening().await;
     let revoked = || json!({ "s": "expired_token", "d": "Auth token is expired." });
     caller.push("ac", revoked()).await;

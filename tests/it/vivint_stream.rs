@@ -273,7 +273,7 @@ async fn a_stream_that_goes_silent_is_over() {
 }
 
 #[tokio::test]
-async fn whatever_a_server_sends_ends_in_a_sentence() {
+async fn hostile_camera_sends_what_is_no_rtsp() {
     let cases = [
         (Fault::BrokenRtp, "it sends what is no RTSP"),
         (Fault::Garbage, "it sends what is no RTSP"),

@@ -16,7 +16,8 @@ const MAGIC: [u8; 4] = [0xFF, 0xFF, 0xFF, 0x88];
 const HEAD: usize = 28;
 const MAX_AUDIO_PACKETS: u8 = 16;
 const MAX_AUDIO_PACKET: usize = 2_048;
-const MAX_PICTURE: usize = 4 * 1024 * 1024;
+/// Reliability S19.
+const MAX_PICTURE: usize = 2 * 1024 * 1024;
 /// G.711 at 16 kHz: a byte is a sample.
 const AUDIO_BYTES_PER_SECOND: u64 = 16_000;
 /// What cameras put in one message.

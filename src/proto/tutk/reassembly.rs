@@ -16,10 +16,13 @@ const REPETITION_LIFE: Duration = Duration::from_millis(500);
 /// Limits S19: bytes of one frame, and of everything kept for one camera.
 const MAX_FRAME: usize = 2 * 1024 * 1024;
 const MAX_CAMERA: usize = 8 * 1024 * 1024;
-/// What a packet costs beside its payload, so that a million empty ones count too.
-const PACKET_COST: usize = 64;
+/// What a packet costs beside its payload, so that a million empty ones count too: its place in the tree, and what the
+/// allocator takes for a byte.
+const PACKET_COST: usize = 128;
 /// Frames that may be incomplete at once.
 const MAX_PARTIALS: usize = 16;
+/// Complete frames that may wait for the one before them: however little a camera puts into each.
+const MAX_WAITING: usize = 32;
 /// Frames of which we remember that they are over.
 const REMEMBERED: usize = 64;
 /// After this many waits in vain the camera's "previous frame number" is taken for meaningless.
@@ -248,7 +251,7 @@ impl Reassembly {
         if let Some(found) = linked.clone().find(|(_, link)| *link != Link::Unknown) {
             return Some(found);
         }
-        let over_budget = self.bytes > MAX_CAMERA;
+        let over_budget = self.bytes > MAX_CAMERA || self.waiting.len() > MAX_WAITING;
         let impatient = |waiting: &Waiting| over_budget || now >= waiting.until || self.needs_no_predecessor(waiting);
         let first = self.waiting.iter().position(impatient)?;
         Some((self.earliest_before(first), Link::Unknown))
@@ -525,6 +528,28 @@ mod tests {
             }
             assert!(reassembly.partials.len() <= MAX_PARTIALS);
         }
+    }
+
+    #[test]
+    fn frames_of_nothing_that_all_wait_for_another_are_few() {
+        let (_, packets) = stream(2);
+        let empty = |frame_no: u32| {
+            let mut packet = packets.last().unwrap().clone();
+            (packet.header.total, packet.header.index_or_marker) = (1, 0);
+            (packet.header.frame_no, packet.header.prev_frame_no) = (frame_no, frame_no - 1);
+            packet.payload = Vec::new();
+            packet.info = packet.info.map(|info| FrameInfo { payload_size: 0, ..info });
+            packet
+        };
+        let (mut reassembly, now) = (Reassembly::default(), checks::start_of_time());
+        let mut released = 0;
+        // The last one first, so that each names one that has yet to come.
+        for frame_no in (1..=20_000).rev() {
+            reassembly.push(now, empty(frame_no));
+            assert!(reassembly.waiting.len() <= MAX_WAITING, "{} frames wait", reassembly.waiting.len());
+            released += std::iter::from_fn(|| reassembly.poll()).count();
+        }
+        println!("{released} of them were shown");
     }
 
     #[test]

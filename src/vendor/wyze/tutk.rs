@@ -33,17 +33,19 @@ const QUEUE: usize = 64;
 /// One life of a camera: reached once to learn that its keys are right, then connected whenever somebody
 /// wants to see or to talk. Ends with the first failure.
 pub(super) async fn live(wyze: &Wyze, mut port: DevicePort, stop: CancellationToken) -> Result<(), VendorError> {
-    visit(wyze, &mut port, &stop, Stay::UntilLoggedIn, None).await?;
+    let mut told_of_codec = false;
+    let told = &mut told_of_codec;
+    visit(wyze, &mut port, &stop, told, Stay::UntilLoggedIn, None).await?;
     while !stop.is_cancelled() {
         let media = port.media.clone();
         tokio::select! {
             () = stop.cancelled() => {}
             request = port.requests.recv() => match request {
-                Some(request) => visit(wyze, &mut port, &stop, Stay::WhileWanted, Some(request)).await?,
+                Some(request) => visit(wyze, &mut port, &stop, told, Stay::WhileWanted, Some(request)).await?,
                 None => return Ok(()),
             },
-            () = media.watched() => visit(wyze, &mut port, &stop, Stay::WhileWanted, None).await?,
-            () = tokio::time::sleep(CHECK_EVERY) => visit(wyze, &mut port, &stop, Stay::UntilFound, None).await?,
+            () = media.watched() => visit(wyze, &mut port, &stop, told, Stay::WhileWanted, None).await?,
+            () = tokio::time::sleep(CHECK_EVERY) => visit(wyze, &mut port, &stop, told, Stay::UntilFound, None).await?,
         }
     }
     Ok(())
@@ -54,6 +56,7 @@ async fn visit(
     wyze: &Wyze,
     port: &mut DevicePort,
     stop: &CancellationToken,
+    told_of_codec: &mut bool,
     stay: Stay,
     request: Option<Request>,
 ) -> Result<(), VendorError> {
@@ -64,7 +67,7 @@ async fn visit(
     let session = ClientSession::new(setup(&camera, &lan)?, clock::now().into_std());
     let (commands, mut inbox) = mpsc::channel(QUEUE);
     let (events, outbox) = mpsc::channel(QUEUE);
-    let mut publisher = Publisher::new(port.media.clone(), port.state.clone(), events);
+    let mut publisher = Publisher::new(port.media.clone(), port.state.clone(), events, told_of_codec);
     if stay == Stay::WhileWanted {
         port.state.send_modify(|state| state.link = Link::Connecting);
     }
@@ -169,13 +172,15 @@ fn failure(lan: &Lan, error: DriveError<SessionError>) -> VendorError {
                 Retry::Backoff,
             )
         }
-        // Wrong keys stay wrong: tried once more, then left to the owner.
+        // Anybody on the LAN may have answered in the camera's place, and no camera locks anybody out: whoever it was,
+        // the right one is found again.
         SessionError::WrongKey => (
-            "The camera refused the key. Check its `enr`, which changes when the camera is set up anew, \
-             then restart Doorstep."
+            "The camera refused the key. It is being tried again. Check its `enr`, which changes when the camera is set \
+             up anew, if this goes on."
                 .to_owned(),
-            Retry::Reauthenticate,
+            Retry::Backoff,
         ),
+        // Keys that open the channel and not the camera stay wrong: tried once more, then left to the owner.
         SessionError::LoginRefused { .. } | SessionError::AuthRefused { .. } => (
             format!("{said}. Close other programs that watch this camera, and check its `enr`, then restart Doorstep."),
             Retry::Reauthenticate,

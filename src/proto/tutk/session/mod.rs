@@ -41,6 +41,8 @@ const LOGIN_REPEAT: Duration = Duration::from_secs(1);
 const LOGIN_LIMIT: Duration = Duration::from_secs(8);
 /// For everything that is asked of a camera that streams already.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// Of what a camera calls its refusal, which its owner is shown.
+const LONGEST_RESULT: usize = 32;
 /// Between two requests for a keyframe, however many are wanted.
 const KEYFRAME_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -310,7 +312,8 @@ impl ClientSession {
         // A result that cannot be read is a success: cameras that refuse say so.
         let result = AuthResult::decode(command).unwrap_or_default();
         if !result.is_accepted() {
-            return Err(SessionError::AuthRefused { result: result.connection_res.unwrap_or_default() });
+            let result = result.connection_res.unwrap_or_default().chars().take(LONGEST_RESULT).collect();
+            return Err(SessionError::AuthRefused { result });
         }
         self.phase = Phase::Streaming(Watchdog::new(now));
         self.talk.on_streaming(now);

@@ -9,7 +9,7 @@ use tokio::time::{sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
-use url::Url;
+use url::{Host, Url};
 
 use crate::clock::{self, Instant};
 use crate::net::tls;
@@ -26,6 +26,9 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// What Google's hosts end in: one of them may send to another, and to nobody else (reliability S17).
+    const GOOGLES: [&str; 2] = [".firebaseio.com", ".firebasedatabase.app"];
+
     /// `None` for what is no address of a database. `http` means `ws`.
     pub(super) fn of(database: &Url) -> Option<Self> {
         let scheme = match database.scheme() {
@@ -39,11 +42,11 @@ impl Place {
     }
 
     /// The address of this database at a host that the server has named. `last`: what the connection before was
-    /// called. `None` where that is no host.
+    /// called. `None` where that is no host, or one to which our token may not go.
     fn at(&self, host: &str, last: Option<&str>) -> Option<Url> {
         let mut url = Url::parse(&format!("{}://{host}/.ws", self.scheme)).ok()?;
         let is_only_a_host = url.path() == "/.ws" && url.username().is_empty() && url.password().is_none();
-        if !is_only_a_host || host.contains(['?', '#', '\\']) {
+        if !is_only_a_host || host.contains(['?', '#', '\\']) || !self.may_send_to(&url) {
             return None;
         }
         url.query_pairs_mut().append_pair("v", "5").append_pair("ns", &self.namespace);
@@ -51,6 +54,27 @@ impl Place {
             url.query_pairs_mut().append_pair("ls", last);
         }
         Some(url)
+    }
+
+    /// Whether a host has the same owner as this database. A server of one's own sends to itself, whatever this machine
+    /// is called.
+    fn may_send_to(&self, named: &Url) -> bool {
+        let Ok(own) = Url::parse(&format!("{}://{}", self.scheme, self.host)) else { return false };
+        let is_googles =
+            |url: &Url| url.domain().is_some_and(|name| Self::GOOGLES.iter().any(|end| name.ends_with(end)));
+        match is_googles(&own) {
+            true => is_googles(named),
+            false => own.host() == named.host() || (is_this_machine(&own) && is_this_machine(named)),
+        }
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -72,7 +96,7 @@ impl Socket {
     /// # Errors
     /// Why there is no connection, without the address.
     pub(super) async fn open(place: &Place, host: &str, last: Option<&str>, within: Duration) -> Result<Self, String> {
-        let url = place.at(host, last).ok_or("it names a host that is none")?;
+        let url = place.at(host, last).ok_or("it names a host that is none of its own")?;
         let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
         let tls = (place.scheme == "wss").then(|| Connector::Rustls(Arc::new(tls::client_config())));
         let opening = connect_async_tls_with_config(url.as_str(), Some(limits), true, tls);
@@ -179,6 +203,25 @@ mod tests {
         let place = place("https://my-db.firebaseio.com");
         for host in ["", "a/b", "a?b", "a#b", "user@a", "a b", "a:99999", "a\\b", "a:x"] {
             assert_eq!(place.at(host, None), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_token_goes_to_no_host_of_another_owner() {
+        for (own, named, may) in [
+            ("https://my-db.firebaseio.com", "s-usc1f-nss-0001.firebaseio.com", true),
+            ("https://my-db.firebaseio.com", "my-db.europe-west1.firebasedatabase.app", true),
+            ("https://my-db.firebaseio.com", "evil.example", false),
+            ("https://my-db.firebaseio.com", "firebaseio.com.evil.example", false),
+            ("https://my-db.firebaseio.com", "evilfirebaseio.com", false),
+            ("https://my-db.firebaseio.com", "127.0.0.1", false),
+            ("https://db.example", "db.example:444", true),
+            ("https://db.example", "s-1.firebaseio.com", false),
+            ("https://db.example", "other.example", false),
+            ("http://127.0.0.1:9000/?ns=x", "localhost:9001", true),
+            ("http://127.0.0.1:9000/?ns=x", "192.0.2.7:9001", false),
+        ] {
+            assert_eq!(place(own).at(named, None).is_some(), may, "{own} sends to {named}");
         }
     }
 

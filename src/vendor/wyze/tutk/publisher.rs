@@ -12,19 +12,24 @@ use crate::proto::tutk::frame::CodecId;
 use crate::proto::tutk::session::{AvFrame, Event, Media, SoundFormat, Transport};
 
 /// Called by the session's driver, so it never waits.
-pub(super) struct Publisher {
+pub(super) struct Publisher<'a> {
     hub: MediaHub,
     state: watch::Sender<State>,
     /// Everything but frames. Full: the event is lost, which the driver's order makes impossible.
     events: mpsc::Sender<Event>,
     pictures: Option<AccessUnits>,
-    /// A codec that is not understood is told of once a session.
-    told_of_codec: bool,
+    /// A codec that is not understood is told of once a life, however often somebody looks.
+    told_of_codec: &'a mut bool,
 }
 
-impl Publisher {
-    pub(super) fn new(hub: MediaHub, state: watch::Sender<State>, events: mpsc::Sender<Event>) -> Self {
-        Self { hub, state, events, pictures: None, told_of_codec: false }
+impl<'a> Publisher<'a> {
+    pub(super) fn new(
+        hub: MediaHub,
+        state: watch::Sender<State>,
+        events: mpsc::Sender<Event>,
+        told_of_codec: &'a mut bool,
+    ) -> Self {
+        Self { hub, state, events, pictures: None, told_of_codec }
     }
 
     pub(super) fn take(&mut self, event: Event) {
@@ -85,7 +90,7 @@ impl Publisher {
     }
 
     fn not_understood(&mut self, codec: CodecId) {
-        if !std::mem::replace(&mut self.told_of_codec, true) {
+        if !std::mem::replace(self.told_of_codec, true) {
             tracing::warn!(?codec, "the camera sends a format that Doorstep does not know; it is left out");
         }
     }

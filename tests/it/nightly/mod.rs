@@ -1,1 +1,4 @@
 //! What takes minutes; run by `./gate --profile nightly`.
+
+mod faults;
+mod grid;

@@ -44,6 +44,7 @@ pub(crate) mod text_wav;
 pub(crate) mod told;
 pub(crate) mod town;
 pub(crate) mod tutk_hand;
+pub(crate) mod tutk_pair;
 pub(crate) mod viewer;
 pub(crate) mod vivint_camera;
 pub(crate) mod vivint_camera_hand;

@@ -622,7 +622,7 @@ fn key_opens(world: &World, frame: &[u8]) -> bool {
 fn a_token_is_renewed_in_mid_stream_and_the_new_key_is_used() {
     let mut world = World::streaming(&[Path::Passthrough]);
     world.hand.tokens = vec![token(2)];
-    let old = world.hand.key.clone();
+    let (old, callings) = (world.hand.key.clone(), world.hand.callings.len());
     world.command(Command::Renew(token(2)));
     let certified = |world: &World| world.events.iter().filter(|(_, it)| matches!(it, Event::Certified { .. })).count();
     assert!(world.run(5 * SECOND, |world| certified(world) == 2), "{:?}", world.events);
@@ -632,7 +632,7 @@ fn a_token_is_renewed_in_mid_stream_and_the_new_key_is_used() {
     assert!(key_opens(&world, &last.payload), "the old key is still in use");
     assert!(Frame::open(&last.payload, old.as_ref()).is_err());
     assert_eq!(world.found(), [Path::Passthrough], "the stream moved");
-    assert_eq!(world.hand.callings.len(), 1, "the camera was called again");
+    assert_eq!(world.hand.callings.len(), callings, "the camera was called again");
 }
 
 #[test]

@@ -67,11 +67,12 @@ impl Arrival {
 struct Rolled {
     lost: bool,
     /// The second is the one that there is only of what was doubled.
-    copies: [Copy; 2],
+    copies: [Chance; 2],
     doubled: bool,
 }
 
-struct Copy {
+/// And of one of its copies.
+struct Chance {
     overtaken: bool,
     flipped: bool,
     jitter: u64,
@@ -137,7 +138,7 @@ impl Fates {
         let lost = self.dice.roll(self.line.loss);
         let burst = self.dice.roll(self.line.burst.map_or(0.0, |(begins, _)| begins));
         let doubled = self.dice.roll(self.line.duplicate);
-        let copies = [(); 2].map(|()| Copy {
+        let copies = [(); 2].map(|()| Chance {
             overtaken: self.dice.roll(self.line.reorder),
             flipped: self.dice.roll(self.line.flip),
             jitter: u64::from_le_bytes(self.dice.bytes()),
@@ -162,7 +163,7 @@ impl Fates {
         (waits <= Line::QUEUE).then(|| self.turn(now, len))
     }
 
-    fn arrival(&self, queued: Duration, len: usize, copy: &Copy) -> Arrival {
+    fn arrival(&self, queued: Duration, len: usize, copy: &Chance) -> Arrival {
         let late = if copy.overtaken { Line::REORDER_BY } else { Duration::ZERO };
         let flipped = (copy.flipped && len > 0).then(|| (copy.bit % (len as u64 * 8)) as usize);
         self.counted.add(|done| {

@@ -26,8 +26,6 @@ pub(crate) struct Report {
     sent: usize,
     delivered: usize,
     pub(crate) longest_stall: Duration,
-    /// How much later than the one that was least late.
-    latest: Duration,
     pub(crate) done: Done,
 }
 
@@ -47,15 +45,13 @@ pub(crate) fn watch(settings: Settings, line: Line, seed: u64, watched: Duration
     in_order(&pair).map_err(|why| format!("seed {seed}, {protocol:?}: {why}"))?;
     let from = streaming_after + SECOND;
     let pictures = pair.frames.iter().filter(|(at, frame)| is_picture(frame) && *at >= from);
-    let seen: Vec<(Duration, Duration)> = pictures.map(|(at, frame)| (*at, frame.pts)).collect();
-    let stalls = seen.windows(2).map(|two| two[1].0 - two[0].0);
-    let late = seen.iter().map(|(at, pts)| at.saturating_sub(*pts));
+    let seen: Vec<Duration> = pictures.map(|(at, _)| *at).collect();
+    let stalls = seen.windows(2).map(|two| two[1] - two[0]);
     Ok(Report {
         streaming_after,
         sent: ((watched - SECOND).as_millis() / Clip::INTERVAL.as_millis()) as usize,
         delivered: seen.len(),
         longest_stall: stalls.max().unwrap_or(watched),
-        latest: late.clone().max().unwrap_or(watched) - late.min().unwrap_or_default(),
         done: pair.done(),
     })
 }
@@ -250,18 +246,6 @@ fn row_22_tutk_lets_no_corrupt_picture_pass() {
         }
         println!("{flipped} datagrams were spoilt at {flip}");
         assert!(flipped > 10);
-    }
-}
-
-/// A way that is overtaken by 200 ms costs hardly a picture, and what comes is not later for what may still come.
-#[test]
-fn row_23_tutk_is_not_late_for_jitter_on_a_narrow_line() {
-    let line = Line { jitter: 100 * MS, rate: Some(1_000_000), ..Line::late(100 * MS) };
-    for protocol in PROTOCOLS {
-        let report = watch(settings(protocol), line, 23, 20 * SECOND).unwrap();
-        println!("{protocol:?}: {report:?}");
-        assert!(report.delivered * 100 >= report.sent * 95, "{report:?}");
-        assert!(report.latest <= 500 * MS && report.longest_stall <= SECOND, "{report:?}");
     }
 }
 

@@ -24,6 +24,8 @@ const EVENTS: usize = 32;
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// What a server may ask for with Retry-After and get.
 const RETRY_AFTER: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+/// How long a device on the LAN is waited for at most, so that it is found within 20 s of its return.
+const NEARBY: Duration = Duration::from_secs(10);
 /// How long a device may take to say farewell to its camera; the whole process has 5 s.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -130,6 +132,7 @@ impl Lives {
     fn after_error(&mut self, error: &VendorError, lived: Duration) -> Next {
         let wait = match error.retry {
             Retry::Backoff => self.backoff.next(lived, jitter()),
+            Retry::Nearby => self.backoff.next(lived, jitter()).min(NEARBY),
             Retry::After(wait) => wait.clamp(*RETRY_AFTER.start(), *RETRY_AFTER.end()),
             Retry::Reauthenticate if !self.login_failed => {
                 self.login_failed = true;

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum Retry {
     /// Sooner or later it will.
     Backoff,
+    /// The same, and it is soon known: asking whether it is there costs nobody anything.
+    Nearby,
     /// Not before this has passed: a server said so.
     After(Duration),
     /// After a new login.

@@ -18,6 +18,7 @@ use doorstep::sim::gwell_server;
 use doorstep::sim::lossy_link::Dice;
 
 use crate::support::gwell_town::{GwellTown, Plan, Programme, World};
+use crate::support::impair::Line;
 use crate::support::memory::{MIB, resident};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -313,10 +314,10 @@ fn row_26_a_flood_from_everywhere_takes_no_memory_and_the_picture_goes_on() {
 fn bits_that_flip_on_the_way_panic_nobody() {
     for seed in 0..4 {
         let mut town = streaming(|plan| plan.seed = seed);
-        town.network.bent = 0.05;
+        town.network.set(Line { flip: 0.05, ..Plan::default().line });
         let memory = resident();
         town.run(30 * SECOND, |world| world.viewers[0].ended.is_some());
-        town.network.bent = 0.0;
+        town.network.set(Plan::default().line);
         assert!(town.dropped().broken > 0, "seed {seed}: {:?}", town.dropped());
         assert!(resident() < memory + 24 * MIB, "seed {seed}: {} MiB more", (resident() - memory) / MIB);
         let ended = town.world.viewers[0].ended.clone();

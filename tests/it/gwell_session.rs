@@ -127,7 +127,7 @@ fn the_acknowledgement_may_come_before_the_response_after_it_or_never() {
 fn a_server_that_reads_no_cipher_is_certified_with_after_the_first_silence() {
     let mut world = World::new(setup(), |hand| hand.certify = Certify::Raw);
     assert!(world.run(3 * SECOND, streams), "{:?}", world.ended);
-    assert!(world.events[0].0 >= SECOND);
+    assert!(world.events[0].0 >= SECOND / 2);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_dead_server_delays_the_next_one_by_two_seconds() {
     assert!(world.run(10 * SECOND, streams), "{:?}", world.ended);
     assert!(matches!(world.events[0], (at, Event::Certified { .. }) if at >= 2 * SECOND && at < 3 * SECOND));
     world.run_for(20 * SECOND);
-    assert!(world.gutes_sent(Kind::Certify, SERVER).len() == 2, "the dead server was not left alone");
+    assert_eq!(world.gutes_sent(Kind::Certify, SERVER).len(), 4, "the dead server was not left alone");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn servers_that_are_gone_are_asked_for_and_a_silent_list_ends_the_search() {
     let mut silent = World::new(lists(), |_| {});
     silent.loses = Box::new(|_, packet| packet.from == SocketAddr::from(LIST_SERVER));
     assert_eq!(ends_with(&mut silent, 60 * SECOND), SessionError::NoServer);
-    assert!(silent.passed() <= 18 * SECOND);
+    assert!(silent.passed() <= 22 * SECOND);
 }
 
 #[test]
@@ -228,10 +228,11 @@ fn calling_is_repeated_for_75_s_with_the_same_link_and_then_asks_for_relays() {
     assert_eq!(ends_with(&mut world, 100 * SECOND), SessionError::NotCalled);
     assert!((75 * SECOND..76 * SECOND).contains(&world.passed()));
     let callings = &world.hand.callings;
-    assert_eq!(callings.len(), 25);
+    assert_eq!(callings.len(), 28);
     assert!(callings.iter().all(|calling| calling.link_id == callings[0].link_id));
     assert!(
-        callings[..8].iter().all(|calling| calling.port != 0) && callings[9..].iter().all(|calling| calling.port == 0)
+        callings[..12].iter().all(|calling| calling.port != 0)
+            && callings[12..].iter().all(|calling| calling.port == 0)
     );
 }
 
@@ -621,7 +622,7 @@ fn key_opens(world: &World, frame: &[u8]) -> bool {
 fn a_token_is_renewed_in_mid_stream_and_the_new_key_is_used() {
     let mut world = World::streaming(&[Path::Passthrough]);
     world.hand.tokens = vec![token(2)];
-    let old = world.hand.key.clone();
+    let (old, callings) = (world.hand.key.clone(), world.hand.callings.len());
     world.command(Command::Renew(token(2)));
     let certified = |world: &World| world.events.iter().filter(|(_, it)| matches!(it, Event::Certified { .. })).count();
     assert!(world.run(5 * SECOND, |world| certified(world) == 2), "{:?}", world.events);
@@ -631,7 +632,7 @@ fn a_token_is_renewed_in_mid_stream_and_the_new_key_is_used() {
     assert!(key_opens(&world, &last.payload), "the old key is still in use");
     assert!(Frame::open(&last.payload, old.as_ref()).is_err());
     assert_eq!(world.found(), [Path::Passthrough], "the stream moved");
-    assert_eq!(world.hand.callings.len(), 1, "the camera was called again");
+    assert_eq!(world.hand.callings.len(), callings, "the camera was called again");
 }
 
 #[test]

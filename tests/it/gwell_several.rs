@@ -5,9 +5,9 @@ use std::time::Duration;
 use doorstep::proto::gwell::session::Path;
 use doorstep::sim::gwell_camera::{self, CameraEvent, Fault};
 use doorstep::sim::gwell_server::{self, Quirk};
-use doorstep::sim::lossy_link::Weather;
 
 use crate::support::gwell_town::{GwellTown, Plan, Programme};
+use crate::support::impair::Line;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -45,8 +45,8 @@ fn a_dead_camera_delays_no_other() {
 fn frames_of_another_session_are_counted_and_disturb_nobody() {
     let server: fn(&mut gwell_server::Settings) = |settings| settings.quirks = vec![Quirk::CrossSession];
     for seed in 0..4 {
-        let weather = Weather::lossy(0.02);
-        let mut town = GwellTown::new(&Plan { cameras: 3, weather, seed, server, ..Plan::default() });
+        let line = Line::rough(0.02);
+        let mut town = GwellTown::new(&Plan { cameras: 3, line, seed, server, ..Plan::default() });
         let first = first_pictures(&mut town, 30 * SECOND);
         assert!(first.iter().all(Option::is_some), "seed {seed}: {first:?}");
         town.run(5 * SECOND, |_| false);

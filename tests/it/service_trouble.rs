@@ -115,7 +115,7 @@ async fn silent_socket() -> (SocketAddr, watch::Receiver<HashMap<SocketAddr, usi
 }
 
 #[tokio::test]
-async fn a_camera_that_loses_power_is_unavailable_until_it_is_back() {
+async fn row_18_a_camera_that_loses_power_is_unavailable_within_15_s_until_it_is_back() {
     let broker = Mosquitto::start().await;
     let (log, _logging) = Log::capture(Level::INFO);
     let camera = Camera::start(1, |_| {}).await;
@@ -128,12 +128,16 @@ async fn a_camera_that_loses_power_is_unavailable_until_it_is_back() {
     assert_eq!(service.page.is(&id, "streaming").await["viewers"], 0);
 
     camera.obey(CameraCommand::Offline).await;
+    let begun = clock::now();
     assert_eq!(availability.next().await.to_string(), format!("{topic}|1|1|offline"));
+    assert!(begun.elapsed() <= Duration::from_secs(15), "offline after {:?}", begun.elapsed());
     let doorbell = service.page.doorbell(&id).await;
     let why = sentence(&doorbell, &log, "WARN");
     assert!(why.contains("Check") && why.contains("power"), "{why}");
     camera.obey(CameraCommand::Online).await;
+    let begun = clock::now();
     assert_eq!(availability.next().await.to_string(), format!("{topic}|1|1|online"));
+    assert!(begun.elapsed() <= Duration::from_secs(20), "online after {:?}", begun.elapsed());
     let streaming = service.page.is(&id, "streaming").await;
     assert_eq!((&streaming["last_error"], &streaming["stream"]), (&Value::Null, &true.into()), "{streaming}");
     assert_eq!(log.complaints().len(), 1, "{:?}", log.complaints());

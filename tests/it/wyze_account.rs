@@ -239,7 +239,7 @@ async fn a_device_that_is_added_renamed_or_removed_follows_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_camera_that_moves_to_another_address_is_found_there() {
+async fn row_18_a_camera_that_moves_to_another_address_is_found_there_and_the_old_one_left_alone() {
     let here = Camera::start(21, |_| {}).await;
     // The same camera, on another address.
     let there = Camera::start(21, |_| {}).await;
@@ -254,10 +254,12 @@ async fn a_camera_that_moves_to_another_address_is_found_there() {
     house.relisted(&place).await;
     house.relisted(&place).await;
     let _viewer = doorbell.watch();
+    let told = here.told().len();
     there.tells("a session", |told| !told.is_empty()).await;
     let mut state = doorbell.state();
     let streams = tokio::time::timeout(PATIENCE, state.wait_for(|state| state.link == Link::Streaming)).await;
     assert!(streams.is_ok(), "no picture came");
+    assert_eq!(here.told().len(), told, "the old address is still sent to");
 }
 
 /// A virtual camera as the cloud lists it.

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::frame::{FrameInfo, MediaChannel, MediaPacket};
 
-/// How long a complete frame waits for the one before it.
+/// How long a complete frame waits for the one before it: the shortest, and what a network may make of it whose datagrams
+/// overtake each other by more.
 const REORDER_WINDOW: Duration = Duration::from_millis(50);
+const LONGEST_WINDOW: Duration = Duration::from_millis(250);
 /// How long an incomplete frame may go without a new packet.
 const PARTIAL_LIFE: Duration = Duration::from_secs(1);
 /// How long a released frame's packets count as repetitions. Longer, and a camera that begins to count
@@ -42,7 +44,7 @@ pub struct Assembled {
 /// The frames of one camera that are not yet complete, or not yet their turn.
 ///
 /// A frame names its predecessor. It is released at once when that one has been released or given up,
-/// and after [`REORDER_WINDOW`] otherwise. Whether pictures of both channels count together is not
+/// and after a [`Window`] otherwise. Whether pictures of both channels count together is not
 /// known, so numbers are only compared for equality.
 #[derive(Debug, Default)]
 pub struct Reassembly {
@@ -54,8 +56,29 @@ pub struct Reassembly {
     /// Bounded by [`MAX_CAMERA`] with the two above; emptied by the caller after each call.
     ready: VecDeque<Assembled>,
     bytes: usize,
+    window: Window,
     video: Medium,
     audio: Medium,
+}
+
+/// How long it is worth waiting. Grows by as much as something came too late, and shrinks when it was waited in vain.
+#[derive(Debug)]
+struct Window(Duration);
+
+impl Default for Window {
+    fn default() -> Self {
+        Self(REORDER_WINDOW)
+    }
+}
+
+impl Window {
+    fn was_too_short_by(&mut self, late: Duration) {
+        self.0 = (self.0 + late).min(LONGEST_WINDOW);
+    }
+
+    fn was_in_vain(&mut self) {
+        self.0 = self.0.mul_f64(0.9).max(REORDER_WINDOW);
+    }
 }
 
 #[derive(Debug)]
@@ -114,6 +137,9 @@ impl Reassembly {
         let is_impossible = header.index() >= header.total;
         if is_impossible || self.is_repetition(key, now) {
             return;
+        }
+        if let Some(late) = lateness(&self.over, key, now) {
+            return self.window.was_too_short_by(late);
         }
         if self.partials.get(&key).is_some_and(|partial| partial.total != header.total) {
             // The camera counts anew.
@@ -186,7 +212,7 @@ impl Reassembly {
         self.bytes += data.len();
         let (channel, frame_no) = key;
         let frame = Assembled { channel, frame_no, info, data, gap: false };
-        self.waiting.push(Waiting { frame, prev_frame_no, until: now + REORDER_WINDOW });
+        self.waiting.push(Waiting { frame, prev_frame_no, until: now + self.window.0 });
     }
 
     fn keep_limits(&mut self, now: Instant) {
@@ -228,6 +254,10 @@ impl Reassembly {
             self.bytes -= frame.data.len();
             let medium = self.medium(frame.channel);
             let missed = link == Link::Unknown && medium.started && medium.patience > 0;
+            if missed {
+                self.window.was_in_vain();
+            }
+            let medium = self.medium(frame.channel);
             frame.gap = medium.started && (missed || medium.gap);
             medium.patience = match link {
                 Link::Released | Link::GivenUp => PATIENCE,
@@ -301,18 +331,9 @@ impl Reassembly {
     /// Drops complete frames whose successor is gone already.
     fn drop_late(&mut self, now: Instant) {
         let over = &self.over;
-        let is_late = |waiting: &Waiting| {
-            over.iter().any(|over| {
-                over.released
-                    && over.prev_frame_no == waiting.frame.frame_no
-                    && over.channel.is_audio() == waiting.frame.channel.is_audio()
-                    && now.duration_since(over.at) < REPETITION_LIFE
-                    && over.prev_frame_no != over.frame_no
-            })
-        };
         let mut freed = 0;
         self.waiting.retain(|waiting| {
-            let late = is_late(waiting);
+            let late = lateness(over, (waiting.frame.channel, waiting.frame.frame_no), now).is_some();
             freed += if late { waiting.frame.data.len() } else { 0 };
             !late
         });
@@ -322,6 +343,18 @@ impl Reassembly {
     fn medium(&mut self, channel: MediaChannel) -> &mut Medium {
         if channel.is_audio() { &mut self.audio } else { &mut self.video }
     }
+}
+
+/// How long ago the frame behind this one was released, if it was.
+fn lateness(over: &VecDeque<Over>, (channel, frame_no): (MediaChannel, u32), now: Instant) -> Option<Duration> {
+    let is_next = |over: &&Over| {
+        over.released
+            && over.prev_frame_no == frame_no
+            && over.prev_frame_no != over.frame_no
+            && over.channel.is_audio() == channel.is_audio()
+    };
+    let since = over.iter().rev().filter(is_next).map(|over| now.duration_since(over.at));
+    since.min().filter(|since| *since < REPETITION_LIFE)
 }
 
 fn is_before((channel, frame_no): (MediaChannel, u32), frame: &Assembled, prev_frame_no: u32) -> bool {
@@ -434,6 +467,34 @@ mod tests {
             }
             assert_eq!(run_data(5, shaken), digests(&data), "seed {seed}");
         }
+    }
+
+    /// One packet a frame and a frame each 50 ms; every eighth is 150 ms late.
+    #[test]
+    fn what_comes_too_late_is_waited_for_from_then_on_and_what_never_comes_is_not() {
+        let mut packetiser = Packetiser::default();
+        let mut coming: Vec<(u64, MediaPacket)> = (0..80)
+            .map(|n| {
+                let messages = packetiser.packetise(MediaChannel::PVideo, info(CodecId::H264), &[n as u8; 40]);
+                let late = if n % 8 == 7 { 150 } else { 0 };
+                (n * 50 + late, MediaPacket::decode(&messages[0]).unwrap())
+            })
+            .collect();
+        coming.sort_by_key(|(at, _)| *at);
+        let (mut reassembly, start) = (Reassembly::default(), checks::start_of_time());
+        let mut seen = vec![];
+        for (at, packet) in coming {
+            let now = start + Duration::from_millis(at);
+            reassembly.on_timeout(now);
+            reassembly.push(now, packet);
+            seen.extend(std::iter::from_fn(|| reassembly.poll()).map(|frame| frame.frame_no));
+        }
+        assert!(seen.is_sorted() && seen.len() >= 77, "{seen:?}");
+        assert!(reassembly.window.0 > Duration::from_millis(100), "{:?}", reassembly.window);
+        for _ in 0..20 {
+            reassembly.window.was_in_vain();
+        }
+        assert_eq!(reassembly.window.0, REORDER_WINDOW);
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! What takes minutes; run by `./gate --profile nightly`.
 
+mod faults;
+mod grid;
 mod soak;
 mod tiny_fragments;

@@ -48,6 +48,7 @@ pub(crate) mod told;
 pub(crate) mod town;
 pub(crate) mod tutk_camera_hand;
 pub(crate) mod tutk_hand;
+pub(crate) mod tutk_pair;
 pub(crate) mod viewer;
 pub(crate) mod vivint_camera;
 pub(crate) mod vivint_camera_hand;

@@ -1,13 +1,14 @@
 //! Sessions without sockets in virtual time, on a network between them that loses, doubles and overtakes by a seed.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use doorstep::clock;
 use doorstep::proto::{Lane, Output, Session};
-use doorstep::sim::lossy_link::{Dice, Weather};
+
+use super::impair::{Counted, Done, Fates, Line};
 
 /// A session, the addresses of its lanes, and what came of it.
 pub(crate) struct Host<S: Session> {
@@ -159,43 +160,53 @@ struct End {
 pub(crate) struct Network {
     pub(crate) start: Instant,
     pub(crate) now: Instant,
-    pub(crate) weather: Weather,
+    line: Line,
     /// The lane of streams.
     tcp: Lane,
-    dice: Dice,
+    seed: u64,
+    /// From whom to whom.
+    fates: BTreeMap<(usize, usize), Fates>,
+    done: Counted,
     on_the_way: BinaryHeap<Reverse<Late>>,
     streams: Vec<Stream>,
     nth: u64,
     ports: u16,
-    /// How many of the datagrams lose a bit to the weather, 0 to 1.
-    pub(crate) bent: f64,
     /// Datagrams that were sent to where nobody is.
     pub(crate) astray: u64,
 }
 
 impl Network {
-    /// What a lost segment costs a stream: TCP sends it again.
-    const SENT_AGAIN: Duration = Duration::from_millis(200);
-
-    pub(crate) fn new(weather: Weather, tcp: Lane, seed: u64) -> Self {
+    pub(crate) fn new(line: Line, tcp: Lane, seed: u64) -> Self {
         let now = clock::now().into_std();
         Self {
             start: now,
             now,
-            weather,
+            line,
             tcp,
-            dice: Dice::new(seed ^ 0xA5A5),
+            seed,
+            fates: BTreeMap::new(),
+            done: Counted::default(),
             on_the_way: BinaryHeap::new(),
             streams: Vec::new(),
             nth: 0,
             ports: 50_000,
-            bent: 0.0,
             astray: 0,
         }
     }
 
     pub(crate) fn passed(&self) -> Duration {
         self.now - self.start
+    }
+
+    /// From now on every line is this one.
+    pub(crate) fn set(&mut self, line: Line) {
+        self.line = line;
+        self.fates.values_mut().for_each(|fates| fates.set(line));
+    }
+
+    /// What the lines have done so far.
+    pub(crate) fn done(&self) -> Done {
+        self.done.so_far()
     }
 
     /// How much is on its way.
@@ -277,46 +288,40 @@ impl Network {
     fn post(&mut self, town: &mut impl Parties, at: usize, lane: Lane, to: SocketAddr, payload: &[u8]) {
         let Some(from) = town.party(at).udp(lane) else { return };
         let Some((party, lane)) = whose(town, to) else { return self.astray += 1 };
-        let copies = if self.dice.roll(self.weather.duplicate) { 2 } else { 1 };
-        for _ in 0..copies {
-            let late_by = if self.dice.roll(self.weather.reorder) { Weather::REORDER_BY } else { Duration::ZERO };
-            if !self.dice.roll(self.weather.loss) {
-                let mut payload = payload.to_vec();
-                if self.dice.roll(self.bent) {
-                    self.bend(&mut payload);
-                }
-                self.send(self.now + self.weather.delay + late_by, party, lane, from, payload);
-            }
+        let now = self.now;
+        for arrival in self.fates(at, party).next(now, payload.len()) {
+            let mut payload = payload.to_vec();
+            arrival.spoil(&mut payload);
+            self.send(now + arrival.after, party, lane, from, payload);
         }
     }
 
-    /// Flips one bit.
-    fn bend(&mut self, payload: &mut [u8]) {
-        let [low, high, bit] = self.dice.bytes();
-        let len = payload.len().max(1);
-        if let Some(byte) = payload.get_mut(usize::from(u16::from_le_bytes([low, high])) % len) {
-            *byte ^= 1 << (bit % 8);
-        }
+    /// Of what goes from one to the other.
+    fn fates(&mut self, from: usize, to: usize) -> &mut Fates {
+        // No two pairs have the same ones, and a pair has the same ones whatever the others send.
+        let seed = self.seed ^ ((from as u64) << 40) ^ ((to as u64) << 20) ^ 0xA5A5;
+        let fates = self.fates.entry((from, to));
+        fates.or_insert_with(|| Fates::new(self.line, seed, self.done.clone()))
     }
 
     /// A message in the stream between the two, which is opened if need be; an empty one closes it.
     fn pour(&mut self, town: &mut impl Parties, at: usize, to: SocketAddr, payload: Vec<u8>) {
         let Some((stream, near)) = self.stream(at, to).or_else(|| self.open(town, at, to)) else {
             // Refused.
-            return self.send(self.now + 2 * self.weather.delay, at, self.tcp, to, Vec::new());
+            return self.send(self.now + 2 * self.line.delay, at, self.tcp, to, Vec::new());
         };
         if payload.is_empty() {
             return self.close_stream(stream);
         }
-        let mut due = self.now + self.weather.delay;
-        while self.dice.roll(self.weather.loss) {
-            due += Self::SENT_AGAIN;
-        }
+        let (now, party) = (self.now, self.streams[stream].ends[1 - near].party);
+        let fates = self.fates(at, party);
+        // Bits that flip do not pass TCP's checksum, or as good as never.
+        let due = now + fates.turn(now, payload.len()) + fates.block(payload.len()).after;
         let ends = &mut self.streams[stream].ends;
         let from = ends[near].address;
         let far = &mut ends[1 - near];
         far.last = due.max(far.last);
-        let (due, party) = (far.last, far.party);
+        let due = far.last;
         self.send(due, party, self.tcp, from, payload);
     }
 
@@ -331,7 +336,7 @@ impl Network {
         let party = (0..town.count()).find(|&at| town.party(at).listens_at(to) && !town.party(at).is_over())?;
         self.ports += 1;
         // After the handshake.
-        let last = self.now + 3 * self.weather.delay;
+        let last = self.now + 3 * self.line.delay;
         let near = End { party: at, address: SocketAddr::new(town.party(at).address(), self.ports), last };
         self.streams.push(Stream { ends: [near, End { party, address: to, last }] });
         Some((self.streams.len() - 1, 0))
@@ -346,7 +351,7 @@ impl Network {
     /// Both ends are told, after what is on its way.
     fn close_stream(&mut self, at: usize) {
         let Stream { ends: [a, b] } = self.streams.remove(at);
-        let soon = self.now + self.weather.delay;
+        let soon = self.now + self.line.delay;
         self.send(a.last.max(soon), a.party, self.tcp, b.address, Vec::new());
         self.send(b.last.max(soon), b.party, self.tcp, a.address, Vec::new());
     }

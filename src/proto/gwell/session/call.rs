@@ -21,6 +21,8 @@ use crate::proto::gwell::port_status::{NetworkDetect, PortKind, PortStatus};
 use crate::proto::{Lane, Output};
 
 const CALLING_INTERVAL: Duration = Duration::from_secs(3);
+/// Between the first ones, as long as nothing is answered: any of them, and any answer, may be lost on the way.
+const FIRST_PAUSES_MS: [u64; 4] = [500, 500, 1_000, 1_000];
 /// A doorbell on a battery takes tens of seconds to wake up.
 const CALLING_LIMIT: Duration = Duration::from_secs(75);
 /// When CALLING leaves out where we are: what is asked for is a relay.
@@ -75,6 +77,14 @@ struct Ringing {
     /// Of what was sent; acknowledgements of another session's name others.
     sqnums: Vec<u32>,
     is_answered: bool,
+}
+
+impl Ringing {
+    /// Until the next one, from the one that is sent now.
+    fn interval(&self) -> Duration {
+        let first = FIRST_PAUSES_MS.get(self.sqnums.len()).filter(|_| !self.is_answered);
+        first.map_or(CALLING_INTERVAL, |pause| Duration::from_millis(*pause))
+    }
 }
 
 /// From the first way that answers on.
@@ -165,7 +175,7 @@ impl Call {
         if turn.now >= self.calling.until {
             return Err(if self.calling.is_answered { SessionError::NoPath } else { SessionError::NotCalled });
         }
-        self.calling.next = turn.now + CALLING_INTERVAL;
+        self.calling.next = turn.now + self.calling.interval();
         let calling = self.calling_message(turn.now);
         let is_first = self.calling.sqnums.is_empty();
         turn.signalling.send(|from, sqnum| {

@@ -13,7 +13,7 @@ use crate::proto::gwell::token::AccessToken;
 
 /// When a request goes out, after the first, while nothing is answered. Every other one is of the form that leaves out
 /// the cipher of mode 1, as the reference client's only repetition is.
-const REPEATS_MS: [u64; 4] = [1_000, 2_500, 5_000, 9_000];
+const REPEATS_MS: [u64; 8] = [500, 1_000, 1_500, 2_500, 4_000, 6_000, 9_000, 12_000];
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Requests to one server until one is answered. They are all for the same session key: a response does not say which

@@ -8,7 +8,11 @@ use crate::proto::gwell::directory::{DetectRequest, ListReply, ListRequest, Reac
 use crate::proto::gwell::gutes::Frame;
 
 /// What a list server has for its answer before the next is asked as well.
-const LIST_LIMIT: Duration = Duration::from_secs(2);
+const LIST_HEAD_START: Duration = Duration::from_secs(2);
+/// And what the last one has, so that a bad network alone ends no search.
+const LIST_LIMIT: Duration = Duration::from_secs(6);
+/// Who was asked last is asked again, for what was lost on the way.
+const AGAIN: Duration = Duration::from_millis(500);
 /// The reference client asks in clear, and others say that the servers do not hear that.
 const CLEAR_AFTER: Duration = Duration::from_secs(1);
 const DETECT_HEAD_START: Duration = Duration::from_millis(250);
@@ -23,6 +27,7 @@ pub(super) struct Search {
     step: Step,
     asked: usize,
     next: Instant,
+    again: Option<Instant>,
     until: Option<Instant>,
 }
 
@@ -40,7 +45,13 @@ pub(super) enum Found {
 
 impl Search {
     pub(super) fn new(list_servers: Vec<SocketAddr>, now: Instant) -> Self {
-        Self { step: Step::List { servers: list_servers, in_clear: None }, asked: 0, next: now, until: None }
+        Self {
+            step: Step::List { servers: list_servers, in_clear: None },
+            asked: 0,
+            next: now,
+            again: None,
+            until: None,
+        }
     }
 
     pub(super) fn has_asked(&self, address: SocketAddr) -> bool {
@@ -52,7 +63,7 @@ impl Search {
         match &self.step {
             Step::List { .. } => {
                 let servers = servers_in(from, datagram)?;
-                *self = Self { step: Step::Detect { servers }, asked: 0, next: now, until: None };
+                *self = Self { step: Step::Detect { servers }, asked: 0, next: now, again: None, until: None };
                 None
             }
             Step::Detect { servers } if datagram.len() >= MIN_REPLY => {
@@ -70,7 +81,8 @@ impl Search {
         now: Instant,
         random: &mut Random,
     ) -> (Vec<(SocketAddr, Vec<u8>)>, Option<Found>) {
-        if self.until.is_some_and(|until| now >= until) {
+        let (Step::List { servers, .. } | Step::Detect { servers }) = &self.step;
+        if servers.is_empty() || self.until.is_some_and(|until| now >= until) {
             return (Vec::new(), Some(self.exhausted()));
         }
         let mut due = Vec::new();
@@ -80,23 +92,32 @@ impl Search {
                 if let (Some(server), Some((_, request))) = (before, in_clear.take_if(|(at, _)| now >= *at)) {
                     due.push((*server, request.encode().to_plain()));
                 }
+                let request = list_request(random);
                 if now >= self.next
                     && let Some(server) = servers.get(self.asked)
                 {
-                    let request = list_request(random);
                     due.push((*server, request.encode().seal(None)));
                     *in_clear = Some((now + CLEAR_AFTER, request));
                     self.asked += 1;
-                    self.next = now + LIST_LIMIT;
+                    self.next = now + LIST_HEAD_START;
+                    self.again = Some(now + AGAIN);
+                } else if let (Some(server), Some(_)) = (before, self.again.take_if(|at| now >= *at)) {
+                    due.push((*server, request.encode().seal(None)));
+                    self.again = Some(now + AGAIN);
                 }
             }
             Step::Detect { servers } => {
+                let before = self.asked.checked_sub(1).and_then(|last| servers.get(last));
                 if now >= self.next
                     && let Some(server) = servers.get(self.asked)
                 {
                     due.push((*server, detect_request(random).encode().seal(None)));
                     self.asked += 1;
                     self.next = now + DETECT_HEAD_START;
+                    self.again = Some(now + AGAIN);
+                } else if let (Some(server), Some(_)) = (before, self.again.take_if(|at| now >= *at)) {
+                    due.push((*server, detect_request(random).encode().seal(None)));
+                    self.again = Some(now + AGAIN);
                 }
             }
         }
@@ -128,7 +149,7 @@ impl Search {
             Step::Detect { .. } => None,
         };
         let next = self.until.unwrap_or(self.next);
-        in_clear.map_or(next, |at| at.min(next))
+        in_clear.into_iter().chain(self.again).fold(next, Instant::min)
     }
 }
 

@@ -22,9 +22,8 @@ use crate::proto::{Lane, Output};
 
 /// What a configured server has for its answer before the next is tried as well.
 const SERVER_HEAD_START: Duration = Duration::from_secs(2);
-/// What is asked of the server once it has certified us is asked so often, and so far apart.
-const ERRAND_INTERVAL: Duration = Duration::from_secs(2);
-const ERRAND_ROUNDS: u32 = 4;
+/// What is asked of the server once it has certified us is asked again this long after each round, and then no more.
+const ERRAND_PAUSES_MS: [u64; 6] = [500, 500, 1_000, 1_000, 2_000, 2_000];
 /// For the list of devices, where it cannot be done without.
 const LIST_LIMIT: Duration = Duration::from_secs(10);
 /// The SDK's own pace is 35 to 50 s; a server ends sessions that beat every 5 s (seed, rule 5).
@@ -66,7 +65,7 @@ struct Online {
 /// What is asked until it is answered, or often enough.
 struct Errands {
     next: Instant,
-    rounds: u32,
+    rounds: usize,
     /// With the number of the last question.
     open: Vec<(Errand, u32)>,
 }
@@ -98,7 +97,7 @@ impl Errands {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        (!self.open.is_empty() && self.rounds < ERRAND_ROUNDS).then_some(self.next)
+        (!self.open.is_empty() && self.rounds <= ERRAND_PAUSES_MS.len()).then_some(self.next)
     }
 }
 
@@ -453,7 +452,8 @@ impl Signalling {
         if !online.errands.is_due(now) {
             return;
         }
-        online.errands.next = now + ERRAND_INTERVAL;
+        let pause = ERRAND_PAUSES_MS.get(online.errands.rounds).copied().unwrap_or_default();
+        online.errands.next = now + Duration::from_millis(pause);
         online.errands.rounds += 1;
         let mut open = std::mem::take(&mut online.errands.open);
         open.retain(|(errand, _)| *errand != Errand::SubscribeByToken || !self.token.extra().is_empty());

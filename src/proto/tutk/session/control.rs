@@ -7,7 +7,7 @@ use crate::proto::tutk::kcommand::{ControlMessage, IoCtrl, KCommand, id};
 use crate::proto::tutk::login::Ack;
 
 const ACK_INTERVAL: Duration = Duration::from_millis(100);
-const REPEAT: Duration = Duration::from_secs(1);
+const REPEAT: Duration = Duration::from_millis(500);
 
 /// What a request is for. One of each kind can be under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -65,6 +65,8 @@ pub enum Command {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// The camera is there: it answered the search. Nothing is open yet.
+    Answered,
     /// The camera answered and a transport session is open.
     Found {
         transport: Transport,

@@ -35,7 +35,7 @@ use crate::proto::{Lane, Output, Session};
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Between the two login messages.
 const LOGIN_GAP: Duration = Duration::from_millis(10);
-const LOGIN_REPEAT: Duration = Duration::from_secs(1);
+const LOGIN_REPEAT: Duration = Duration::from_millis(500);
 /// For the AV login and both steps of the K-authentication. The reference client gives up after 5 s; at a
 /// loss of 20 % each way that loses one session in 160 at each step.
 const LOGIN_LIMIT: Duration = Duration::from_secs(8);
@@ -168,6 +168,7 @@ impl ClientSession {
             None => {}
             Some(Answer::Send(payload)) => {
                 self.peer = from;
+                self.tell(Event::Answered);
                 self.send(payload);
             }
             Some(Answer::Open(carrier)) => {

@@ -13,7 +13,7 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_millis(100);
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(5);
 /// Between the second disco request and the session request.
 const SESSION_DELAY: Duration = Duration::from_millis(100);
-const REPEAT: Duration = Duration::from_secs(1);
+const REPEAT: Duration = Duration::from_millis(500);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Which transport the camera speaks.

@@ -73,7 +73,7 @@ impl From<FirebaseError> for End {
     fn from(error: FirebaseError) -> Self {
         let why = error.to_string();
         match (error.retry(), error) {
-            (Retry::Backoff, _) => Self::Failed { why, wait: None },
+            (Retry::Backoff | Retry::Nearby, _) => Self::Failed { why, wait: None },
             (Retry::After(wait), _) => Self::Failed { why, wait: Some(wait) },
             // What the account waits for, such as a code, can come at any time.
             (_, FirebaseError::Account { .. }) => Self::Failed { why, wait: Some(Keeper::PAUSE) },

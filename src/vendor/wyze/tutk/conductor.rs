@@ -29,7 +29,7 @@ const SPEECH: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stay {
     /// Until the camera has answered at all.
-    UntilFound,
+    UntilAnswered,
     /// Until the camera has taken our keys.
     UntilLoggedIn,
     /// A little longer than somebody watches or talks.
@@ -113,7 +113,7 @@ impl<'a> Conductor<'a> {
     /// Whether this is what the session was opened for, and nobody has come to want more.
     fn ends_with(&mut self, event: &Event) -> bool {
         let reached = match event {
-            Event::Found { .. } => self.stay == Stay::UntilFound,
+            Event::Answered => self.stay == Stay::UntilAnswered,
             Event::LoggedIn { .. } => self.stay == Stay::UntilLoggedIn,
             _ => false,
         };

@@ -41,7 +41,7 @@ impl<'a> Publisher<'a> {
             }
             Event::LoggedIn { ref firmware, two_way } => tracing::debug!(?firmware, two_way, "logged in to the camera"),
             Event::WrongHmac => tracing::warn!("the camera signs its packets wrongly; they are taken all the same"),
-            Event::TalkOpen { .. } | Event::TalkClosed { .. } => {}
+            Event::Answered | Event::TalkOpen { .. } | Event::TalkClosed { .. } => {}
         }
         let _conductor_gone = self.events.try_send(event);
     }

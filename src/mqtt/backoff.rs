@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_was_never_there_is_found_within_five_seconds_by_twelve_attempts_a_minute() {
+    fn row_03_a_broker_that_was_never_there_is_found_within_five_seconds_by_twelve_attempts_a_minute() {
         for jitter in [0.0, 0.5, 0.999] {
             let all = attempts(&mut Backoff::default(), Failure::Absent, jitter);
             assert!(all.len() <= 12, "{} attempts", all.len());
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_is_tried_at_most_twice_a_minute() {
+    fn row_05_a_wrong_password_is_tried_at_most_twice_a_minute() {
         assert_eq!(Backoff::default().next(Failure::Login, None, 0.0), 30 * SECOND);
         assert!(Backoff::default().next(Failure::Login, None, 0.999) < 60 * SECOND);
     }

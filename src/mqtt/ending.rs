@@ -54,9 +54,22 @@ pub(super) fn diagnose(end: &End, was_connected: bool) -> (Failure, String) {
         ConnectionError::ConnectionRefused(code) => (Failure::Dropped, format!("the broker refuses us: {code:?}")),
         ConnectionError::Io(error) if !was_connected => (Failure::Absent, error.to_string()),
         ConnectionError::NetworkTimeout if !was_connected => (Failure::Absent, "no answer".to_owned()),
+        // What forwards a port, as Docker does, takes connections for a broker that is not there, and closes them.
+        ConnectionError::MqttState(error) if !was_connected && is_closed(error) => {
+            (Failure::Absent, protocol_error(error))
+        }
         ConnectionError::MqttState(error) => (Failure::Dropped, protocol_error(error)),
         ConnectionError::NotConnAck(_) => (Failure::Dropped, NO_MQTT.to_owned()),
         error => (Failure::Dropped, error.to_string()),
+    }
+}
+
+/// Whether the connection was closed without a word.
+fn is_closed(error: &StateError) -> bool {
+    match error {
+        StateError::ConnectionAborted => true,
+        StateError::Deserialization(FormatError::Io(error)) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        _ => false,
     }
 }
 
@@ -96,6 +109,13 @@ mod tests {
         assert_eq!(malformed(FormatError::InvalidPacketType(15)), malformed(FormatError::InvalidQoS(3)));
         let too_large = FormatError::PayloadSizeLimitExceeded;
         assert_eq!(malformed(too_large(300_000)), malformed(too_large(400_000)));
+    }
+
+    #[test]
+    fn row_01_a_port_that_is_forwarded_to_no_broker_is_an_absent_one() {
+        let closed = || End::Failed(Box::new(ConnectionError::MqttState(StateError::ConnectionAborted)));
+        assert_eq!(diagnose(&closed(), false).0, Failure::Absent);
+        assert_eq!(diagnose(&closed(), true).0, Failure::Dropped);
     }
 
     /// As whatever stands on a port that returns what it gets.

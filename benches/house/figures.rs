@@ -22,6 +22,7 @@ pub(crate) enum Unit {
     Kilobytes,
     MbitPerSecond,
     Milliseconds,
+    PerSecond,
     Count,
 }
 
@@ -33,6 +34,7 @@ impl Unit {
             Self::Kilobytes => "kB",
             Self::MbitPerSecond => "Mbit/s",
             Self::Milliseconds => "ms",
+            Self::PerSecond => "/s",
             Self::Count => "",
         }
     }
@@ -41,7 +43,7 @@ impl Unit {
         match self {
             Self::Percent | Self::Kilobytes | Self::Milliseconds | Self::MbitPerSecond => 1,
             Self::MiB => 2,
-            Self::Count => 0,
+            Self::Count | Self::PerSecond => 0,
         }
     }
 }

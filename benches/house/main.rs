@@ -16,6 +16,7 @@ mod gwell_soak;
 mod house;
 mod kvs;
 mod machine;
+mod mqtt;
 mod page;
 mod picture;
 mod process;
@@ -36,6 +37,9 @@ mod http;
 #[allow(dead_code, reason = "shared with the tests")]
 #[path = "../../tests/it/support/mosquitto.rs"]
 mod mosquitto;
+#[allow(dead_code, reason = "shared with the tests")]
+#[path = "../../tests/it/support/raw_broker.rs"]
+mod raw_broker;
 #[path = "../../tests/it/support/text_wav.rs"]
 mod text_wav;
 #[allow(dead_code, reason = "shared with the tests")]
@@ -69,6 +73,8 @@ enum Section {
     Size,
     /// A pressed button to MQTT, and how soon the demo is ready
     Ring,
+    /// Messages a second to MQTT, none of them lost
+    Mqtt,
     /// The page in a browser: its size, and how soon it is there
     Page,
     /// A start with an account of eight doorbells, and its rings
@@ -108,6 +114,9 @@ async fn main() {
     }
     if chosen(Section::Ring) {
         ring::measure(&mut figures).await;
+    }
+    if chosen(Section::Mqtt) {
+        mqtt::measure(&mut figures).await;
     }
     if chosen(Section::Page) {
         page::measure(&mut figures).await;

@@ -9,7 +9,8 @@ use crate::figures::{Figures, Goal, Unit};
 use crate::mosquitto::{Mosquitto, Witness, free_port};
 use crate::process::Process;
 
-const PRESSES: usize = 30;
+/// So many that the 99th percentile is not the slowest.
+const PRESSES: usize = 110;
 /// Presses within a second are one ring.
 const BETWEEN_PRESSES: Duration = Duration::from_millis(1_100);
 /// INTERFACES promises the demo within this.
@@ -36,6 +37,7 @@ pub(crate) async fn measure(figures: &mut Figures) {
         times.push(pressed.elapsed());
     }
     figures.add_times("ring to MQTT", &mut times, Goal::AtMost(20.0), Goal::None);
+    figures.add_p99("ring to MQTT", &mut times, Goal::AtMost(100.0));
 }
 
 /// Both ends may still be on their way to the broker.

@@ -28,6 +28,9 @@ struct Device {
 }
 
 impl Announcer {
+    /// The service's, the doorbell's, and that of the component.
+    const MOST_AVAILABILITIES: usize = 3;
+
     pub(super) fn new(topics: Topics, publisher: Publisher, subscriptions: Subscriptions) -> Self {
         Self { topics, publisher, subscriptions, devices: Arc::default() }
     }
@@ -61,18 +64,19 @@ impl Announcer {
         self.with(|devices| {
             let Some(device) = devices.get_mut(topic) else { return false };
             if let Ok(found) = serde_json::from_slice::<Value>(payload) {
-                device.bury(&found);
+                let buried = device.bury(&found);
                 self.publisher.set(topic, device.to_string());
-                self.clear_what_they_retained(device, &found);
+                self.clear_what_they_retained(&buried, &found);
             }
             true
         })
     }
 
-    fn clear_what_they_retained(&self, device: &Device, found: &Value) {
+    /// Of each component once, and not more than any of ours had: anybody may have written it.
+    fn clear_what_they_retained(&self, buried: &BTreeMap<String, String>, found: &Value) {
         let present = self.publisher.outbox().topics();
         // Events are never retained.
-        let gone = device.gone.iter().filter(|(_, platform)| *platform != "event");
+        let gone = buried.iter().filter(|(_, platform)| *platform != "event");
         for component in gone.filter_map(|(key, _)| components(found)?.get(key)) {
             // Pictures are nobody's state: they are taken away once.
             let picture = match component["platform"].as_str() {
@@ -85,6 +89,7 @@ impl Announcer {
                 .into_iter()
                 .for_each(|topic| self.publisher.take_down(topic.to_owned()));
             let availability = component["availability"].as_array().into_iter().flatten().map(|entry| &entry["topic"]);
+            let availability = availability.take(Self::MOST_AVAILABILITIES);
             let topics = availability.chain([&component["state_topic"]]).filter_map(Value::as_str);
             // A button shows no state, but a door's has one beside its commands.
             let beside = component["command_topic"].as_str().and_then(|topic| topic.strip_suffix("/set"));
@@ -110,8 +115,9 @@ impl Device {
         self
     }
 
-    /// Notes which components of `former` there are no more. Anybody may have written it.
-    fn bury(&mut self, former: &Value) {
+    /// Notes which components of `former` there are no more, and returns those of them that were not known to be
+    /// gone. Anybody may have written it.
+    fn bury(&mut self, former: &Value) -> BTreeMap<String, String> {
         let present = components(&self.payload);
         let gone = components(former)
             .into_iter()
@@ -120,8 +126,14 @@ impl Device {
             .filter(|(_, component)| component.len() > 1)
             .filter_map(|(key, component)| Some((key, component.get("platform")?.as_str()?)))
             .filter(|(key, platform)| is_word(key) && is_word(platform));
-        self.gone.extend(gone.map(|(key, platform)| (key.clone(), platform.to_owned())).take(Self::MOST_GONE));
         self.gone.retain(|key, _| present.is_none_or(|present| !present.contains_key(key)));
+        let news = gone.filter(|(key, _)| {
+            !self.gone.contains_key(*key) && present.is_none_or(|present| !present.contains_key(*key))
+        });
+        let room = Self::MOST_GONE.saturating_sub(self.gone.len());
+        let news: BTreeMap<_, _> = news.map(|(key, platform)| (key.clone(), platform.to_owned())).take(room).collect();
+        self.gone.extend(news.clone());
+        news
     }
 }
 
@@ -192,7 +204,10 @@ mod tests {
         }
         let many: Map<_, _> = (0..99).map(|n| (format!("k{n}"), json!({"platform": "lock", "name": "x"}))).collect();
         assert_eq!(device.gone, BTreeMap::new());
-        device.bury(&json!({"components": many}));
-        assert_eq!(device.gone.len(), Device::MOST_GONE);
+        let buried = device.bury(&json!({"components": many}));
+        assert_eq!((buried.len(), device.gone.len()), (Device::MOST_GONE, Device::MOST_GONE));
+        let more: Map<_, _> = (0..99).map(|n| (format!("m{n}"), json!({"platform": "lock", "name": "x"}))).collect();
+        assert_eq!(device.bury(&json!({"components": more})), BTreeMap::new());
+        assert_eq!(device.gone.len(), Device::MOST_GONE, "of all payloads together");
     }
 }

@@ -215,8 +215,8 @@ mod tests {
         (listener, Broker::At(MqttUrl::parse(&url).unwrap()))
     }
 
-    fn client(broker: Broker) -> Client {
-        let plan = Plan {
+    fn plan(broker: Broker) -> Plan {
+        Plan {
             broker,
             client_id: "doorstep-test".to_owned(),
             keep_alive: Duration::from_secs(1),
@@ -224,8 +224,11 @@ mod tests {
             filters: Vec::new(),
             subscriptions: Subscriptions::default(),
             instance: None,
-        };
-        Client::start(plan, Publisher::default(), mpsc::channel(1).0, CancellationToken::new())
+        }
+    }
+
+    fn client(broker: Broker) -> Client {
+        Client::start(plan(broker), Publisher::default(), mpsc::channel(1).0, CancellationToken::new())
     }
 
     async fn accept(listener: &TcpListener) -> TcpStream {
@@ -236,9 +239,9 @@ mod tests {
         stream
     }
 
-    /// Fault matrix, row 4: at most one and a half keep-alives and two seconds.
+    /// At most one and a half keep-alives, here of 1 s, and two seconds.
     #[tokio::test]
-    async fn a_broker_that_has_fallen_silent_is_left_and_tried_again() {
+    async fn row_04_a_broker_that_has_fallen_silent_is_left_and_tried_again() {
         let (listener, broker) = listen().await;
         let client = client(broker);
         let _silent = accept(&listener).await;
@@ -247,11 +250,67 @@ mod tests {
         assert!(again.is_ok(), "still waiting for a dead connection");
     }
 
+    /// It answers every ping, so it is there; and nothing that it was told is known to have arrived.
     #[tokio::test]
-    async fn bytes_that_are_no_mqtt_end_the_connection_and_nothing_else() {
-        let nonsense: [&[u8]; 5] =
-            [b"HTTP/1.1 400 Bad Request", &[0; 64], &[0xff; 64], &[0x32, 5, 0, 1, 0xff, 0, 1], &[0x40, 2, 9, 9]];
+    async fn hostile_broker_never_acknowledges_and_is_left_as_if_it_were_silent() {
+        let (listener, broker) = listen().await;
+        let publisher = Publisher::default();
+        let _client = Client::start(plan(broker), publisher.clone(), mpsc::channel(1).0, CancellationToken::new());
+        let mut stream = accept(&listener).await;
+        let connected = clock::now();
+        publisher.set("door/info", "{}");
+        let (mut heard, mut pings) = (Vec::new(), 0);
+        while connected.elapsed() < Duration::from_millis(3_500) {
+            let mut bytes = [0; 256];
+            let read = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut bytes)).await;
+            match read.expect("neither a ping nor an end").unwrap_or(0) {
+                0 => break,
+                n if bytes[..n].ends_with(&[0xc0, 0]) => {
+                    pings += 1;
+                    stream.write_all(&[0xd0, 0]).await.unwrap();
+                    heard.extend(&bytes[..n]);
+                }
+                n => heard.extend(&bytes[..n]),
+            }
+        }
+        let left = connected.elapsed();
+        assert!(heard.windows(9).any(|bytes: &[u8]| bytes == b"door/info"), "it was told nothing");
+        assert!(pings >= 1 && (1_500..3_500).contains(&left.as_millis()), "left after {left:?} and {pings} pings");
+        accept(&listener).await;
+    }
+
+    #[tokio::test]
+    async fn hostile_broker_sends_what_is_no_mqtt() {
+        let nonsense: [&[u8]; 14] = [
+            b"HTTP/1.1 400 Bad Request",
+            &[0; 64],
+            &[0xff; 64],
+            // PUBLISH: a topic that is no UTF-8, one that is longer than its packet, QoS 3, an id of 0, nothing at all.
+            &[0x32, 5, 0, 1, 0xff, 0, 1],
+            &[0x30, 4, 0xff, 0xff, b'a', b'b'],
+            &[0x36, 7, 0, 1, b'a', 0, 1, b'O', b'N'],
+            &[0x32, 5, 0, 1, b'a', 0, 0],
+            &[0x30, 0],
+            // Acknowledgements of what was never sent, and ones without an id.
+            &[0x40, 2, 9, 9],
+            &[0x40, 1, 9],
+            &[0x90, 2, 0, 1],
+            &[0x90, 3, 0, 1, 77],
+            // What only clients say; a second CONNACK.
+            &[0x82, 6, 0, 1, 0, 1, b'a', 1],
+            &CONNACK,
+        ];
         futures_util::future::join_all(nonsense.map(survives)).await;
+    }
+
+    #[tokio::test]
+    async fn hostile_broker_closes_in_the_middle_of_a_packet() {
+        let (listener, broker) = listen().await;
+        let _client = client(broker);
+        let mut stream = accept(&listener).await;
+        stream.write_all(&[0x30, 99, 0, 3, b'a']).await.unwrap();
+        drop(stream);
+        accept(&listener).await;
     }
 
     async fn survives(nonsense: &[u8]) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::backoff::Failure;
 use crate::clock::{self, Instant};
 
-/// Says when trouble begins, when its reason changes and when it is over; not each time, and no reason more
-/// than once a minute.
+/// Says when trouble begins (a warning), when its reason changes (as information, but for a login, which only the owner
+/// can mend) and when it is over; not each time, and no reason more than once a minute.
 #[derive(Default)]
 pub(super) struct Complaint {
     /// What the owner can do about a refused login.
@@ -18,6 +18,8 @@ pub(super) struct Complaint {
     settled: bool,
     /// Whether what was told last is that there is no connection.
     open: Option<bool>,
+    /// When it was told that not every topic could be subscribed.
+    told_rights: Option<Instant>,
 }
 
 impl Complaint {
@@ -42,12 +44,24 @@ impl Complaint {
                 "the MQTT broker refuses our user name or password; {}. Trying again once or twice a minute",
                 self.remedy
             ),
+            Failure::Absent | Failure::Unnamed | Failure::Dropped if self.open == Some(true) => {
+                tracing::info!(reason, retry_in_s, "still no connection to the MQTT broker");
+            }
             Failure::Absent | Failure::Unnamed | Failure::Dropped => {
                 tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker");
             }
         }
         self.told.insert(reason, clock::now());
         self.open = Some(true);
+    }
+
+    /// It does not let us subscribe to everything.
+    pub(super) fn about_rights(&mut self) {
+        if self.told_rights.is_some_and(|told| told.elapsed() < Self::SILENT_FOR) {
+            return;
+        }
+        self.told_rights = Some(clock::now());
+        tracing::error!("the broker does not let us subscribe to every topic; check the user's rights (ACL) there");
     }
 
     /// A connection is up.
@@ -93,10 +107,22 @@ mod tests {
             [r#"WARN no connection to the MQTT broker reason="refused" retry_in_s=0.0"#]
         );
         assert_eq!(fails(Failure::Absent, "refused"), [""; 0]);
+        assert_eq!(
+            fails(Failure::Dropped, "cut"),
+            [r#"INFO still no connection to the MQTT broker reason="cut" retry_in_s=0.0"#]
+        );
         let login = fails(Failure::Login, "password");
         assert!(login.len() == 1 && login.iter().all(|line| line.starts_with("ERROR")), "{login:?}");
         assert_eq!(fails(Failure::Login, "password"), [""; 0]);
         assert_eq!(logged(|| complaint.settle()), ["INFO connected to the MQTT broker"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rights_that_are_missing_are_told_once_a_minute() {
+        let mut complaint = Complaint::default();
+        assert_eq!(logged(|| (0..1_000).for_each(|_| complaint.about_rights())).len(), 1);
+        tokio::time::advance(Complaint::SILENT_FOR).await;
+        assert_eq!(logged(|| complaint.about_rights()).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,8 @@ pub(super) struct Instance {
     mark: String,
     /// On the first connection a mark is that of a former run and displaces nobody.
     connections: u32,
+    /// Whether a mark was looked at in the present one. Who writes several there has not displaced us several times.
+    looked: bool,
     /// In a row, without a stable connection between: a broker that crashed may come back with an old mark.
     displaced: u32,
 }
@@ -32,7 +34,7 @@ impl Instance {
 
     pub(super) fn new(topic: String, started: SystemTime, random: u64) -> Self {
         let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
-        Self { topic, mark: format!("{started:013}-{random:016x}"), connections: 0, displaced: 0 }
+        Self { topic, mark: format!("{started:013}-{random:016x}"), connections: 0, looked: false, displaced: 0 }
     }
 
     pub(super) fn topic(&self) -> &str {
@@ -45,6 +47,7 @@ impl Instance {
 
     pub(super) fn on_connected(&mut self) {
         self.connections += 1;
+        self.looked = false;
     }
 
     /// The connection has lasted: whoever displaced us before has given up.
@@ -52,9 +55,10 @@ impl Instance {
         self.displaced = 0;
     }
 
-    /// A retained mark was found on connecting. Once a connection.
+    /// A retained mark was found on connecting. What is none, somebody else has left there.
     pub(super) fn on_mark(&mut self, found: &Bytes) -> Rival {
-        if self.connections < 2 || found == self.mark.as_bytes() {
+        let first = !std::mem::replace(&mut self.looked, true);
+        if !first || self.connections < 2 || !is_mark(found) || found == self.mark.as_bytes() {
             return Rival::None;
         }
         self.displaced += 1;
@@ -64,6 +68,10 @@ impl Instance {
             _ => Rival::None,
         }
     }
+}
+
+fn is_mark(found: &[u8]) -> bool {
+    found.len() == 30 && found.iter().enumerate().all(|(at, byte)| (*byte == b'-') == (at == 13))
 }
 
 #[cfg(test)]
@@ -88,6 +96,21 @@ mod tests {
         older.on_connected();
         let seen: Vec<_> = (0..4).map(|_| meets(&mut older, &young_mark)).collect();
         assert_eq!(seen, [Rival::Younger, Rival::None, Rival::None, Rival::None]);
+    }
+
+    #[test]
+    fn whoever_floods_us_with_marks_or_leaves_none_does_not_make_us_give_way() {
+        let (older, mut younger) = (instance(100), instance(200));
+        let mark = Bytes::from(older.mark().to_owned());
+        younger.on_connected();
+        for _ in 0..2 {
+            younger.on_connected();
+            assert!((0..9).all(|_| younger.on_mark(&mark) == Rival::None));
+        }
+        for nonsense in ["", "0", "0000000000000-", "00000000000000000000000000000-"] {
+            assert_eq!(meets(&mut younger, &Bytes::from(nonsense)), Rival::None, "{nonsense}");
+        }
+        assert_eq!(meets(&mut younger, &mark), Rival::Older, "the third time");
     }
 
     #[test]

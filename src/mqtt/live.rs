@@ -52,7 +52,8 @@ impl Live {
     pub(super) async fn run(&mut self, shared: &mut Connections, complaint: &mut Complaint) -> End {
         let patience = shared.plan.patience();
         loop {
-            let deadline = self.farewell.unwrap_or(self.heard + patience);
+            let owed = shared.publisher.outbox().owed_since();
+            let deadline = self.farewell.unwrap_or(self.heard.min(owed.unwrap_or(self.heard)) + patience);
             tokio::select! {
                 biased;
                 progress = self.progress.recv() => {
@@ -71,7 +72,11 @@ impl Live {
                     self.farewell = Some(clock::now() + FAREWELL);
                 }
                 () = tokio::time::sleep_until(deadline) => {
-                    return if self.farewell.is_some() { End::Finished } else { End::Silent };
+                    return match self.farewell {
+                        Some(_) => End::Finished,
+                        None if self.heard + patience > deadline => End::Unacknowledged,
+                        None => End::Silent,
+                    };
                 }
             }
             if self.hand_out(&shared.publisher).is_err() {
@@ -94,9 +99,7 @@ impl Live {
             Progress::Connected => return self.on_connected(shared),
             Progress::Subscribed { refused } => {
                 if refused {
-                    tracing::error!(
-                        "the broker does not let us subscribe to every topic; check the user's rights (ACL) there"
-                    );
+                    complaint.about_rights();
                 }
                 complaint.settle();
                 shared.link.send_replace(MqttLink::Connected);

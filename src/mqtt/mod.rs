@@ -340,8 +340,10 @@ impl Face {
 async fn resend_spread(publisher: Publisher, topics: Vec<String>) {
     tokio::time::sleep(Duration::from_secs_f64(0.5 + jitter() / 2.0)).await;
     let gap = Duration::from_secs(2) / u32::try_from(topics.len().max(1)).unwrap_or(u32::MAX);
+    // Late ones are not waited for again: sleeps are never shorter than they say.
+    let mut ticks = tokio::time::interval(gap.clamp(Duration::from_micros(1), Duration::from_millis(100)));
     for topic in topics {
+        ticks.tick().await;
         publisher.resend(&topic);
-        tokio::time::sleep(gap.min(Duration::from_millis(100))).await;
     }
 }

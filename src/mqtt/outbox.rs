@@ -80,6 +80,7 @@ enum Lane {
 struct Flight {
     /// Known once the client has written the message.
     packet_id: Option<u16>,
+    since: Instant,
     what: Sent,
 }
 
@@ -203,7 +204,7 @@ impl Outbox {
             let (topic, erased) = (picture.topic.clone(), picture.payload.is_empty());
             (picture, Sent::Picture { topic, erased })
         };
-        self.in_flight.push_back(Flight { packet_id: None, what });
+        self.in_flight.push_back(Flight { packet_id: None, since: now, what });
         Some(publish)
     }
 
@@ -219,6 +220,11 @@ impl Outbox {
         if let Some(at) = self.in_flight.iter().position(|flight| flight.packet_id == Some(packet_id)) {
             self.in_flight.remove(at);
         }
+    }
+
+    /// Since when the broker owes the oldest of the acknowledgements that it owes, if any.
+    pub fn owed_since(&self) -> Option<Instant> {
+        self.in_flight.front().map(|flight| flight.since)
     }
 
     /// Whether the broker has acknowledged everything.
@@ -316,6 +322,25 @@ mod tests {
         let again = drain(&mut outbox, now);
         assert_eq!(again.first().map(String::as_str), Some("door/ring=0"));
         assert_eq!(again.get(1).map(String::as_str), Some("door/ring=2"));
+    }
+
+    #[test]
+    fn the_oldest_acknowledgement_that_is_owed_is_known_whatever_comes_in_between() {
+        let (mut outbox, now) = (Outbox::default(), clock::now());
+        outbox.on_connected();
+        assert_eq!(outbox.owed_since(), None);
+        for n in 0..3 {
+            let at = now + Duration::from_secs(n);
+            outbox.push(event(0), at);
+            assert!(outbox.next(at).is_some());
+        }
+        [1, 2, 3].into_iter().for_each(|id| outbox.on_sent(id));
+        outbox.on_acknowledged(2);
+        assert_eq!(outbox.owed_since(), Some(now));
+        outbox.on_acknowledged(1);
+        assert_eq!(outbox.owed_since(), Some(now + Duration::from_secs(2)));
+        outbox.on_disconnected();
+        assert_eq!(outbox.owed_since(), None);
     }
 
     #[test]

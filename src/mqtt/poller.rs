@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rumqttc::{ConnectionError, Event, EventLoop, Outgoing, Packet, mqttbytes};
 use tokio::sync::mpsc;
 
+use super::ending::MAX_PACKET;
 use super::publisher::Publisher;
 use super::subscriptions::Subscriptions;
 use crate::clock::{self, Instant};
@@ -104,9 +105,14 @@ impl Poller {
         if self.unconfirmed > 0 {
             self.subscriptions.tell_door(&publish.topic);
         }
+        // What is longer is no command, cut off or whole; whole it would be kept for as long as the message waits.
+        let payload = match publish.payload.get(..MAX_PACKET) {
+            Some(beginning) => Bytes::copy_from_slice(beginning),
+            None => publish.payload,
+        };
         let message = Message {
             topic: publish.topic,
-            payload: publish.payload,
+            payload,
             retained: publish.retain,
             dup: publish.dup,
             received: clock::now(),

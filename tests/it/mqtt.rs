@@ -6,7 +6,7 @@ use std::time::Duration;
 use doorstep::clock;
 use doorstep::config::MqttUrl;
 use doorstep::doorbell::{ActionError, Registry};
-use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Motion, MotionKind, MqttLink};
+use doorstep::model::{Capability, DeviceId, DeviceInfo, Event, Link, Motion, MotionKind};
 use doorstep::mqtt::{self, Broker, Button, Settings};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -14,8 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::fake_vendor::{FakeVendor, OnTalk};
 use crate::support::home_assistant;
-use crate::support::impair::{self, Line, Mode};
-use crate::support::mosquitto::{self, Heard, Mosquitto, PATIENCE, until};
+use crate::support::mosquitto::{self, Heard, Mosquitto, until};
 use crate::support::mqtt_house::{House, no_accounts, settings};
 
 fn heard(topic: &str, retain: bool, payload: &str) -> Heard {
@@ -360,150 +359,6 @@ async fn commands_sent_while_we_were_away_are_not_carried_out() {
 }
 
 #[tokio::test]
-async fn a_birth_message_brings_everything_once_more() {
-    let broker = Mosquitto::start().await;
-    broker.publish("homeassistant/status", "online", &["-r"]);
-    let house = House::on(&broker).await;
-    let mut witness = broker.listen("#").await;
-    witness.until_fence().await;
-    // Live, a birth counts whether or not it is retained as well.
-    for birth in [&["-r"] as &[&str], &[]] {
-        let told = clock::now();
-        broker.publish("homeassistant/status", "online", birth);
-        let mut all = Vec::new();
-        while all.len() < 9 {
-            all.push(witness.next().await);
-        }
-        assert!(told.elapsed() >= Duration::from_millis(500), "before Home Assistant can listen");
-        let topics: BTreeSet<_> = all.iter().map(|heard| heard.topic.as_str()).collect();
-        let [status, mine] = ["doorstep/status", "homeassistant/status"];
-        let state = ["availability", "info", "stream", "talk", "talk/availability"];
-        let state = state.map(|what| format!("doorstep/fake_1/{what}"));
-        let expected = [mine, BRIDGE, DISCOVERY, status].into_iter().chain(state.iter().map(String::as_str));
-        assert_eq!(topics, expected.collect(), "the birth itself, and each topic once");
-        let mut told_again = all.iter().filter(|heard| heard.topic != mine);
-        assert!(told_again.all(|heard| heard.retain && !heard.payload.is_empty()), "{all:?}");
-    }
-    broker.publish("homeassistant/status", "offline", &[]);
-    house.vendor.ring("last");
-    witness.next_on("doorstep/fake_1/ring").await;
-}
-
-#[tokio::test]
-async fn a_retained_birth_brings_no_double() {
-    let broker = Mosquitto::start().await;
-    broker.publish("homeassistant/status", "online", &["-r"]);
-    let mut witness = broker.listen("#").await;
-    witness.until_fence().await;
-    let house = House::on(&broker).await;
-    // A real birth after it: had the retained one counted too, its messages would come first.
-    let mut first: Vec<_> = Vec::new();
-    while first.len() < 9 {
-        first.push(witness.next().await.topic);
-    }
-    broker.publish("homeassistant/status", "online", &[]);
-    let mut again = Vec::new();
-    while again.len() < 9 {
-        again.push(witness.next().await.topic);
-    }
-    assert_eq!(again[0], "homeassistant/status");
-    assert_eq!(again.iter().collect::<BTreeSet<_>>().len(), 9, "something came twice: {again:?}");
-    drop(house);
-}
-
-#[tokio::test]
-async fn a_broker_that_comes_back_empty_gets_everything_again() {
-    let mut broker = Mosquitto::start().await;
-    let proxy = impair::Tcp::to(broker.port, Line::default(), 1).await;
-    let house = House::with(FakeVendor::new(), settings(mosquitto::settings(proxy.port))).await;
-    house.connected().await;
-    let mut witness = broker.listen("#").await;
-    house.vendor.ring("before");
-    while witness.next_on("doorstep/fake_1/info").await.json()["last_ring"].is_null() {}
-    for round in 0..2 {
-        let mut before = broker.retained("#").await;
-        proxy.mode(Mode::Refuses);
-        house.is_connected(false).await;
-        if round == 0 {
-            broker.kill()
-        } else {
-            broker.terminate()
-        }
-        broker.start_again().await;
-        assert_eq!(broker.retained("#").await, [], "the broker has not forgotten");
-        let mut witness = broker.listen("doorstep/#").await;
-        let id = format!("while-away-{round}");
-        house.vendor.ring(&id);
-        house
-            .doorbell
-            .state()
-            .wait_for(|state| state.last_ring.as_ref().is_some_and(|r| r.event_id == id))
-            .await
-            .unwrap();
-        proxy.mode(Mode::Passes);
-        assert_eq!(witness.next_on("doorstep/fake_1/ring").await.json()["id"], id);
-        house.connected().await;
-        let last_ring = |all: &[Heard]| {
-            let info = all.iter().find(|heard| heard.topic == "doorstep/fake_1/info").unwrap();
-            info.json()["last_ring"].clone()
-        };
-        let mut after = broker.retained("#").await;
-        assert_ne!(last_ring(&after), last_ring(&before));
-        for all in [&mut before, &mut after] {
-            all.retain(|heard| heard.topic != "doorstep/fake_1/info" && !is_picture(heard));
-        }
-        assert_eq!(after, before);
-    }
-}
-
-/// Nothing stands between us and the broker here, so that while it is away nobody answers at all.
-#[tokio::test]
-async fn a_broker_that_restarts_is_found_again() {
-    let mut broker = Mosquitto::start().await;
-    let house = House::on(&broker).await;
-    broker.terminate();
-    house.is_connected(false).await;
-    broker.start_again().await;
-    house.connected().await;
-    broker.listen("doorstep/fake_1/info").await.next().await;
-}
-
-#[tokio::test]
-async fn no_ring_is_lost_when_the_connection_is_cut() {
-    let broker = Mosquitto::start().await;
-    let proxy = impair::Tcp::to(broker.port, Line::default(), 1).await;
-    let house = House::with(FakeVendor::new(), settings(mosquitto::settings(proxy.port))).await;
-    house.connected().await;
-    let mut witness = broker.listen("doorstep/#").await;
-    let vendor = house.vendor.clone();
-    let ringing = tokio::spawn(async move {
-        for n in 0..240 {
-            vendor.ring(&n.to_string());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        proxy.cut(Duration::from_millis(100)).await;
-    }
-    ringing.await.unwrap();
-    let mut missing: BTreeSet<_> = (0..240).map(|n| n.to_string()).collect();
-    let mut seen_offline = false;
-    while !missing.is_empty() {
-        let heard = witness.next().await;
-        seen_offline |= heard.to_string() == "doorstep/status|1|1|offline";
-        if heard.topic == "doorstep/fake_1/ring" {
-            missing.remove(heard.json()["id"].as_str().unwrap());
-        }
-    }
-    assert!(seen_offline, "the last will never came");
-    assert_eq!(house.mqtt.counters()().events_dropped, 0);
-    house.connected().await;
-    witness.until_fence().await;
-    assert_eq!(broker.retained("doorstep/status").await, [heard("doorstep/status", true, "online")]);
-}
-
-#[tokio::test]
 async fn a_stop_says_offline_and_leaves_properly() {
     let broker = Mosquitto::start().await;
     let house = House::on(&broker).await;
@@ -570,39 +425,8 @@ async fn forget_leaves_nothing_at_the_broker() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_not_tried_again_and_again() {
-    let broker = Mosquitto::start_for("ada", "right").await;
-    let login = Broker::At(MqttUrl::parse(&format!("mqtt://ada:wrong@127.0.0.1:{}", broker.port)).unwrap());
-    let house = House::with(FakeVendor::new(), settings(login)).await;
-    broker.logs("not authorised").await;
-    // Long enough for a client that insists to insist.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(broker.log().matches("not authorised").count(), 1, "{}", broker.log());
-    assert_eq!(*house.mqtt.link().borrow(), MqttLink::Disconnected);
-    house.close().await;
-}
-
-#[tokio::test]
 async fn the_right_password_is_used() {
     let broker = Mosquitto::start_for("ada", "p-ss").await;
     let login = Broker::At(MqttUrl::parse(&format!("mqtt://ada:p-ss@127.0.0.1:{}", broker.port)).unwrap());
     House::with(FakeVendor::new(), settings(login)).await.connected().await;
-}
-
-#[tokio::test]
-async fn of_two_with_one_client_id_the_second_gives_way() {
-    let broker = Mosquitto::start().await;
-    let first = House::on(&broker).await;
-    let second = House::with(FakeVendor::new(), settings(broker.settings())).await;
-    let mut closing = Box::pin(async {
-        let mut link = second.mqtt.link();
-        // The sender is gone once the second has given up.
-        while link.changed().await.is_ok() {}
-    });
-    let gave_way = tokio::time::timeout(2 * PATIENCE, &mut closing).await;
-    assert!(gave_way.is_ok(), "both are still at it");
-    first.connected().await;
-    let mut witness = broker.listen("doorstep/fake_1/ring").await;
-    first.vendor.ring("mine");
-    assert_eq!(witness.next().await.json()["id"], "mine");
 }

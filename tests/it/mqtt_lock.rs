@@ -48,9 +48,9 @@ pub(crate) const PAYLOADS: [&str; 18] = [
 ];
 
 /// A doorbell `fake_1` with an enabled door, and the face.
-struct Gate {
-    house: House,
-    lock: Arc<FakeLock>,
+pub(crate) struct Gate {
+    pub(crate) house: House,
+    pub(crate) lock: Arc<FakeLock>,
     data: TempDir,
     _lock_stop: DropGuard,
 }
@@ -62,7 +62,7 @@ impl Gate {
         gate
     }
 
-    async fn with(secret: Option<&str>, settings: Settings) -> Self {
+    pub(crate) async fn with(secret: Option<&str>, settings: Settings) -> Self {
         let (lock, data, locks, stop) =
             (FakeLock::new("fake_lock"), tempfile::tempdir().unwrap(), Registry::default(), CancellationToken::new());
         lock.live(&locks, &stop).await;

@@ -18,7 +18,7 @@ const TRUSTING: &str = "DOORSTEP_TEST_TLS_PORT";
 const CERTIFICATE: &str = "SSL_CERT_FILE";
 
 #[tokio::test]
-async fn a_broker_is_believed_if_its_certificate_is() {
+async fn hostile_broker_shows_a_certificate_of_nobody_known_or_for_another_name() {
     if let Ok(port) = std::env::var(TRUSTING) {
         return trusting(port.parse().unwrap()).await;
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use doorstep::clock::{self, Instant};
 use doorstep::mqtt::outbox::{Dropped, Outbox, Publish};
 
+use crate::support::score::{Figure, tally};
+
 /// A generator whose whole run follows from one printed seed (xorshift64*).
 struct Random(u64);
 
@@ -36,8 +38,9 @@ struct Broker {
 
 impl Broker {
     fn write(&mut self, outbox: &mut Outbox) {
+        let in_use = |id| self.written.iter().any(|(used, _)| *used == id) || self.acknowledged.contains(&id);
         if let Some(publish) = self.queued.pop_front() {
-            self.next_id = self.next_id % 64 + 1;
+            self.next_id = (1..=64).map(|n| (self.next_id + n - 1) % 64 + 1).find(|id| !in_use(*id)).unwrap();
             outbox.on_sent(self.next_id);
             self.written.push_back((self.next_id, publish));
         }
@@ -54,8 +57,9 @@ impl Broker {
         self.acknowledged.push_back(id);
     }
 
-    fn acknowledge(&mut self, outbox: &mut Outbox) {
-        if let Some(id) = self.acknowledged.pop_front() {
+    /// The oldest, or, as brokers do that are several machines, another one.
+    fn acknowledge(&mut self, which: usize, outbox: &mut Outbox) {
+        if let Some(id) = self.acknowledged.remove(which.min(self.acknowledged.len().saturating_sub(1))) {
             outbox.on_acknowledged(id);
         }
     }
@@ -98,7 +102,10 @@ impl History {
             20..45 => self.tell_event(),
             45..60 => self.broker.write(&mut self.outbox),
             60..75 => self.broker.take(),
-            75..90 => self.broker.acknowledge(&mut self.outbox),
+            75..90 => {
+                let which = self.random.below(4);
+                self.broker.acknowledge(which as usize, &mut self.outbox);
+            }
             90..92 => self.cut(),
             92 => {
                 self.cut();
@@ -169,7 +176,7 @@ impl History {
             self.hand_out();
             self.broker.write(&mut self.outbox);
             self.broker.take();
-            self.broker.acknowledge(&mut self.outbox);
+            self.broker.acknowledge(0, &mut self.outbox);
             if self.outbox.is_empty() {
                 return;
             }
@@ -200,6 +207,7 @@ fn whatever_happens_nothing_is_lost_unnoticed() {
 
 #[test]
 fn without_a_long_break_every_event_arrives() {
+    let (mut delivered, mut told) = (0, 0);
     for seed in 1..100 {
         let mut history = History::new(seed);
         let began = history.now;
@@ -209,7 +217,13 @@ fn without_a_long_break_every_event_arrives() {
             history.now = began;
         }
         history.quiet();
-        assert_eq!(history.broker.events.len() as u64, history.events_told, "seed {seed}");
         assert_eq!(history.outbox.dropped(), Dropped::default(), "seed {seed}");
+        let (arrived, of) = (history.broker.events.len(), history.events_told as usize);
+        if arrived < of {
+            println!("seed {seed}: {arrived} of {of}");
+        }
+        (delivered, told) = (delivered + arrived, told + of);
     }
+    tally(Figure::EventsDelivered, delivered, told);
+    assert_eq!(delivered, told);
 }

@@ -2,5 +2,6 @@
 
 mod faults;
 mod grid;
+mod mqtt_faults;
 mod soak;
 mod tiny_fragments;

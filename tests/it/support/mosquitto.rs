@@ -41,6 +41,15 @@ impl Mosquitto {
         Self::start_with_user(user, password, "allow_anonymous true").await
     }
 
+    /// What it retains, and what it has taken over for a session that is away, outlives a termination.
+    pub(crate) async fn start_persistent() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = folder.path().display();
+        let extra =
+            format!("allow_anonymous true\npersistence true\npersistence_location {location}/\nmax_queued_messages 0");
+        Self::start_in(folder, &extra).await
+    }
+
     async fn start_with_user(user: &str, password: &str, others: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("passwords");
@@ -48,7 +57,7 @@ impl Mosquitto {
         Self::start_in(folder, &format!("{others}\npassword_file {}", file.display())).await
     }
 
-    /// From its next start on this is its one user.
+    /// From its next start on, or once it was told to look, this is its one user.
     pub(crate) fn change_user(&self, user: &str, password: &str) {
         hash(&self.path("passwords"), user, password);
     }
@@ -94,9 +103,18 @@ impl Mosquitto {
 
     /// As `systemctl stop`.
     pub(crate) fn terminate(&mut self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        self.signal("-TERM");
         self.child.wait().unwrap();
+    }
+
+    /// As `systemctl reload`: has it look at its users again.
+    pub(crate) fn reload(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
     }
 
     pub(crate) async fn start_again(&mut self) {
@@ -164,6 +182,11 @@ impl Mosquitto {
     /// Listens to `filter` with mosquitto_sub, which shows retain and QoS as they were published.
     pub(crate) async fn listen(&self, filter: &str) -> Witness {
         Witness::of_5(self.port, filter).await
+    }
+
+    /// The same in a session that outlives the broker's restarts, if that is a persistent one.
+    pub(crate) async fn listen_through_restarts(&self, filter: &str) -> Witness {
+        Witness::start(self.port, filter, &["-c", "-i", "witness"]).await
     }
 
     /// What a newcomer gets for `filter`: everything retained, sorted by topic.

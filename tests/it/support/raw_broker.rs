@@ -84,15 +84,8 @@ impl RawBroker {
 
     /// At QoS 1, `dup` as a broker that delivers once more.
     pub(crate) async fn publish(&mut self, topic: &str, payload: &str, dup: bool) {
-        let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
-        body.extend(topic.as_bytes());
-        body.extend([0, 77]);
-        body.extend(payload.as_bytes());
-        let mut packet = vec![if dup { 0x3a } else { 0x32 }];
-        let (low, high) = (body.len() % 128, body.len() / 128);
-        packet.extend(if high > 0 { vec![low as u8 | 0x80, high as u8] } else { vec![low as u8] });
-        packet.extend(body);
-        self.write(&packet).await;
+        let header = if dup { 0x3a } else { 0x32 };
+        self.write(&publish_packet(header, topic.as_bytes(), payload.as_bytes())).await;
     }
 
     /// The payload of the next message on `topic`.
@@ -108,23 +101,47 @@ impl RawBroker {
     }
 
     async fn read(&mut self) -> (u8, Vec<u8>) {
-        let stream = self.stream.as_mut().expect("accept first");
-        let header = stream.read_u8().await.unwrap();
-        let (mut length, mut shift) = (0, 0);
-        loop {
-            let byte = stream.read_u8().await.unwrap();
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.unwrap();
-        (header, body)
+        read_packet(self.stream.as_mut().expect("accept first")).await.unwrap()
     }
 
     async fn write(&mut self, packet: &[u8]) {
         self.stream.as_mut().expect("accept first").write_all(packet).await.unwrap();
     }
+}
+
+/// The first byte of the next packet, and what follows its length.
+pub(crate) async fn read_packet(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let header = stream.read_u8().await?;
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let byte = stream.read_u8().await?;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok((header, body))
+}
+
+/// PUBLISH with this first byte (`0x30`, and `1` for retained, `2` for QoS 1, `8` for a repetition). At QoS 1 its id is
+/// 77.
+pub(crate) fn publish_packet(header: u8, topic: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
+    body.extend(topic);
+    if header & 0x06 != 0 {
+        body.extend([0, 77]);
+    }
+    body.extend(payload);
+    let mut packet = vec![header];
+    let mut rest = body.len();
+    while rest >= 128 {
+        packet.push((rest % 128) as u8 | 0x80);
+        rest /= 128;
+    }
+    packet.push(rest as u8);
+    packet.extend(body);
+    packet
 }

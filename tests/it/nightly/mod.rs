@@ -1,3 +1,4 @@
 //! What takes minutes; run by `./gate --profile nightly`.
 
 mod network;
+mod soak;

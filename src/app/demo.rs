@@ -20,7 +20,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use super::{CLIPS, Settings, report, start, until_stopped};
+use super::{CLIPS, Settings, Signals, report, start, until_stopped};
 use crate::config;
 use crate::model::DeviceId;
 use console::Console;
@@ -73,6 +73,7 @@ pub enum Kind {
 
 /// Runs the demo until a signal or `quit`.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    let signals = Signals::heard()?;
     let stop = CancellationToken::new();
     let _stop_with_us = stop.clone().drop_guard();
     let (broker, _embedded) = broker(options.mqtt)?;
@@ -102,7 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tracing::warn!(broker, "the broker does not answer yet");
     }
     report(&format!("demo ready: page http://{}/ · broker {broker} · doorbells {ids}", running.page));
-    until_stopped(running, console.run(stop.clone())).await
+    until_stopped(running, signals, console.run(stop.clone())).await
 }
 
 /// The broker's URL, and the embedded one when it is that.

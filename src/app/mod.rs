@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, anyhow, ensure};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -216,31 +216,52 @@ impl Running {
 
 /// `doorstep run`: until a signal asks to stop.
 pub async fn run(config: Config, data: PathBuf, home: Option<Home>) -> anyhow::Result<()> {
+    let signals = Signals::heard()?;
     let running = start(Settings { config, data, demo: false, home }).await?;
-    until_stopped(running, std::future::pending()).await
+    until_stopped(running, signals, std::future::pending()).await
 }
 
 /// Runs until a signal or `asked`, then stops in order; a second signal stops at once.
-async fn until_stopped(mut running: Running, asked: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn until_stopped(
+    mut running: Running,
+    mut signals: Signals,
+    asked: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let outcome = tokio::select! {
-        signal = asked_to_stop() => signal,
+        () = signals.one() => Ok(()),
         () = asked => Ok(()),
         error = running.failed() => Err(error),
     };
     tokio::select! {
         () = running.stop() => outcome,
-        second = asked_to_stop() => second.and_then(|()| bail!("stopped at once by a second signal")),
+        () = signals.one() => Err(anyhow!("stopped at once by a second signal")),
+    }
+}
+
+/// SIGTERM and SIGINT. Heard before anything is said to be ready: whoever stops us right then is owed an orderly end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they end nothing by themselves.
+    fn heard() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt()).context("listening for SIGINT")? })
+    }
+
+    async fn one(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
 /// Resolves when SIGTERM or SIGINT arrives.
 pub async fn asked_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    Signals::heard()?.one().await;
     Ok(())
 }
 

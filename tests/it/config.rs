@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use doorstep::config::{
     self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Place, Quality, Transport,
@@ -10,6 +11,8 @@ use doorstep::config::{
 };
 use doorstep::model::{DeviceId, OpenerEntity};
 use doorstep::secret::Pem;
+
+use crate::support::score::{self, Figure};
 
 /// Everything this version knows, as an owner would write it.
 const WHOLE: &str = r##"
@@ -893,7 +896,14 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_mistake_is_shown_with_its_place_and_its_remedy() {
+fn row_40_every_mistake_is_shown_with_its_place_and_its_remedy() {
+    let told = CASES.iter().map(|Case(_, text, expected)| {
+        let errors = config::parse(text, "doorstep.yaml").err().map(|errors| errors.to_string()).unwrap_or_default();
+        expected.iter().filter(|line| errors.lines().any(|told| told == format!("doorstep.yaml:{line}"))).count()
+    });
+    let mistakes = CASES.iter().map(|Case(.., expected)| expected.len()).sum();
+    score::tally(Figure::MistakesTold, told.sum(), mistakes);
+    assert!(CASES.len() >= 25);
     for Case(name, text, expected) in CASES {
         let errors = config::parse(text, "doorstep.yaml").expect_err(name).to_string();
         let expected: Vec<String> = expected.iter().map(|line| format!("doorstep.yaml:{line}")).collect();
@@ -902,12 +912,35 @@ fn every_mistake_is_shown_with_its_place_and_its_remedy() {
 }
 
 #[test]
-fn no_value_is_ever_shown() {
+fn row_40_no_value_is_ever_shown() {
     for Case(name, text, _) in CASES {
         let errors = config::parse(text, "doorstep.yaml").expect_err(name);
         let shown = format!("{errors} {errors:?}");
         assert!(!shown.contains("hunter2"), "{name}: {shown}");
     }
+}
+
+/// As its owner meets it: on standard error, and nothing else there, with the exit code that says so.
+#[test]
+fn row_40_the_program_tells_every_mistake_and_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("doorstep.yaml"), folder.path().join("data"));
+    let commands: [&[&str]; 4] = [&["run"], &["check", "--offline"], &["devices"], &["forget"]];
+    // A start of the program takes its time, so half of them have to do.
+    let some: Vec<_> = CASES.iter().step_by(2).collect();
+    assert!(some.len() >= 25);
+    for (Case(name, text, expected), command) in some.into_iter().zip(commands.iter().cycle()) {
+        fs::write(&file, text).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_doorstep"));
+        program.args(*command).arg("--config").arg(&file).arg("--data").arg(&data);
+        let ended = program.env_remove("DOORSTEP_LOG").env_remove("SUPERVISOR_TOKEN").output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        let expected: Vec<String> = expected.iter().map(|line| format!("{}:{line}", file.display())).collect();
+        assert_eq!(told.lines().collect::<Vec<_>>(), expected, "{command:?} of {name}");
+        assert_eq!((ended.status.code(), &*ended.stdout), (Some(2), &b""[..]), "{command:?} of {name}");
+        assert!(!told.contains("hunter2"), "{name}: {told}");
+    }
+    assert!(!data.exists(), "something was stored before the configuration was understood");
 }
 
 #[test]

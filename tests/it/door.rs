@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -30,6 +29,7 @@ use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::score::{Figure, tally};
+use crate::support::small_disk::SmallDisk;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const DOORBELL: &str = "fake_bell";
@@ -116,7 +116,7 @@ async fn a_signed_command_that_was_carried_out_is_not_carried_out_after_a_restar
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_is_full_or_read_only_opens_no_door() {
+async fn row_37_a_disk_that_is_full_or_read_only_opens_no_door() {
     let Some(disk) = SmallDisk::mount() else { return println!("SKIPPED: this user may not mount a small disk") };
     let house = House::on(disk.folder.path(), Some(SECRET)).await;
     let unlock = async |id: &str| {
@@ -125,9 +125,7 @@ async fn a_disk_that_is_full_or_read_only_opens_no_door() {
     };
     assert_eq!(unlock("a").await, Ok(LockState::Unlocked));
 
-    let filler = disk.folder.path().join("filler");
-    let full = fs::write(&filler, vec![0; 1 << 20]).unwrap_err();
-    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    disk.fill();
     for id in ["b", "c"] {
         let refused = unlock(id).await;
         let why = "what cannot be written down first is not done; see to the disk and the rights of the data folder";
@@ -142,7 +140,7 @@ async fn a_disk_that_is_full_or_read_only_opens_no_door() {
     assert!(last.is_err(), "there is always room");
     let allowed = house.log().iter().filter(|line| line["result"] == "allowed").count();
     assert_eq!(house.account.moves().len(), allowed, "a lock moved without a line");
-    fs::remove_file(&filler).unwrap();
+    disk.make_room();
     assert_eq!(unlock("d").await, Ok(LockState::Unlocked));
 
     let moves = house.account.moves().len();
@@ -340,31 +338,5 @@ impl Vendor for FakeAccount {
             let _stopped = stop.run_until_cancelled(self.live(port)).await;
             Ok(())
         })
-    }
-}
-
-/// 256 KiB, mounted until dropped.
-struct SmallDisk {
-    folder: TempDir,
-}
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs"]).arg(folder.path());
-        let mounted = mount.output().is_ok_and(|done| done.status.success());
-        mounted.then_some(Self { folder })
-    }
-
-    fn remount(&self, how: &str) {
-        let done = Command::new("mount").arg("-o").arg(format!("remount,{how}")).arg(self.folder.path()).status();
-        assert!(done.unwrap().success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _left_to_the_machine = Command::new("umount").arg("-l").arg(self.folder.path()).status();
     }
 }

@@ -3,5 +3,6 @@
 mod faults;
 mod grid;
 mod mqtt_faults;
+mod network;
 mod soak;
 mod tiny_fragments;

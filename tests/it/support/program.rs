@@ -31,7 +31,19 @@ impl Program {
         change: impl FnOnce(&mut Command),
     ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorstep"));
-        command.args(arguments).env_remove("DOORSTEP_LOG").env_remove("SUPERVISOR_TOKEN").kill_on_drop(true);
+        command.args(arguments);
+        Self::spawn(command, change)
+    }
+
+    /// By this line of a shell, whose `"$0" "$@"` are the program and its arguments; it has to `exec`.
+    pub(crate) fn start_by_shell<S: AsRef<OsStr>>(line: &str, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", line, env!("CARGO_BIN_EXE_doorstep")]).args(arguments);
+        Self::spawn(command, |_| {})
+    }
+
+    fn spawn(mut command: Command, change: impl FnOnce(&mut Command)) -> Self {
+        command.env_remove("DOORSTEP_LOG").env_remove("SUPERVISOR_TOKEN").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap();

@@ -186,7 +186,7 @@ impl Page {
         self.send("POST", &format!("/whep/{id}"), "application/sdp", sdp).await
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, content_type: &str, body: &str) -> Reply {
+    pub(crate) async fn send(&self, method: &str, path: &str, content_type: &str, body: impl AsRef<[u8]>) -> Reply {
         let authorization = self.authorization.as_deref().map(|value| ("authorization", value));
         let headers: Vec<_> = [("content-type", content_type)].into_iter().chain(authorization).collect();
         request_with(self.address, method, path, &headers, body).await

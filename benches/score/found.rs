@@ -69,7 +69,7 @@ impl Found {
             Source::Bad(name) => self.tally(name)?.map(|(good, of)| Value::Share { some: of.saturating_sub(good), of }),
             Source::Counted(name) => self.tally(name)?.map(|(_, of)| Value::Number(of as f64)),
             Source::Soak(field) => self.left("soak.json")?.and_then(|soak| soak[field].as_f64()).map(Value::Number),
-            Source::Fuzz(field) => self.added_up("fuzz", field)?.map(|sum| Value::Number(sum as f64)),
+            Source::Field(folder, field) => self.added_up(folder, field)?.map(|sum| Value::Number(sum as f64)),
             Source::Files(folder) => Some(Value::Number(files(&self.root.join(folder))? as f64)),
             Source::RowsTested => self.ran(self.rows_that(|outcome| outcome != "not tested")),
             Source::RowsPassing => self.ran(self.rows_that(|outcome| outcome == "passed")),

@@ -196,19 +196,21 @@ mod tests {
         let (mut output, stop) = (Shared::default(), CancellationToken::new());
         let kind = Cli::try_parse_from(["sim", "tutk-camera"]).unwrap().kind;
         let seen = output.clone();
-        let console = tokio::spawn(async move { run(kind, lines, &mut output, stop).await });
-        for command in ["ring", "motion", "fault swap", "fault frieze", "", "jump", "fault enr-with-nul", "offline"] {
-            sender.send(command.to_owned()).await.unwrap();
-        }
-        while told(&seen.lines(), "offline") == 0 {
-            tokio::task::yield_now().await;
-        }
+        let console = async { run(kind, lines, &mut output, stop).await.unwrap() };
+        let typing = async {
+            for command in ["ring", "motion", "fault swap", "fault frieze", "", "jump", "fault enr-with-nul", "offline"] {
+                sender.send(command.to_owned()).await.unwrap();
+            }
+            while told(&seen.lines(), "offline") == 0 {
+                tokio::task::yield_now().await;
+            }
+            sender.send("quit".into()).await.unwrap();
+        };
+        tokio::join!(console, typing);
         let lines = seen.lines();
         for (event, count) in [("ring", 1), ("motion", 1), ("fault", 2), ("bad_command", 2), ("credentials", 1)] {
             assert_eq!(told(&lines, event), count, "{event} in {lines:?}");
         }
-        sender.send("quit".into()).await.unwrap();
-        console.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -100,7 +100,7 @@ fn through_home_assistant(request: &Request, host: &Authority) -> Result<From, A
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(From::Here) };
     let forwarded = headers.get(FORWARDED_HOST).and_then(|hosts| hosts.to_str().ok()?.split(',').next());
-    let forwarded = forwarded.and_then(|host| Authority::try_from(host.trim()).ok());
+    let forwarded = forwarded.and_then(|host| authority(host.trim()));
     let known = [Some(host), forwarded.as_ref()];
     let ours = known.into_iter().flatten().any(|host| match host.port() {
         Some(_) => same_site(origin, host),
@@ -186,8 +186,16 @@ fn said_foreign(headers: &HeaderMap) -> bool {
 }
 
 fn host(headers: &HeaderMap) -> Result<Authority, ApiError> {
-    let value = headers.get(header::HOST).ok_or(ApiError::NoHost)?;
-    Authority::try_from(value.as_bytes()).map_err(|_| ApiError::NoHost)
+    headers.get(header::HOST).and_then(|host| authority(host.to_str().ok()?)).ok_or(ApiError::NoHost)
+}
+
+/// A host, with a port or without. To the parser `[::1].evil.example` is the host `[::1]`, and what stands before an `@`
+/// belongs to it as well.
+fn authority(text: &str) -> Option<Authority> {
+    let authority = Authority::try_from(text).ok()?;
+    let rest = text.strip_prefix(authority.host())?;
+    let whole = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    whole.then_some(authority)
 }
 
 /// Whether `Origin` names the host that the request went to. The scheme may differ: a proxy may add TLS.
@@ -210,7 +218,7 @@ fn web_origin(origin: &HeaderValue) -> Option<(u16, Authority)> {
         "https" => 443,
         _ => return None,
     };
-    Some((default, Authority::try_from(origin).ok()?))
+    Some((default, authority(origin)?))
 }
 
 /// Whether the body is of a type that a form on another site cannot send.
@@ -265,6 +273,18 @@ pub(super) async fn dress(State(Dress(csp)): State<Dress>, request: Request, nex
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_a_host_and_a_port_and_nothing_beside_them() {
+        for whole in ["localhost", "127.0.0.1:8480", "[::1]", "[::1]:8480", "porch.local:80"] {
+            assert!(authority(whole).is_some(), "{whole} was refused");
+        }
+        for more in
+            ["[::1].evil.example", "[::1]evil", "x@localhost", "localhost:", "localhost:65536", "localhost:8x", ""]
+        {
+            assert!(authority(more).is_none(), "{more} was taken");
+        }
+    }
 
     #[test]
     fn addresses_and_own_names_are_admitted_and_other_names_are_not() {

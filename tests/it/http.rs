@@ -354,9 +354,8 @@ async fn without_the_token_the_page_asks_for_it() {
     assert_eq!((guess.status, guess.header("www-authenticate")), (401, Some("Bearer")));
 }
 
-/// Row 43 of the fault matrix: pages of other sites.
 #[tokio::test]
-async fn other_sites_can_neither_read_nor_act() {
+async fn row_43_other_sites_can_neither_read_nor_act() {
     let house = House::open().await;
     let own = format!("http://{}", house.address);
     let origin = |origin| [JSON, ("origin", origin)];

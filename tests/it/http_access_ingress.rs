@@ -87,7 +87,7 @@ async fn the_page_lives_in_home_assistants_frame() {
 
 /// To a cookie, all ports of a host are one site: another program's page on Home Assistant's machine comes with it.
 #[tokio::test]
-async fn a_page_on_another_port_of_home_assistants_host_reaches_nothing_with_its_session() {
+async fn hostile_page_on_another_port_of_home_assistants_host_reaches_nothing_with_its_session() {
     let house = house(Router::new()).await;
     let home = Ingress::before(house.ingress).await;
     let browser = Browser::launch().await;

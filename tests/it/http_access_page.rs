@@ -80,7 +80,7 @@ pub(crate) async fn foreign_site() -> u16 {
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_reach_nothing_in_an_unlocked_house() {
+async fn row_43_pages_of_other_sites_reach_nothing_in_an_unlocked_house() {
     let house = House::open().await;
     let (port, own) = (foreign_site().await, house.address.port());
     let names = "--host-resolver-rules=MAP evil.example 127.0.0.1".to_owned();

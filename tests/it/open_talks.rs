@@ -1,9 +1,10 @@
 //! An open talk is on the disk, and the next process ends what it finds there (row 36). Virtual time, no sockets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use doorstep::clock;
 use doorstep::doorbell::vendor::Retry;
 use doorstep::doorbell::{ActionError, Doorbell, OpenTalks, Options};
 use doorstep::model::{Capability, DeviceId, Link};
@@ -26,8 +27,15 @@ impl Data {
 
     /// In which a process was killed in a talk.
     fn of_a_killed_one() -> Self {
+        Self::of_one_killed_before(Duration::from_secs(30))
+    }
+
+    /// In which one was killed so long ago, 10 s after the talk had begun.
+    fn of_one_killed_before(ago: Duration) -> Self {
         let data = Self::new();
-        data.store().put("open_talks", &["fake_1"]).unwrap();
+        let began = clock::unix_now() - ago - Duration::from_secs(10);
+        let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        data.store().put("talks_open_since", &BTreeMap::from([("fake_1", began)])).unwrap();
         data
     }
 
@@ -37,7 +45,9 @@ impl Data {
 
     /// As another process finds them.
     fn open(&self) -> BTreeSet<DeviceId> {
-        Store::read_only(&self.0.path().join("data")).get("open_talks").unwrap_or_default()
+        let open: BTreeMap<DeviceId, u64> =
+            Store::read_only(&self.0.path().join("data")).get("talks_open_since").unwrap_or_default();
+        open.into_keys().collect()
     }
 
     async fn is(&self, open: &[&str]) {
@@ -64,7 +74,7 @@ async fn is_ready(doorbell: &Doorbell) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_talk_is_on_the_disk_when_it_begins_and_no_longer_when_it_has_ended() {
+async fn row_36_a_talk_is_on_the_disk_when_it_begins_and_no_longer_when_it_has_ended() {
     let (data, vendor, stop) = (Data::new(), FakeVendor::new(), CancellationToken::new());
     let doorbell = data.doorbell(&vendor, &stop);
     is_ready(&doorbell).await;
@@ -88,7 +98,7 @@ async fn a_talk_is_on_the_disk_when_it_begins_and_no_longer_when_it_has_ended() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_killed_process_has_left_is_opened_and_closed_once() {
+async fn row_36_what_a_killed_process_has_left_is_opened_and_closed_once() {
     let (data, vendor) = (Data::of_a_killed_one(), FakeVendor::new());
     let begun = Instant::now();
     let doorbell = data.doorbell(&vendor, &CancellationToken::new());
@@ -108,7 +118,7 @@ async fn what_a_killed_process_has_left_is_opened_and_closed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_camera_that_is_away_is_told_as_soon_as_it_is_back() {
+async fn row_36_a_camera_that_is_away_is_told_as_soon_as_it_is_back() {
     let (data, vendor) = (Data::of_a_killed_one(), FakeVendor::new());
     vendor.then_life(Life::Fails(FakeVendor::error("no answer", Retry::After(Duration::from_secs(90)))));
     vendor.on_talk(OnTalk::Refuses(ActionError::Timeout));
@@ -161,4 +171,30 @@ async fn a_doorbell_that_has_lost_its_speaker_is_forgotten() {
     is_ready(&doorbell).await;
     data.is(&[]).await;
     assert_eq!(vendor.seen().talks_asked, 0);
+}
+
+/// A camera stops listening by itself, and nobody wants to hear it click days later.
+#[tokio::test(start_paused = true)]
+async fn row_36_a_talk_that_was_left_long_ago_opens_no_speaker() {
+    for (ago, ended) in
+        [(Duration::from_secs(50 * 60), 1), (Duration::from_secs(3_600), 0), (Duration::from_secs(86_400), 0)]
+    {
+        let (data, vendor) = (Data::of_one_killed_before(ago), FakeVendor::new());
+        let doorbell = data.doorbell(&vendor, &CancellationToken::new());
+        is_ready(&doorbell).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(vendor.seen().talks_ended, ended, "after {ago:?}");
+        doorbell.start_talk(1).await.unwrap();
+        data.is(&[]).await;
+    }
+}
+
+/// A clock that was put back, or stands at 1970 after a boot, tells nothing of how long it is ago.
+#[tokio::test(start_paused = true)]
+async fn row_36_a_talk_that_began_in_the_future_is_ended_all_the_same() {
+    let (data, vendor) = (Data::new(), FakeVendor::new());
+    data.store().put("talks_open_since", &BTreeMap::from([("fake_1", u64::MAX)])).unwrap();
+    let _doorbell = data.doorbell(&vendor, &CancellationToken::new());
+    vendor.until("the end of the talk", |seen| seen.talks_ended == 1).await;
+    data.is(&[]).await;
 }

@@ -60,7 +60,7 @@ async fn is_only_text(browser: &Browser, page: &Page) {
 }
 
 #[tokio::test]
-async fn every_name_is_shown_as_text_and_keeps_its_place() {
+async fn hostile_page_of_a_doorbells_name_is_shown_as_text_and_keeps_its_place() {
     let browser = Browser::launch().await;
     let names = names();
     let house = House::with(FakeVendor::of(named(1, &names[0].0)), None, Router::new()).await;
@@ -94,7 +94,7 @@ async fn every_name_is_shown_as_text_and_keeps_its_place() {
 }
 
 #[tokio::test]
-async fn what_an_account_or_a_camera_says_is_only_text() {
+async fn hostile_page_of_what_an_account_or_a_camera_says_is_only_text() {
     let browser = Browser::launch().await;
     let house = House::open().await;
     let why = format!("{MARKUP} `{MARKUP}` {}", "x".repeat(10_000));

@@ -29,7 +29,7 @@ async fn house_and_foreign_page() -> (Browser, House, Arc<FakeLock>, Page) {
 }
 
 #[tokio::test]
-async fn a_form_or_a_fetch_of_another_site_opens_nothing_and_reads_nothing() {
+async fn hostile_page_sends_forms_and_fetches_which_open_nothing_and_read_nothing() {
     let (_browser, house, lock, page) = house_and_foreign_page().await;
     let unlock = format!("{}api/doorbells/fake_1/unlock", house.url());
     // Whatever a page may send without asking first, and what it may only send after asking.
@@ -62,7 +62,7 @@ async fn a_form_or_a_fetch_of_another_site_opens_nothing_and_reads_nothing() {
 }
 
 #[tokio::test]
-async fn a_websocket_of_another_site_is_refused() {
+async fn hostile_page_opens_websockets_which_are_refused() {
     let (_browser, house, _lock, page) = house_and_foreign_page().await;
     for path in ["api/events", "api/ws?src=fake_1"] {
         let address = format!("{}{path}", house.url().replace("http", "ws"));
@@ -76,7 +76,7 @@ async fn a_websocket_of_another_site_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_rebound_to_our_address_shows_nothing() {
+async fn hostile_page_rebinds_its_name_to_our_address_and_sees_nothing() {
     let (browser, house, lock, _page) = house_and_foreign_page().await;
     let page = browser.open(&format!("http://{EVIL}:{}/", house.address.port())).await;
     page.until("document.body.textContent.includes('The service is not known under the name')").await;
@@ -88,7 +88,7 @@ async fn a_name_that_was_rebound_to_our_address_shows_nothing() {
 }
 
 #[tokio::test]
-async fn another_site_cannot_put_the_page_into_a_frame_nor_use_its_pictures() {
+async fn hostile_page_puts_the_house_into_a_frame_and_uses_its_pictures_in_vain() {
     let (browser, house, _lock, page) = house_and_foreign_page().await;
     let frame = format!(
         "(() => {{ document.body.innerHTML = '<iframe></iframe>'; document.querySelector('iframe').src = '{}'; }})()",

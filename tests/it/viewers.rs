@@ -15,21 +15,23 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::viewer::{Manners, Seen, Transport, Viewer, speech, switchboard};
+use crate::support::impair::{self, Line};
+use crate::support::viewer::{Manners, Prank, Seen, Transport, Viewer, speech, switchboard};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FRAME: Duration = Duration::from_millis(33);
 
-struct House {
-    viewers: Viewers,
-    hub: MediaHub,
+/// A camera that films, and all who watch it.
+pub(crate) struct House {
+    pub(crate) viewers: Viewers,
+    pub(crate) hub: MediaHub,
     /// The number of pictures published.
     published: watch::Receiver<u32>,
     _stop: DropGuard,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::bound_to(Ipv4Addr::LOCALHOST.into()).await
     }
 
@@ -42,7 +44,7 @@ impl House {
         Self { viewers, hub, published, _stop: stop.drop_guard() }
     }
 
-    async fn join(&self, manners: Manners) -> Joined {
+    pub(crate) async fn join(&self, manners: Manners) -> Joined {
         self.join_with(manners, None).await
     }
 
@@ -51,14 +53,40 @@ impl House {
     }
 
     async fn join_at(&self, hub: &MediaHub, manners: Manners, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
-        let viewer = Viewer::new(manners).await;
-        let answered = self.viewers.answer(&viewer.offer, hub.hold(), mic).await.unwrap();
-        let leave = Arc::new(Notify::new());
-        let (seen, task) = viewer.play(&answered.sdp, leave.clone());
-        Joined { id: answered.viewer, sdp: answered.sdp, seen, leave, task }
+        self.joined(hub, Viewer::new(manners).await, mic).await
     }
 
-    async fn counted(&self, what: &str, condition: impl Fn(&Counters) -> bool) {
+    /// Who is told what to do.
+    pub(crate) async fn join_hostile(&self, hub: &MediaHub, manners: Manners) -> (Joined, mpsc::Sender<Prank>) {
+        let mut viewer = Viewer::new(manners).await;
+        let (pranks, told) = mpsc::channel(64);
+        viewer.pranks = Some(told);
+        // As the microphone's owner would: what it says is taken, and nobody listens.
+        let mic = viewer.speaks().then(|| mpsc::channel(50));
+        let (mic, nobody) = mic.unzip();
+        let joined = self.joined(hub, viewer, mic).await;
+        (Joined { _nobody: nobody, ..joined }, pranks)
+    }
+
+    /// Who reaches us over this line only.
+    pub(crate) async fn join_behind(&self, line: Line, seed: u64) -> (Joined, impair::Udp) {
+        let mut viewer = Viewer::new(Manners::default()).await;
+        let offer = viewer.offer.lines().filter(|line| !line.starts_with("a=candidate:"));
+        viewer.offer = offer.map(|line| format!("{line}\r\n")).collect();
+        let port = self.viewers.port();
+        let relay = impair::Udp::to((Ipv4Addr::LOCALHOST, port).into(), line, seed);
+        let answered = self.viewers.answer(&viewer.offer, self.hub.hold(), None).await.unwrap();
+        let (ours, theirs) = (format!(" {port} typ host"), format!(" {} typ host", relay.address.port()));
+        let sdp = answered.sdp.replace(&ours, &theirs);
+        (Joined::playing(viewer, answered.viewer, sdp), relay)
+    }
+
+    async fn joined(&self, hub: &MediaHub, viewer: Viewer, mic: Option<mpsc::Sender<MicPacket>>) -> Joined {
+        let answered = self.viewers.answer(&viewer.offer, hub.hold(), mic).await.unwrap();
+        Joined::playing(viewer, answered.viewer, answered.sdp)
+    }
+
+    pub(crate) async fn counted(&self, what: &str, condition: impl Fn(&Counters) -> bool) {
         let until = async {
             while !condition(&self.viewers.counters()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -68,7 +96,7 @@ impl House {
         assert!(counted.is_ok(), "{what}: {:?}", self.viewers.counters());
     }
 
-    async fn empty(&self) {
+    pub(crate) async fn empty(&self) {
         self.counted("something is left", |c| (c.viewers, c.sources, c.streams, c.tcp_connections) == (0, 0, 0, 0))
             .await;
         let mut demand = self.hub.demand();
@@ -77,16 +105,23 @@ impl House {
     }
 }
 
-struct Joined {
-    id: u64,
+pub(crate) struct Joined {
+    pub(crate) id: u64,
     sdp: String,
-    seen: watch::Receiver<Seen>,
+    pub(crate) seen: watch::Receiver<Seen>,
     leave: Arc<Notify>,
-    task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
+    _nobody: Option<mpsc::Receiver<MicPacket>>,
 }
 
 impl Joined {
-    async fn sees(&mut self, what: &str, condition: impl FnMut(&Seen) -> bool) -> Seen {
+    fn playing(viewer: Viewer, id: u64, sdp: String) -> Self {
+        let leave = Arc::new(Notify::new());
+        let (seen, task) = viewer.play(&sdp, leave.clone());
+        Self { id, sdp, seen, leave, task, _nobody: None }
+    }
+
+    pub(crate) async fn sees(&mut self, what: &str, condition: impl FnMut(&Seen) -> bool) -> Seen {
         let seen = timeout(PATIENCE, self.seen.wait_for(condition)).await.map(|seen| seen.map(|seen| seen.clone()));
         if let Ok(seen) = seen {
             return seen.expect("the viewer plays on");
@@ -110,13 +145,13 @@ fn slice(number: u32) -> Vec<u8> {
     let (header, size) =
         if number.is_multiple_of(30) { (0x65, 24_000) } else { (0x41, 600 + 97 * (number as usize % 60)) };
     let mut slice = vec![header];
-    slice.extend(number.to_be_bytes().map(|byte| byte | 0x80));
+    slice.extend([21, 14, 7, 0].map(|shift| (number >> shift) as u8 | 0x80));
     slice.resize(size, number as u8 | 0x80);
     slice
 }
 
 fn number_of(slice: &[u8]) -> u32 {
-    slice[1..5].iter().fold(0, |number, byte| number << 8 | u32::from(byte & 0x7f))
+    slice[1..5].iter().fold(0, |number, byte| number << 7 | u32::from(byte & 0x7f))
 }
 
 /// Publishes a picture 30 times a second and 20 ms of sound with each.
@@ -136,7 +171,7 @@ async fn film(hub: MediaHub, published: watch::Sender<u32>) {
 }
 
 /// The numbers of the whole pictures, each of which must be what was published.
-fn numbers(seen: &Seen) -> Vec<u32> {
+pub(crate) fn numbers(seen: &Seen) -> Vec<u32> {
     let pictures = seen.pictures();
     let numbers: Vec<u32> = pictures.iter().map(|picture| number_of(picture)).collect();
     for (number, picture) in numbers.iter().zip(&pictures) {
@@ -180,7 +215,7 @@ async fn five_percent_loss_is_repaired() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_viewers_that_vanish() {
+async fn row_29_nothing_is_left_of_viewers_that_vanish() {
     let house = House::new().await;
     let mut all = Vec::new();
     for transport in [Transport::Udp, Transport::Udp, Transport::Tcp] {
@@ -257,7 +292,7 @@ async fn a_port_on_all_addresses_serves_viewers_of_ipv4() {
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_sensible_over_tcp_is_shown_out() {
+async fn hostile_viewer_says_nothing_sensible_over_tcp_and_is_shown_out() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let house = House::new().await;
     for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 4, 1, 2, 3, 4], &[0, 0]] {
@@ -271,7 +306,7 @@ async fn whoever_says_nothing_sensible_over_tcp_is_shown_out() {
 }
 
 #[tokio::test]
-async fn an_address_is_not_learned_from_an_unsigned_check() {
+async fn hostile_viewer_signs_its_checks_wrongly_and_teaches_no_address() {
     let house = House::new().await;
     let viewer = Viewer::new(Manners::default()).await;
     let answered = house.viewers.answer(&viewer.offer, house.hub.hold(), None).await.unwrap();
@@ -288,7 +323,7 @@ async fn an_address_is_not_learned_from_an_unsigned_check() {
 }
 
 /// A binding request (RFC 8489 §5) with this USERNAME; signed with something that is no HMAC of it, or not at all.
-fn forged_check(username: &str, signed: bool) -> Vec<u8> {
+pub(crate) fn forged_check(username: &str, signed: bool) -> Vec<u8> {
     let mut attributes = Vec::new();
     let mut add = |kind: u16, value: &[u8]| {
         attributes.extend(kind.to_be_bytes());
@@ -344,7 +379,7 @@ async fn comes_through(manners: Manners, directions: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_once() {
+async fn row_30_a_house_full_of_viewers_says_so_and_each_of_them_sees_the_picture_at_once() {
     let house = House::new().await;
     house.published.clone().wait_for(|count| *count >= 10).await.unwrap();
     let mut all = Vec::new();

@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PATH: &str = "/whep/fake_1";
 const SDP: &str = "application/sdp";
 
-struct House {
-    vendor: Arc<FakeVendor>,
-    doorbell: Doorbell,
-    viewers: Viewers,
-    http: SocketAddr,
+pub(crate) struct House {
+    pub(crate) vendor: Arc<FakeVendor>,
+    pub(crate) doorbell: Doorbell,
+    pub(crate) viewers: Viewers,
+    pub(crate) http: SocketAddr,
     _stop: DropGuard,
 }
 
@@ -41,21 +41,21 @@ impl House {
     }
 
     /// With a camera that films whenever it is watched.
-    async fn filming() -> Self {
+    pub(crate) async fn filming() -> Self {
         let vendor = FakeVendor::new();
         vendor.films();
         Self::new(vendor).await
     }
 
-    async fn post(&self, offer: &str) -> Reply {
+    pub(crate) async fn post(&self, offer: &str) -> Reply {
         request(self.http, "POST", PATH, SDP, offer).await
     }
 
-    async fn camera(&self, what: &str, condition: impl FnMut(&Seen) -> bool) -> Seen {
+    pub(crate) async fn camera(&self, what: &str, condition: impl FnMut(&Seen) -> bool) -> Seen {
         timeout(PATIENCE, self.vendor.until(what, condition)).await.expect(what)
     }
 
-    async fn until(&self, what: &str, condition: impl FnMut(&State) -> bool) {
+    pub(crate) async fn until(&self, what: &str, condition: impl FnMut(&State) -> bool) {
         let mut state = self.doorbell.state();
         let reached = timeout(PATIENCE, state.wait_for(condition)).await;
         assert!(reached.is_ok_and(|state| state.is_ok()), "{what}: {:?}", self.doorbell.state().borrow());
@@ -63,7 +63,7 @@ impl House {
 }
 
 /// Where the session is, seen from the address that was posted to (RFC 3986 §5.2).
-fn resolved(reply: &Reply) -> String {
+pub(crate) fn resolved(reply: &Reply) -> String {
     let location = reply.header("location").expect("a Location");
     assert!(!location.starts_with('/') && !location.contains("://"), "{location} is not relative");
     format!("/whep/{location}")
@@ -159,7 +159,7 @@ async fn a_microphone_takes_the_speaker_and_gives_it_back() {
 }
 
 #[tokio::test]
-async fn a_second_microphone_is_not_mixed_in() {
+async fn row_32_a_second_microphone_is_not_mixed_in() {
     let house = House::filming().await;
     let speaks = Manners { speaks: true, ..Default::default() };
     let first = Viewer::new(speaks).await;

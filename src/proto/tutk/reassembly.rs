@@ -603,14 +603,12 @@ mod tests {
             packet
         };
         let (mut reassembly, now) = (Reassembly::default(), checks::start_of_time());
-        let mut released = 0;
         // The last one first, so that each names one that has yet to come.
         for frame_no in (1..=20_000).rev() {
             reassembly.push(now, empty(frame_no));
             assert!(reassembly.waiting.len() <= MAX_WAITING, "{} frames wait", reassembly.waiting.len());
-            released += std::iter::from_fn(|| reassembly.poll()).count();
+            while reassembly.poll().is_some() {}
         }
-        println!("{released} of them were shown");
     }
 
     #[test]

@@ -6,3 +6,4 @@ mod mqtt_faults;
 mod network;
 mod soak;
 mod tiny_fragments;
+mod viewers;

@@ -247,6 +247,11 @@ impl Watching {
         panic!("never seen: {what}; {} pictures, connected {}", seen.pictures().len(), seen.connected)
     }
 
+    /// As of now.
+    pub(crate) fn now(&self) -> Seen {
+        self.seen.borrow().clone()
+    }
+
     /// Closes the page.
     pub(crate) fn leave(&self) {
         self.leave.notify_one();

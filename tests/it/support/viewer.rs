@@ -31,8 +31,8 @@ use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTra
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::{Notify, watch};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -76,6 +76,10 @@ pub(crate) struct Tally {
     pub(crate) missing: BTreeSet<u64>,
     /// Packets that came out of their place: sent again, or overtaken.
     pub(crate) late: u64,
+    /// Of each picture's last packet: when it came, and its RTP timestamp.
+    pub(crate) ends: Vec<(Duration, u32)>,
+    /// The SSRC of the pictures.
+    pub(crate) ssrc: u32,
     /// When the last one came, and how long the longest wait between two was.
     pub(crate) last: Option<Duration>,
     pub(crate) longest_pause: Duration,
@@ -186,8 +190,27 @@ impl Default for Manners {
     }
 }
 
+/// What a hostile viewer does besides.
+pub(crate) enum Prank {
+    /// Sends this from its address, over UDP, as it is.
+    Raw(Vec<u8>),
+    /// Says this as its microphone.
+    Rtp {
+        sequence: u16,
+        timestamp: u32,
+        payload: Bytes,
+    },
+    Rtcp(Vec<Box<dyn rtc::rtcp::Packet>>),
+    /// Takes nothing from its connection any more.
+    StopReading,
+    /// Takes what has waited for it since, until the connection is closed: so many bytes.
+    ReadToTheEnd(oneshot::Sender<usize>),
+}
+
 /// A viewer that has made its offer.
 pub(crate) struct Viewer {
+    /// What it is told to do, once it plays.
+    pub(crate) pranks: Option<mpsc::Receiver<Prank>>,
     pub(crate) offer: String,
     engine: RTCPeerConnection,
     socket: UdpSocket,
@@ -223,7 +246,11 @@ impl Viewer {
         engine.add_local_candidate(RTCIceCandidateInit { candidate, ..Default::default() }).unwrap();
         engine.add_local_candidate(RTCIceCandidateInit::default()).unwrap();
         let offer = engine.local_description().unwrap().sdp;
-        Self { offer, engine, socket, local, mic, manners, born: clock::now().into_std() }
+        Self { pranks: None, offer, engine, socket, local, mic, manners, born: clock::now().into_std() }
+    }
+
+    pub(crate) fn speaks(&self) -> bool {
+        self.mic.is_some()
     }
 
     /// Plays until `leave` is notified, or the other side closes, or the task is aborted, which is to vanish.
@@ -313,12 +340,19 @@ struct Playing {
     asked: u8,
     random: u64,
     newest: Option<u64>,
+    /// Where packets were last sent to over UDP.
+    peer: Option<SocketAddr>,
+    pranks: Option<mpsc::Receiver<Prank>>,
+    deaf: bool,
 }
 
 impl Playing {
-    fn new(viewer: Viewer, seen: watch::Sender<Seen>) -> Self {
+    fn new(mut viewer: Viewer, seen: watch::Sender<Seen>) -> Self {
         let random = viewer.manners.seed;
         Self {
+            pranks: viewer.pranks.take(),
+            peer: None,
+            deaf: false,
             viewer,
             seen,
             tcp: None,
@@ -342,18 +376,49 @@ impl Playing {
         while !self.seen.borrow().closed {
             self.drain().await;
             let deadline = self.viewer.engine.poll_timeout().unwrap_or(now + Duration::from_secs(3_600));
-            let Self { viewer, tcp, inbound, .. } = &mut self;
+            let Self { viewer, tcp, inbound, pranks, deaf, .. } = &mut self;
             tokio::select! {
+                Some(prank) = next_of(pranks) => self.play_prank(prank).await,
                 () = tokio::time::sleep_until(deadline.into()) => {
                     let _ = viewer.engine.handle_timeout(clock::now().into_std());
                 }
                 Ok((length, from)) = viewer.socket.recv_from(&mut buffer) => {
                     self.receive(TransportProtocol::UDP, from, &buffer[..length]);
                 }
-                Some(true) = read_some(tcp, inbound) => self.receive_frames(),
+                Some(true) = read_some(tcp, inbound), if !*deaf => self.receive_frames(),
                 () = leave.notified() => return self.leave().await,
                 _ = ask.tick(), if viewer.manners.asks => self.ask(),
                 _ = mic.tick(), if viewer.mic.is_some() => self.speak(),
+            }
+        }
+    }
+
+    async fn play_prank(&mut self, prank: Prank) {
+        let now = clock::now().into_std();
+        match prank {
+            Prank::Raw(bytes) => {
+                let peer = self.peer.expect("it is connected");
+                let _ = self.viewer.socket.send_to(&bytes, peer).await;
+            }
+            Prank::Rtp { sequence, timestamp, payload } => {
+                let mut packet = rtc::rtp::Packet { payload, ..Default::default() };
+                packet.header.version = 2;
+                packet.header.ssrc = MIC_SSRC;
+                packet.header.sequence_number = sequence;
+                packet.header.timestamp = timestamp;
+                let mic = self.viewer.mic.expect("it has a microphone");
+                let _ = self.viewer.engine.rtp_sender(mic).unwrap().write_rtp(now, packet);
+            }
+            Prank::Rtcp(packets) => {
+                let engine = &mut self.viewer.engine;
+                let receiver = engine.get_receivers().next().unwrap();
+                let _ = engine.rtp_receiver(receiver).unwrap().write_rtcp(now, packets);
+            }
+            Prank::StopReading => self.deaf = true,
+            Prank::ReadToTheEnd(told) => {
+                let mut waited = Vec::new();
+                let _cut_off = self.tcp.as_mut().expect("it has a connection").read_to_end(&mut waited).await;
+                let _ = told.send(waited.len());
             }
         }
     }
@@ -495,8 +560,12 @@ impl Playing {
             seen.first_packet.get_or_insert(at);
             if video {
                 seen.tally.count(seq, at);
-                if header.marker && seen.tally.missing.is_empty() {
-                    seen.first_picture.get_or_insert(at);
+                seen.tally.ssrc = header.ssrc;
+                if header.marker {
+                    seen.tally.ends.push((at, header.timestamp));
+                    if seen.tally.missing.is_empty() {
+                        seen.first_picture.get_or_insert(at);
+                    }
                 }
             }
             if !keeps {
@@ -521,16 +590,28 @@ impl Playing {
     async fn send(&mut self, out: &TaggedBytesMut) {
         let to = out.transport.peer_addr;
         if out.transport.transport_protocol == TransportProtocol::UDP {
+            self.peer = Some(to);
             let _ = self.viewer.socket.send_to(&out.message, to).await;
             return;
         }
         if self.tcp.is_none() {
-            self.tcp = TcpStream::connect(to).await.ok();
+            let socket = TcpSocket::new_v4().unwrap();
+            // So that a test sees what the sender keeps: left to itself the kernel takes megabytes here.
+            socket.set_recv_buffer_size(64 << 10).unwrap();
+            self.tcp = socket.connect(to).await.ok();
         }
         if let Some(tcp) = &mut self.tcp {
             let _ = tcp.write_u16(out.message.len() as u16).await;
             let _ = tcp.write_all(&out.message).await;
         }
+    }
+}
+
+/// Never, without anybody who tells it what to do.
+async fn next_of(pranks: &mut Option<mpsc::Receiver<Prank>>) -> Option<Prank> {
+    match pranks {
+        Some(pranks) => pranks.recv().await,
+        None => std::future::pending().await,
     }
 }
 

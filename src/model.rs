@@ -8,8 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+mod account;
+mod door;
 mod sound;
 
+pub use account::{Account, AccountLink, ListedDoor, RateLimit};
+pub use door::{Door, DoorKind, LockAction, LockState, Mechanism, OpenerEntity};
 pub use sound::{ClipName, InvalidClipName, Speaking, TalkLevel};
 
 /// The identity of a doorbell: `[a-z0-9_]{1,64}`, made of vendor and hardware id
@@ -199,158 +203,6 @@ pub struct State {
     pub talk_level: Option<TalkLevel>,
 }
 
-/// How a door stands.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Door {
-    /// `None` while it is not known.
-    pub lock: Option<LockState>,
-    /// Why no command is taken at present, in a sentence for the owner.
-    pub blocked: Option<String>,
-}
-
-/// What opens a door. A doorbell may have one of each beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DoorKind {
-    /// A lock, or an opener in the doorbell: to open the door is to unlock it.
-    Lock,
-    /// A garage door with its motor. Locked is closed, unlocked open, and jammed stopped on the way.
-    Garage,
-}
-
-impl DoorKind {
-    /// Its name in topics, in the audit log and in what signatures are made of.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Lock => "lock",
-            Self::Garage => "garage",
-        }
-    }
-
-    /// What people call it.
-    pub fn noun(self) -> &'static str {
-        match self {
-            Self::Lock => "lock",
-            Self::Garage => "garage door",
-        }
-    }
-
-    /// The key of a doorbell's configuration that enables it.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Lock => "unlock",
-            Self::Garage => "garage",
-        }
-    }
-
-    /// What its doorbell can do once it is enabled.
-    pub fn capability(self) -> Capability {
-        match self {
-            Self::Lock => Capability::Unlock,
-            Self::Garage => Capability::Garage,
-        }
-    }
-
-    /// What the action is called at such a door: in JSON commands, in answers and in the audit log. As a plain
-    /// command it stands in capitals.
-    pub fn command(self, action: LockAction) -> &'static str {
-        match (self, action) {
-            (Self::Lock, LockAction::Lock) => "lock",
-            (Self::Lock, LockAction::Unlock) => "unlock",
-            (Self::Garage, LockAction::Lock) => "close",
-            (Self::Garage, LockAction::Unlock) => "open",
-        }
-    }
-
-    /// How Home Assistant spells the state of such a door, a lock's and a cover's.
-    pub fn state_word(self, state: LockState) -> &'static str {
-        match (self, state) {
-            (Self::Lock, state) => state.word(),
-            (Self::Garage, LockState::Locked) => "closed",
-            (Self::Garage, LockState::Locking) => "closing",
-            (Self::Garage, LockState::Unlocked) => "open",
-            (Self::Garage, LockState::Unlocking) => "opening",
-            (Self::Garage, LockState::Jammed) => "stopped",
-        }
-    }
-}
-
-/// What works a door.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mechanism {
-    /// The lock of this id.
-    Lock(DeviceId),
-    /// The garage door of this id.
-    Garage(DeviceId),
-    /// An opener in the doorbell itself. It lets the door be pushed open for a moment, and cannot lock it.
-    Opener(OpenerEntity),
-}
-
-impl Mechanism {
-    /// Which of a doorbell's doors it works. An opener stands where a lock would: a door has one or the other.
-    pub fn kind(&self) -> DoorKind {
-        match self {
-            Self::Lock(_) | Self::Opener(_) => DoorKind::Lock,
-            Self::Garage(_) => DoorKind::Garage,
-        }
-    }
-
-    /// The device beside the doorbell.
-    pub fn device(&self) -> Option<&DeviceId> {
-        match self {
-            Self::Lock(device) | Self::Garage(device) => Some(device),
-            Self::Opener(_) => None,
-        }
-    }
-
-    /// What people call whatever answers for it.
-    pub fn noun(&self) -> &'static str {
-        match self {
-            Self::Lock(_) | Self::Garage(_) => self.kind().noun(),
-            Self::Opener(_) => "doorbell",
-        }
-    }
-}
-
-/// What Home Assistant shows a door opener as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OpenerEntity {
-    #[default]
-    Button,
-    Lock,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum LockState {
-    Locked,
-    Locking,
-    Unlocked,
-    Unlocking,
-    Jammed,
-}
-
-impl LockState {
-    /// As Home Assistant spells a lock's.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Locked => "LOCKED",
-            Self::Locking => "LOCKING",
-            Self::Unlocked => "UNLOCKED",
-            Self::Unlocking => "UNLOCKING",
-            Self::Jammed => "JAMMED",
-        }
-    }
-}
-
-/// What a door can be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LockAction {
-    Lock,
-    Unlock,
-}
-
 /// A device as its account lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
@@ -399,80 +251,6 @@ impl MqttLink {
             Self::Connected => "connected",
         }
     }
-}
-
-/// How an account does.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Account {
-    pub link: AccountLink,
-    /// Devices of the last listing.
-    pub devices: usize,
-    /// How many of them are shown as doorbells.
-    pub doorbells: usize,
-    /// The locks and garage doors among them, whether they may be worked or not: their owner has to know how to name
-    /// them.
-    pub doors: Vec<ListedDoor>,
-    /// How many more requests the cloud grants, and when it counts anew.
-    pub rate_limit: Option<RateLimit>,
-    /// Whether it is still being found out if its events are heard; `link` tells of its listing alone until then.
-    pub push_pending: bool,
-}
-
-/// A lock or a garage door on an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedDoor {
-    pub id: DeviceId,
-    pub name: String,
-    pub kind: DoorKind,
-    /// Why it cannot be worked from here at all.
-    pub obstacle: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum AccountLink {
-    /// Not asked yet.
-    #[default]
-    Starting,
-    Ready,
-    /// The last request failed and is tried again by itself.
-    Failing {
-        why: String,
-    },
-    /// The cloud has sent the owner a code and waits for it.
-    NeedsCode {
-        why: String,
-    },
-    /// Trying again cannot help until the owner acts.
-    NeedsAttention {
-        why: String,
-    },
-}
-
-impl AccountLink {
-    /// The word for it on MQTT, in the API and in logs.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Failing { .. } => "failing",
-            Self::NeedsCode { .. } => "needs_code",
-            Self::NeedsAttention { .. } => "needs_attention",
-        }
-    }
-
-    /// Whole sentences for the owner, when there is something to say.
-    pub fn why(&self) -> Option<&str> {
-        match self {
-            Self::Failing { why } | Self::NeedsCode { why } | Self::NeedsAttention { why } => Some(why),
-            Self::Starting | Self::Ready => None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimit {
-    pub remaining: u32,
-    pub resets_at: SystemTime,
 }
 
 /// How it goes with the program beside us that passes our streams on (go2rtc).

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::account::Taken;
 use super::section::Section;
-use super::values;
+use super::values::{self, aws};
 use crate::secret::{Password, Pem, Token};
 
 /// Doorbells of one AWS account in one region.
@@ -155,8 +155,8 @@ fn is_local(host: &str) -> bool {
 
 /// `taken` is what the accounts before this one have.
 pub(super) fn read(account: &mut Section<'_>, taken: &mut Taken) -> Option<Kvs> {
-    let region = account.required("region", &values::REGION);
-    let channels = account.texts("channels", &values::CHANNEL);
+    let region = account.required("region", &aws::REGION);
+    let channels = account.texts("channels", &aws::CHANNEL);
     let names: HashSet<String> = channels.iter().map(|channel| name_of(channel).to_owned()).collect();
     if !taken.channels.is_disjoint(&names) {
         account.report_value(
@@ -167,17 +167,17 @@ pub(super) fn read(account: &mut Section<'_>, taken: &mut Taken) -> Option<Kvs> 
     }
     taken.channels.extend(names);
     let identity = read_identity(account);
-    let thing = account.optional("thing", &values::AWS_NAME);
+    let thing = account.optional("thing", &aws::AWS_NAME);
     let login = read_login(account, identity.as_ref(), thing.as_deref());
-    let role_arn = account.optional("role_arn", &values::ROLE_ARN);
-    let iot_endpoint = account.optional("iot_endpoint", &values::IOT_ENDPOINT);
-    let client_id = account.optional("client_id", &values::AWS_NAME);
+    let role_arn = account.optional("role_arn", &aws::ROLE_ARN);
+    let iot_endpoint = account.optional("iot_endpoint", &aws::IOT_ENDPOINT);
+    let client_id = account.optional("client_id", &aws::AWS_NAME);
     let has_topics = account.has("ring_topics");
-    let mut ring_topics = account.texts("ring_topics", &values::RING_TOPIC);
+    let mut ring_topics = account.texts("ring_topics", &aws::RING_TOPIC);
     if !has_topics {
         ring_topics.push(Kvs::RING_TOPIC.to_owned());
     }
-    let door_command = account.optional("door_command", &values::DOOR_COMMAND).unwrap_or_default();
+    let door_command = account.optional("door_command", &aws::DOOR_COMMAND).unwrap_or_default();
     let region = region?;
     let usual = KvsEndpoints::of(&region);
     let endpoints = account.section("endpoints", |endpoints| read_endpoints(endpoints, usual.clone())).unwrap_or(usual);
@@ -206,8 +206,8 @@ fn read_identity(account: &mut Section<'_>) -> Option<KvsIdentity> {
     if !account.has("certificate") && !account.has("private_key") {
         return None;
     }
-    let certificate = account.required("certificate", &values::PEM);
-    let private_key = account.required("private_key", &values::PEM);
+    let certificate = account.required("certificate", &aws::PEM);
+    let private_key = account.required("private_key", &aws::PEM);
     Some(KvsIdentity { certificate: certificate?, private_key: private_key? })
 }
 
@@ -224,8 +224,8 @@ fn read_login(account: &mut Section<'_>, identity: Option<&KvsIdentity>, thing: 
     if !provider {
         return Some(KvsLogin::Environment);
     }
-    let endpoint = account.required("credentials_endpoint", &values::AWS_HOST);
-    let role_alias = account.required("role_alias", &values::AWS_NAME);
+    let endpoint = account.required("credentials_endpoint", &aws::AWS_HOST);
+    let role_alias = account.required("role_alias", &aws::AWS_NAME);
     let has_identity = account.has("certificate") || account.has("private_key");
     let missing = [("certificate", has_identity), ("thing", account.has("thing"))];
     for (key, _) in missing.into_iter().filter(|(_, there)| !there) {
@@ -236,9 +236,9 @@ fn read_login(account: &mut Section<'_>, identity: Option<&KvsIdentity>, thing: 
 }
 
 fn read_keys(account: &mut Section<'_>) -> Option<AwsKeys> {
-    let access_key_id = account.required("access_key_id", &values::ACCESS_KEY_ID);
-    let secret_access_key = account.required("secret_access_key", &values::SECRET_ACCESS_KEY);
-    let session_token = account.optional("session_token", &values::SESSION_TOKEN);
+    let access_key_id = account.required("access_key_id", &aws::ACCESS_KEY_ID);
+    let secret_access_key = account.required("secret_access_key", &aws::SECRET_ACCESS_KEY);
+    let session_token = account.optional("session_token", &aws::SESSION_TOKEN);
     Some(AwsKeys { access_key_id: access_key_id?, secret_access_key: secret_access_key?, session_token })
 }
 
@@ -249,7 +249,7 @@ fn read_endpoints(endpoints: &mut Section<'_>, usual: KvsEndpoints) -> Option<Kv
     let iot = read("iot", usual.iot);
     let has_servers = endpoints.has("ice_servers");
     let ice_servers = endpoints.texts("ice_servers", &values::ICE_SERVER);
-    let authority = endpoints.optional("authority", &values::PEM);
+    let authority = endpoints.optional("authority", &aws::PEM);
     let ice_servers = if has_servers { ice_servers } else { usual.ice_servers };
     Some(KvsEndpoints { kinesisvideo, sts, iot, ice_servers, authority })
 }

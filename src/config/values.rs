@@ -1,5 +1,7 @@
 //! The sorts of values that a configuration may hold, each read once into a type that cannot be wrong.
 
+pub(super) mod aws;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -8,13 +10,10 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
-use super::{
-    DoorCommand, HostPort, IotEndpoint, LogLevel, Mac, MqttUrl, Quality, RingPicture, Transport, TutkProtocol, Uid,
-    Unlock,
-};
+use super::{HostPort, LogLevel, Mac, MqttUrl, Quality, RingPicture, Transport, TutkProtocol, Uid, Unlock};
 use crate::model::{DeviceId, OpenerEntity};
 use crate::proto::totp::totp;
-use crate::secret::{Email, Enr, Password, Pem, Token};
+use crate::secret::{Email, Enr, Password, Token};
 
 /// Where a Wyze camera listens on the LAN (wyze-tutk reference §2).
 const TUTK_PORT: u16 = 32_761;
@@ -140,44 +139,6 @@ pub(super) const TURN_USERNAME: Kind<String> =
 
 pub(super) const ENDPOINT: Kind<Url> =
     Kind { expected: "an address, `https://host` (`http://` on this machine only)", parse: endpoint };
-
-pub(super) const REGION: Kind<String> = Kind { expected: "an AWS region, such as `eu-central-1`", parse: region };
-
-pub(super) const CHANNEL: Kind<String> =
-    Kind { expected: "the name or the ARN of a signaling channel, `doorbell-channel`", parse: channel };
-
-pub(super) const AWS_NAME: Kind<String> =
-    Kind { expected: "1 to 128 letters, digits, `_`, `-`, `.`, `:`, `=`, `,` and `@`", parse: aws_name };
-
-pub(super) const ROLE_ARN: Kind<String> =
-    Kind { expected: "the ARN of a role, `arn:aws:iam::123456789012:role/name`", parse: role_arn };
-
-pub(super) const AWS_HOST: Kind<Url> = Kind {
-    expected: "the host of the credentials provider, `<id>.credentials.iot.<region>.amazonaws.com`",
-    parse: |text| if text.contains("://") { endpoint(text) } else { endpoint(&format!("https://{text}")) },
-};
-
-pub(super) const IOT_ENDPOINT: Kind<IotEndpoint> = Kind {
-    expected: "the host of AWS IoT, `<id>-ats.iot.<region>.amazonaws.com`, with `:443` where 8883 is blocked",
-    parse: IotEndpoint::parse,
-};
-
-pub(super) const RING_TOPIC: Kind<String> =
-    Kind { expected: "an MQTT topic filter, such as `doorbell/{channel}/ring`", parse: ring_topic };
-
-pub(super) const DOOR_COMMAND: Kind<DoorCommand> = Kind { expected: "`open_door` or `OPEN_DOOR`", parse: door_command };
-
-pub(super) const PEM: Kind<Pem> =
-    Kind { expected: "the path of a PEM file, or its text", parse: |text| filled(text).map(Pem::new) };
-
-pub(super) const ACCESS_KEY_ID: Kind<String> =
-    Kind { expected: "an access key's id, such as `AKIAIOSFODNN7EXAMPLE`", parse: access_key_id };
-
-pub(super) const SECRET_ACCESS_KEY: Kind<Password> =
-    Kind { expected: "the access key's secret", parse: |text| one_word(text).map(Password::new) };
-
-pub(super) const SESSION_TOKEN: Kind<Token> =
-    Kind { expected: "the session token of temporary keys", parse: |text| one_word(text).map(Token::new) };
 
 pub(super) const UNLOCK_SECRET: Kind<Password> =
     Kind { expected: "32 or more random characters (`openssl rand -hex 32` makes some)", parse: unlock_secret };
@@ -489,66 +450,6 @@ fn filled(text: &str) -> Result<&str, Reason> {
 fn one_word(text: &str) -> Result<&str, Reason> {
     let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
     if fits { Ok(text) } else { Err("empty, or there is a blank in it") }
-}
-
-fn access_key_id(text: &str) -> Result<String, Reason> {
-    let fits = (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if fits { Ok(text.to_owned()) } else { Err("not an access key's id") }
-}
-
-/// It becomes part of host names.
-fn region(text: &str) -> Result<String, Reason> {
-    let parts: Vec<&str> = text.split('-').collect();
-    let (Some((number, words)), 3..) = (parts.split_last(), parts.len()) else { return Err("not a region") };
-    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    let fits = words.iter().all(is_word) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-    if fits && text.len() <= 32 { Ok(text.to_owned()) } else { Err("not a region") }
-}
-
-/// The patterns of kvs reference §2.
-fn channel(text: &str) -> Result<String, Reason> {
-    let is_name = |text: &str| {
-        (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-    };
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let fits = match parts[..] {
-        ["arn", _, "kinesisvideo", _, _, resource] => {
-            let resource: Vec<&str> = resource.split('/').collect();
-            matches!(resource[..], ["channel", name, made] if is_name(name) && made.bytes().all(|b| b.is_ascii_digit()))
-        }
-        _ => is_name(text),
-    };
-    if fits { Ok(text.to_owned()) } else { Err("not a channel") }
-}
-
-fn aws_name(text: &str) -> Result<String, Reason> {
-    let fits =
-        (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:=,@".contains(&b));
-    if fits { Ok(text.to_owned()) } else { Err("not a name at AWS") }
-}
-
-fn role_arn(text: &str) -> Result<String, Reason> {
-    let fits = text.starts_with("arn:") && text.contains(":role/") && text.bytes().all(|b| b.is_ascii_graphic());
-    if fits { Ok(text.to_owned()) } else { Err("not the ARN of a role") }
-}
-
-/// As AWS IoT takes it: at most 7 slashes and 256 bytes.
-fn ring_topic(text: &str) -> Result<String, Reason> {
-    let levels: Vec<&str> = text.split('/').collect();
-    let fits = (1..=256).contains(&text.len()) && levels.len() <= 8 && !text.chars().any(char::is_control);
-    let last = levels.len() - 1;
-    let wild =
-        |(at, level): (usize, &&str)| *level == "+" || (*level == "#" && at == last) || !level.contains(['+', '#']);
-    let fits = fits && levels.iter().enumerate().all(wild);
-    if fits { Ok(text.to_owned()) } else { Err("not a topic filter that AWS IoT takes") }
-}
-
-fn door_command(text: &str) -> Result<DoorCommand, Reason> {
-    match text {
-        "open_door" => Ok(DoorCommand::OpenDoor),
-        "OPEN_DOOR" => Ok(DoorCommand::Legacy),
-        _ => Err("no doorbell knows it"),
-    }
 }
 
 /// TURN over UDP is all that the WebRTC engine speaks.

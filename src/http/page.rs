@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use miniz_oxide::deflate::compress_to_vec_zlib;
 use sha2::{Digest, Sha256};
 
 use super::card;
@@ -13,8 +14,27 @@ pub(super) struct Asset {
     pub(super) path: &'static str,
     kind: &'static str,
     body: fn() -> &'static str,
-    /// Of the content, so that a browser keeps its copy until the service is updated.
-    etag: LazyLock<HeaderValue>,
+    sent: LazyLock<Sent>,
+}
+
+/// What is made of a file's content once.
+struct Sent {
+    /// So that a browser keeps its copy until the service is updated. Weak, since one tag stands for both forms.
+    etag: HeaderValue,
+    /// As `Content-Encoding: deflate` means it: with zlib's frame (RFC 9110, section 8.4.1.2).
+    deflated: Vec<u8>,
+}
+
+impl Sent {
+    /// Beyond this level a file takes twice as long and gains nothing.
+    const LEVEL: u8 = 6;
+
+    fn of(body: &str) -> Self {
+        let digest = Sha256::digest(body);
+        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("W/\"{short}\"")).expect("hexadecimal digits in quotes");
+        Self { etag, deflated: compress_to_vec_zlib(body.as_bytes(), Self::LEVEL) }
+    }
 }
 
 macro_rules! asset {
@@ -23,7 +43,7 @@ macro_rules! asset {
             path: $path,
             kind: $kind,
             body: || include_str!(concat!("assets/", $file)),
-            etag: LazyLock::new(|| etag(include_str!(concat!("assets/", $file)))),
+            sent: LazyLock::new(|| Sent::of(include_str!(concat!("assets/", $file)))),
         }
     };
 }
@@ -59,14 +79,8 @@ pub(super) static CARD: Asset = Asset {
     path: "/card.js",
     kind: "text/javascript; charset=utf-8",
     body: card::text,
-    etag: LazyLock::new(|| etag(card::text())),
+    sent: LazyLock::new(|| Sent::of(card::text())),
 };
-
-fn etag(body: &str) -> HeaderValue {
-    let digest = Sha256::digest(body);
-    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::from_str(&format!("\"{short}\"")).expect("hexadecimal digits in quotes")
-}
 
 pub(super) async fn index(headers: HeaderMap) -> Response {
     asset(&INDEX, headers).await
@@ -79,13 +93,25 @@ pub(super) fn sign_in() -> Response {
 }
 
 pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response {
-    let etag = LazyLock::force(&asset.etag).clone();
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
-    // A proxy that compresses makes a weak tag of ours (`W/"…"`); for this it counts as the same.
-    let fresh = known.flat_map(|list| list.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag);
-    let caching = [(header::ETAG, etag), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-    if fresh {
+    let Sent { etag, deflated } = &*asset.sent;
+    let tag = |value: &str| value.trim().trim_start_matches("W/").to_owned();
+    let own = etag.to_str().map(tag).unwrap_or_default();
+    let caching = [
+        (header::ETAG, etag.clone()),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::VARY, HeaderValue::from_static("accept-encoding")),
+    ];
+    if items(&headers, header::IF_NONE_MATCH).any(|known| tag(known) == own) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, asset.kind)], (asset.body)()).into_response()
+    let kind = [(header::CONTENT_TYPE, asset.kind)];
+    if items(&headers, header::ACCEPT_ENCODING).any(|taken| taken.trim().eq_ignore_ascii_case("deflate")) {
+        return (caching, kind, [(header::CONTENT_ENCODING, "deflate")], deflated.as_slice()).into_response();
+    }
+    (caching, kind, (asset.body)()).into_response()
+}
+
+/// What a header that is a list has, on however many lines.
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(','))
 }

@@ -12,6 +12,7 @@ pub mod kvs_call;
 pub(crate) mod packetize;
 mod peer;
 mod playout;
+mod rtp_stream;
 mod sdp;
 mod switchboard;
 mod tcp;

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{NackResponderBuilder, Registry, Slot};
-use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
 use rtc::peer_connection::configuration::media_engine::{
@@ -28,9 +27,7 @@ use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp;
 use rtc::rtp_transceiver::RTCRtpSenderId;
-use rtc::rtp_transceiver::rtp_sender::{
-    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
-};
+use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
@@ -38,6 +35,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use super::certificate::Certificate;
 use super::demux::{self, Kind, Stun};
 use super::keyframe_request::{self, Asked, KeyframeRequests};
+use super::rtp_stream::{RtpStream, random_ssrc, track};
 use super::sdp::{Accepted, AnswerError, MAX_CANDIDATES, Offer, Plan, usable_candidate};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
 
@@ -72,9 +70,7 @@ pub(super) struct Heard {
 #[derive(Debug, Clone, Copy)]
 struct Sender {
     id: RTCRtpSenderId,
-    ssrc: u32,
-    payload_type: u8,
-    sequence_number: u16,
+    stream: RtpStream,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,15 +204,7 @@ impl Peer {
         };
         let Some(sender) = sender else { return };
         let Some(mut track) = self.engine.rtp_sender(sender.id) else { return };
-        let mut packet = rtp::Packet { payload, ..Default::default() };
-        packet.header.version = 2;
-        packet.header.marker = marker;
-        packet.header.payload_type = sender.payload_type;
-        packet.header.sequence_number = sender.sequence_number;
-        packet.header.timestamp = timestamp;
-        packet.header.ssrc = sender.ssrc;
-        sender.sequence_number = sender.sequence_number.wrapping_add(1);
-        let _ = track.write_rtp(now, packet);
+        let _ = track.write_rtp(now, sender.stream.packet(timestamp, marker, payload));
     }
 
     /// Brings out what was queued with [`Self::send`]. Media raise no events and move no deadline that matters:
@@ -431,22 +419,10 @@ fn add_track(
     codec: RTCRtpCodec,
     payload_type: u8,
 ) -> Result<Sender, Error> {
-    let ssrc = random_u32()? | 1;
-    let encoding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..Default::default() },
-        codec,
-        ..Default::default()
-    };
-    // One stream id for both: the viewer keeps what shares it in step.
+    let ssrc = random_ssrc()?;
     let label = if kind == RtpCodecKind::Video { "video" } else { "audio" };
-    let track = MediaStreamTrack::new("doorstep".into(), label.into(), label.into(), kind, vec![encoding]);
-    let id = engine.add_track(track)?;
-    let sequence_number = (random_u32()? & 0x7fff) as u16;
-    Ok(Sender { id, ssrc, payload_type, sequence_number })
-}
-
-fn random_u32() -> Result<u32, Error> {
-    getrandom::u32().map_err(|error| Error::Other(error.to_string()))
+    let id = engine.add_track(track(label, kind, ssrc, codec))?;
+    Ok(Sender { id, stream: RtpStream::new(ssrc, payload_type)? })
 }
 
 /// The first attribute of this name, as it stands in one line of an SDP.

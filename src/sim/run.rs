@@ -1,11 +1,38 @@
 //! A virtual device without sockets, on sockets.
 
+use std::net::SocketAddr;
+
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::drive::drive;
 use crate::net::link::Datagrams;
 use crate::proto::Session;
+
+/// A virtual camera that runs until its token is cancelled or every sender of `commands` is gone.
+pub struct Running<Settings, Command, Event> {
+    /// Where its clients reach it, on its LAN.
+    pub address: SocketAddr,
+    pub settings: Settings,
+    pub commands: mpsc::Sender<Command>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) task: JoinHandle<()>,
+}
+
+impl<Settings, Command, Event: Clone> Running<Settings, Command, Event> {
+    /// What happens from now on. A listener that falls 256 events behind loses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Waits until a camera that was told to stop has said goodbye to its clients.
+    pub async fn stopped(self) {
+        drop(self.commands);
+        // A panic has been reported where it happened.
+        let _ = self.task.await;
+    }
+}
 
 /// Drives a device until `stop` is cancelled or nobody can command it any more, and tells what happens to whoever
 /// listens. `what` names it where its socket fails.

@@ -12,6 +12,7 @@ use doorstep::doorbell::vendor::Retry;
 use doorstep::model::{Account, AccountLink, DeviceId, DeviceInfo, Event, Link, MqttLink, RateLimit, Ring};
 use doorstep::secret::Token;
 use futures_util::{SinkExt, StreamExt};
+use miniz_oxide::inflate::decompress_to_vec_zlib;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -439,11 +440,26 @@ async fn a_page_that_is_known_is_not_sent_again() {
     let house = House::open().await;
     for path in ["/", "/assets/app.js", "/assets/style.css"] {
         let etag = house.get(path).await.header("etag").unwrap().to_owned();
-        for known in [etag.clone(), format!("W/{etag}"), format!("\"old\", W/{etag}")] {
+        let strong = etag.strip_prefix("W/").unwrap().to_owned();
+        for known in [etag.clone(), strong, format!("\"old\", {etag}")] {
             let again = house.send("GET", path, &[("if-none-match", &known)], b"").await;
             assert_eq!((again.status, again.body.as_str()), (304, ""), "{path} {known}");
         }
         assert_eq!(house.send("GET", path, &[("if-none-match", "\"old\"")], b"").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_sent_deflated_to_whoever_can_read_that() {
+    let house = House::open().await;
+    for path in ["/", "/assets/app.js", "/card.js"] {
+        let plain = house.send("GET", path, &[("accept-encoding", "gzip, br, deflate;q=0")], b"").await;
+        assert_eq!((plain.status, plain.header("content-encoding")), (200, None), "{path}");
+        let packed = house.send("GET", path, &[("accept-encoding", "gzip, deflate, br")], b"").await;
+        assert_eq!(packed.header("content-encoding"), Some("deflate"), "{path}");
+        assert_eq!(packed.header("vary"), Some("accept-encoding"), "{path}");
+        assert_eq!(decompress_to_vec_zlib(&packed.bytes).unwrap(), plain.bytes, "{path}");
+        assert!(packed.bytes.len() * 2 < plain.bytes.len(), "{path}: {} bytes", packed.bytes.len());
     }
 }
 

@@ -128,7 +128,7 @@ impl VirtualDoorbell {
     pub(super) async fn obey(&self, line: &str) -> Result<(), String> {
         match &self.camera {
             Camera::Tutk(camera) => {
-                if let Some(command) = crate::sim::console::parse(line)? {
+                if let Some(command) = crate::sim::tutk_camera::console::parse(line)? {
                     let _stopped = camera.commands.send(command).await;
                 }
             }

@@ -109,6 +109,8 @@ export class Talk extends EventTarget {
     if (!this.#holding || this.#heard || this.#taken()) return;
     const { name, last_error: error } = this.#doorbell;
     const why = error ?? this.#say('Release the button and try again.');
+    // It would say that the speaker opens, and nobody listens.
+    this.release();
     this.#note('{name} did not open its speaker. {why}', { name, why });
   }
 

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::Ending;
-use super::outgoing::{self, Outgoing};
+use super::outgoing::Outgoing;
 use super::speech::Speech;
 use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, Demand, MediaHub};
@@ -13,6 +13,7 @@ use crate::rtc::feed::{Feed, Item, Media};
 use crate::rtc::keyframe_request::Asked;
 use crate::rtc::peer::Medium;
 use crate::rtc::playout::{Gop, Packet, Playout};
+use crate::rtc::rtp_stream::random_u32;
 
 /// One viewer's show. While there is one the film is wanted.
 pub(super) struct Show {
@@ -37,7 +38,7 @@ impl Show {
         let feed = Feed::start(0, film.hub(), sender);
         let sound = sound.map(Speech::into_outgoing);
         feed.want(sound.iter().map(|(format, _)| *format).collect());
-        let playout = Playout::new(outgoing::random_u32().unwrap_or_default());
+        let playout = Playout::new(random_u32().unwrap_or_default());
         Self { film, items, _feed: feed, picture, sound, asked, gop: Gop::default(), playout }
     }
 

@@ -12,10 +12,11 @@ use webrtc::peer_connection::PeerConnection;
 use webrtc::rtp_transceiver::RtpSender;
 
 use super::codecs::{self, SoundCodecs};
-use super::outgoing::{self, Outgoing};
+use super::outgoing::Outgoing;
 use crate::clock::{self, Instant};
 use crate::media::AudioFormat;
 use crate::media::codec::sounds_for;
+use crate::rtc::rtp_stream::{random_ssrc, track};
 
 /// The sending half of the sound section. What it sends is decided by the answer.
 pub(super) struct Microphone {
@@ -27,7 +28,7 @@ pub(super) struct Microphone {
 impl Microphone {
     /// Adds a section that sends and receives.
     pub(super) async fn add_to(connection: &dyn PeerConnection) -> Result<Self, Error> {
-        let ssrc = outgoing::random_u32()? | 1;
+        let ssrc = random_ssrc()?;
         // Without a codec, so that all are offered.
         let track = Arc::new(TrackLocalStaticRTP::new(stream(ssrc, None)));
         let sender = connection.add_track(track.clone()).await?;
@@ -44,7 +45,7 @@ impl Microphone {
 }
 
 fn stream(ssrc: u32, format: Option<AudioFormat>) -> MediaStreamTrack {
-    outgoing::track("microphone", RtpCodecKind::Audio, ssrc, format.map(codecs::sound_codec).unwrap_or_default())
+    track("microphone", RtpCodecKind::Audio, ssrc, format.map(codecs::sound_codec).unwrap_or_default())
 }
 
 /// An open way to the camera's speaker.

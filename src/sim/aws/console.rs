@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::AwsOptions;
 use super::{Files, RunningAws, parse, start};
 use crate::secret::Token;
-use crate::sim::console::{attend_account, write_line};
+use crate::sim::console::{attend, write_line};
 use crate::sim::made_up::random_seed;
 
 /// The first line of output: all that a client needs.
@@ -70,7 +70,7 @@ pub(in crate::sim) async fn run(
     let files = folder.map(|folder| aws.write_certificates(&folder)).transpose()?;
     let events = aws.events();
     announce(&aws, files, output)?;
-    let outcome = attend_account(events, |line| obey(&aws, line), lines, output, &stop).await;
+    let outcome = attend(events, async |line: &str| obey(&aws, line), lines, output, &stop).await;
     stop.cancel();
     aws.stopped().await;
     outcome

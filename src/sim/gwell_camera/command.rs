@@ -1,14 +1,18 @@
-//! `doorstep sim gwell-camera`: its command line, its first line of output, and what it understands.
+//! `doorstep sim gwell-camera`: its command line, its first line of output, what it understands, and its life.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use super::{CameraCommand, Fault, RunningCamera, Settings, way};
+use super::{CameraCommand, Fault, RunningCamera, Settings, start_telling, way};
 use crate::proto::gwell::session::Path;
 use crate::proto::gwell::token::AccessToken;
+use crate::sim::console::{attend, write_line};
 
 /// `doorstep sim gwell-server` prints the names, TIDs and tokens of the cameras that it knows.
 #[derive(Debug, Clone, Args)]
@@ -198,4 +202,31 @@ fn percent(text: &str) -> Result<f64, String> {
 fn whole_percent(text: &str) -> Result<u8, String> {
     let percent = text.trim().parse().ok().filter(|percent| *percent < 100);
     percent.ok_or_else(|| "not a whole number from 0 to 99".to_owned())
+}
+
+pub(in crate::sim) async fn run(
+    options: Options,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let settings = options.settings().map_err(io::Error::other)?;
+    let teller = broadcast::Sender::new(256);
+    // It logs in sooner than the next line is reached.
+    let events = teller.subscribe();
+    let camera = start_telling(settings, stop.clone(), teller).await?;
+    write_line(output, &Announcement::of(&camera))?;
+    let outcome = attend(events, async |line: &str| obey(&camera, line).await, lines, output, &stop).await;
+    stop.cancel();
+    camera.stopped().await;
+    outcome
+}
+
+async fn obey(camera: &RunningCamera, line: &str) -> Result<(), String> {
+    if let Some(command) = parse(line)? {
+        // A camera that has stopped closes its events too, which ends the console.
+        let _ = camera.commands.send(command).await;
+    }
+    Ok(())
 }

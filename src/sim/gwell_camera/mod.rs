@@ -33,7 +33,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use fault::Fault;
@@ -41,7 +40,7 @@ pub use session::CameraSession;
 pub use settings::Settings;
 
 use super::made_up;
-use super::run::run;
+use super::run::{Running, run};
 use crate::clock;
 use crate::net::lanes::{Lanes, Streams};
 use crate::proto::gwell::TCP;
@@ -124,29 +123,8 @@ pub enum CameraEvent {
     },
 }
 
-/// A camera that runs until its token is cancelled or every sender of `commands` is gone.
-pub struct RunningCamera {
-    /// Where viewers on its LAN reach it.
-    pub address: SocketAddr,
-    pub settings: Settings,
-    pub commands: mpsc::Sender<CameraCommand>,
-    events: broadcast::Sender<CameraEvent>,
-    task: JoinHandle<()>,
-}
-
-impl RunningCamera {
-    /// What happens from now on. A listener that falls 256 events behind loses the oldest.
-    pub fn events(&self) -> broadcast::Receiver<CameraEvent> {
-        self.events.subscribe()
-    }
-
-    /// Waits until a camera that was told to stop has said goodbye to its viewers.
-    pub async fn stopped(self) {
-        drop(self.commands);
-        // A panic has been reported where it happened.
-        let _ = self.task.await;
-    }
-}
+/// A camera that runs until its token is cancelled or every sender of its commands is gone.
+pub type RunningCamera = Running<Settings, CameraCommand, CameraEvent>;
 
 /// Binds the camera's sockets and runs it in a task of its own; viewers come and go in it.
 ///

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::GwellServerOptions;
 use super::{CameraAccount, RunningServer, parse, start};
 use crate::proto::gwell::token::AccessToken;
-use crate::sim::console::{attend_account, write_line};
+use crate::sim::console::{attend, write_line};
 use crate::sim::made_up::random_seed;
 
 /// The first line of output: all that terminals and cameras need.
@@ -53,7 +53,7 @@ pub(in crate::sim) async fn run(
     let server = start(options.settings(random_seed()?), stop.clone()).await?;
     let events = server.events();
     announce(&server, output)?;
-    let outcome = attend_account(events, |line| obey(&server, line), lines, output, &stop).await;
+    let outcome = attend(events, async |line: &str| obey(&server, line), lines, output, &stop).await;
     stop.cancel();
     server.stopped().await;
     outcome

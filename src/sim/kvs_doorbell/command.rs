@@ -1,13 +1,18 @@
-//! `doorstep sim kvs-doorbell`: its command line, its first line of output, and what it understands.
+//! `doorstep sim kvs-doorbell`: its command line, its first line of output, what it understands, and its life.
+
+use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Command, Fault, Profile, Program, Ring, RunningKvsDoorbell, Settings, bell};
+use super::{Command, Fault, Profile, Program, Ring, RunningKvsDoorbell, Settings, bell, start};
 use crate::aws;
 use crate::config::{AwsKeys, IotEndpoint, KvsEndpoints, KvsIdentity, KvsLogin};
 use crate::secret::{Password, Pem, Token};
+use crate::sim::console::{attend, write_line};
 
 /// What is printed below the list of options.
 const HELP: &str = "\
@@ -211,6 +216,23 @@ fn parse_password(text: &str) -> Result<Password, &'static str> {
 
 fn parse_token(text: &str) -> Result<Token, &'static str> {
     if text.is_empty() { Err("must not be empty") } else { Ok(Token::new(text)) }
+}
+
+pub(in crate::sim) async fn run(
+    options: Options,
+    lines: mpsc::Receiver<String>,
+    output: &mut impl Write,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let stop = stop.child_token();
+    let doorbell = start(options.settings(), stop.clone()).map_err(io::Error::other)?;
+    let events = doorbell.events();
+    write_line(output, &Announcement::of(&doorbell))?;
+    let obey = async |line: &str| doorbell.obey(parse(line)?).map_err(|error| error.to_string());
+    let outcome = attend(events, obey, lines, output, &stop).await;
+    stop.cancel();
+    doorbell.stopped().await;
+    outcome
 }
 
 #[cfg(test)]

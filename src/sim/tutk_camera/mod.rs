@@ -6,6 +6,7 @@ mod acks;
 mod av;
 mod checks;
 mod client;
+pub mod console;
 mod fault;
 mod frame_info;
 mod identity;
@@ -17,11 +18,9 @@ mod talk;
 mod transport;
 
 use std::io;
-use std::net::SocketAddr;
 
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use fault::Fault;
@@ -29,7 +28,7 @@ pub use session::CameraSession;
 pub use settings::{ChallengeStatus, Protocol, Settings};
 
 use super::made_up::random_seed;
-use super::run::run;
+use super::run::{Running, run};
 use crate::clock;
 use crate::media::AudioCodec;
 use crate::sim::tone::Samples;
@@ -96,28 +95,8 @@ pub enum CameraEvent {
     },
 }
 
-/// A camera that runs until its token is cancelled or every sender of `commands` is gone.
-pub struct RunningCamera {
-    pub address: SocketAddr,
-    pub settings: Settings,
-    pub commands: mpsc::Sender<CameraCommand>,
-    events: broadcast::Sender<CameraEvent>,
-    task: JoinHandle<()>,
-}
-
-impl RunningCamera {
-    /// What happens from now on. A listener that falls 256 events behind loses the oldest.
-    pub fn events(&self) -> broadcast::Receiver<CameraEvent> {
-        self.events.subscribe()
-    }
-
-    /// Waits until a camera that was told to stop has said goodbye to its client.
-    pub async fn stopped(self) {
-        drop(self.commands);
-        // A panic has been reported where it happened.
-        let _ = self.task.await;
-    }
-}
+/// A camera that runs until its token is cancelled or every sender of its commands is gone.
+pub type RunningCamera = Running<Settings, CameraCommand, CameraEvent>;
 
 /// Binds the camera's socket and runs it in a task of its own; sessions come and go in it.
 ///

@@ -6,6 +6,7 @@
 mod api;
 mod call;
 mod command;
+pub(super) mod console;
 mod database;
 mod devices;
 pub mod doorbell;

@@ -6,6 +6,7 @@
 mod account;
 mod call;
 mod command;
+pub(super) mod console;
 mod device;
 mod event_list;
 mod fault;

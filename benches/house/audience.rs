@@ -13,6 +13,8 @@ use crate::http::request;
 use crate::viewer::{Manners, Seen, Transport, Viewer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Packets come twenty times a second and more.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// One of them.
 pub(crate) struct Watcher {
@@ -79,6 +81,17 @@ impl Audience {
             let tally = &watcher.seen.borrow().tally;
             (packets + tally.packets, late + tally.late, missing + tally.missing.len() as u64)
         })
+    }
+
+    /// How many have 99.9 % of the video packets, the newest just now.
+    pub(crate) fn served(&self) -> usize {
+        let now = clock::now().into_std();
+        let is_served = |watcher: &&Watcher| {
+            let tally = &watcher.seen.borrow().tally;
+            let flows = tally.last.is_some_and(|last| now - (watcher.posted + last) < STALLED);
+            flows && tally.missing.len() as u64 * 1_000 <= tally.packets
+        };
+        self.0.iter().filter(is_served).count()
     }
 
     pub(crate) async fn leave(self) {

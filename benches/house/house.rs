@@ -13,7 +13,7 @@ use crate::process::Process;
 
 /// Longer than a browser takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-const KBIT_PER_SECOND: &str = "2000";
+pub(crate) const KBIT_PER_SECOND: &str = "2000";
 
 pub(crate) struct House {
     pub(crate) camera: Process,
@@ -31,7 +31,7 @@ impl House {
     /// A Wyze camera of 2 Mbit/s. Resolves when it was reached and its session is closed again.
     pub(crate) async fn open() -> Self {
         let sim = ["sim", "tutk-camera", "--bitrate", KBIT_PER_SECOND, "--audio", "pcmu"];
-        let mut house = Self::of(&sim, "tutk-camera", wyze).await;
+        let mut house = Self::of(&sim, "tutk-camera", |camera| wyze(std::slice::from_ref(camera))).await;
         house.doorbell(|doorbell| doorbell["link"] == "ready").await;
         house
     }
@@ -142,16 +142,20 @@ fn configuration(account: &str, page: SocketAddr, broker: &Mosquitto) -> String 
     )
 }
 
-fn wyze(camera: &Value) -> String {
-    let word = |key: &str| camera[key].as_str().unwrap();
-    format!(
-        "wyze:\n  - cameras:\n      - {{name: Measured, model: {}, mac: {}, uid: {}, enr: {}, address: \"{}\"}}\n",
-        word("model"),
-        word("mac"),
-        word("uid"),
-        word("enr"),
-        word("listen"),
-    )
+/// An account of nothing but these cameras.
+pub(crate) fn wyze(cameras: &[Value]) -> String {
+    let entry = |camera: &Value| {
+        let word = |key: &str| camera[key].as_str().unwrap();
+        format!(
+            "      - {{name: Measured, model: {}, mac: {}, uid: {}, enr: {}, address: \"{}\"}}\n",
+            word("model"),
+            word("mac"),
+            word("uid"),
+            word("enr"),
+            word("listen"),
+        )
+    };
+    format!("wyze:\n  - cameras:\n{}", cameras.iter().map(entry).collect::<String>())
 }
 
 fn kvs(cloud: &Value) -> String {

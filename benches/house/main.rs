@@ -8,6 +8,7 @@
 
 mod account;
 mod audience;
+mod cameras;
 mod doorbell;
 mod figures;
 mod gwell;
@@ -74,6 +75,8 @@ enum Section {
     Account,
     /// Processor, memory and the wait for the picture, with 1, 10 and 100 viewers
     Watch,
+    /// Sixteen cameras at once, a viewer each
+    Cameras,
     /// A pressed microphone to the camera's speaker
     Talk,
     /// Files of sound decoded, and made for a speaker
@@ -114,6 +117,9 @@ async fn main() {
     }
     if chosen(Section::Watch) {
         watch::measure(&mut figures).await;
+    }
+    if chosen(Section::Cameras) {
+        cameras::measure(&mut figures).await;
     }
     if chosen(Section::Talk) {
         talk::measure(&mut figures).await;

@@ -9,7 +9,10 @@ mod kvs;
 mod vivint;
 mod wyze;
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::{CLIPS, Settings, report, start, until_stopped};
-use crate::config::{self, Config};
+use crate::config;
 use crate::model::DeviceId;
 use console::Console;
 use houses::Houses;
@@ -43,6 +46,9 @@ pub struct Options {
     /// The folder for what must survive a restart [default: one that is deleted at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Writes down the configuration that finds these doorbells, for `doorstep devices` and the like while the demo runs
+    #[arg(long, value_name = "FILE")]
+    save_config: Option<PathBuf>,
     /// Only doorbells of these kinds
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     only: Vec<Kind>,
@@ -72,7 +78,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (broker, _embedded) = broker(options.mqtt)?;
     let kinds = if options.only.is_empty() { Kind::value_variants() } else { &options.only };
     let mut houses = Houses::start(kinds, &stop).await.context("starting the virtual doorbells")?;
-    let config = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &houses)?;
+    let text = configuration(&broker, free_page(options.http)?, free_media(options.media_port)?, &houses);
+    let config = config::parse(&text, "demo")?;
+    if let Some(file) = options.save_config {
+        save(&file, &text).with_context(|| format!("writing the configuration to {}", file.display()))?;
+    }
     let data = DataFolder::new(options.data)?;
     clips::put(&data.path().join(CLIPS)).context("making the demo's clips")?;
 
@@ -130,16 +140,20 @@ mod embedded {
 }
 
 /// The configuration that somebody with these doorbells would have written.
-fn configuration(broker: &str, page: SocketAddr, media_port: u16, houses: &Houses) -> anyhow::Result<Config> {
+fn configuration(broker: &str, page: SocketAddr, media_port: u16, houses: &Houses) -> String {
     // A JSON string, so that whatever stands in the URL stays in it.
     let broker = serde_json::Value::from(broker);
     let houses = houses.yaml();
     // Virtual doorbells have no business in the household's go2rtc.
-    let text = format!(
+    format!(
         "mqtt: {{url: {broker}}}\nhttp: {{listen: \"{page}\"}}\nmedia: {{port: {media_port}}}\n\
          go2rtc: {{enabled: false}}\n{houses}"
-    );
-    Ok(config::parse(&text, "demo")?)
+    )
+}
+
+/// Puts the configuration, which holds passwords, where its owner alone can read it; nothing is overwritten.
+fn save(file: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
 }
 
 /// The demo has no token, so nobody else may reach it.

@@ -7,6 +7,7 @@ mod account;
 mod go2rtc;
 mod kvs;
 mod mistake;
+mod mqtt_url;
 mod say;
 mod section;
 mod tree;
@@ -15,9 +16,8 @@ mod vivint;
 mod wyze;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use account::Taken;
@@ -25,6 +25,7 @@ pub use account::{Account, VENDORS, account};
 pub use go2rtc::{Enabled, Go2rtc, Go2rtcMode, is_loopback};
 pub use kvs::{AwsKeys, DoorCommand, IotEndpoint, Kvs, KvsEndpoints, KvsIdentity, KvsLogin};
 pub use mistake::{ConfigErrors, Mistake, Position};
+pub use mqtt_url::MqttUrl;
 pub use say::Say;
 use section::Section;
 pub use vivint::{Vivint, VivintEndpoints};
@@ -73,27 +74,6 @@ impl Mqtt {
     /// The Supervisor's broker, with the usual topics.
     fn of_supervisor() -> Self {
         Self { url: None, discovery_prefix: Self::DISCOVERY_PREFIX.to_owned(), base_topic: Self::BASE_TOPIC.to_owned() }
-    }
-}
-
-/// A broker's address, taken apart so that its password is a secret from here on.
-#[derive(Debug, Clone)]
-pub struct MqttUrl {
-    /// A name or an IP address, an IPv6 address without its brackets.
-    pub host: String,
-    pub port: u16,
-    pub tls: bool,
-    pub login: Option<(String, Password)>,
-}
-
-/// Without user and password: `mqtts://host:8883`.
-impl fmt::Display for MqttUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(host) => write!(f, "{scheme}://[{host}]:{}", self.port),
-            Err(_) => write!(f, "{scheme}://{}:{}", self.host, self.port),
-        }
     }
 }
 

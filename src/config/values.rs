@@ -6,7 +6,6 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::section::{Kind, Reason};
@@ -142,46 +141,6 @@ pub(super) const ENDPOINT: Kind<Url> =
 
 pub(super) const UNLOCK_SECRET: Kind<Password> =
     Kind { expected: "32 or more random characters (`openssl rand -hex 32` makes some)", parse: unlock_secret };
-
-/// A password with one of these is the usual reason, because it ends the host too early.
-const UNREADABLE: Reason =
-    "not an address (write `/`, `?`, `#` and `@` in a password as `%2F`, `%3F`, `%23` and `%40`)";
-
-impl MqttUrl {
-    /// `mqtt://user:password@host:1883`; `mqtts` for TLS; user and password percent-encoded where need be.
-    ///
-    /// # Errors
-    /// With what is wrong, never showing any part of the address.
-    pub fn parse(text: &str) -> Result<Self, Reason> {
-        let (scheme, _) = text.split_once("://").ok_or("an address without `mqtt://` in front")?;
-        let tls = match scheme {
-            "mqtt" | "tcp" => false,
-            "mqtts" | "ssl" => true,
-            _ => return Err("not a broker's protocol"),
-        };
-        let url = Url::parse(text).map_err(|_| UNREADABLE)?;
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(UNREADABLE);
-        }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the address names no host")?;
-        let port = url.port().unwrap_or(if tls { 8883 } else { 1883 });
-        if port == 0 {
-            return Err("port 0 is no port");
-        }
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port, tls, login: login(&url)? })
-    }
-}
-
-fn login(url: &Url) -> Result<Option<(String, Password)>, Reason> {
-    let decode = |text| percent_decode_str(text).decode_utf8().map_err(|_| "user or password is not UTF-8");
-    let password = url.password().unwrap_or_default();
-    match (url.username(), password) {
-        ("", "") => Ok(None),
-        ("", _) => Err("a password without a user"),
-        (user, password) => Ok(Some((decode(user)?.into_owned(), Password::new(decode(password)?)))),
-    }
-}
 
 impl Mac {
     /// Colons and dashes between the digits are left out.

@@ -1,9 +1,9 @@
 //! Which speakers are open, on the disk. A process that is killed in a talk tells no camera that it is over; its
 //! successor finds the doorbell here and does (row 36 of the fault matrix).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout_at};
@@ -20,26 +20,38 @@ pub struct OpenTalks(Option<Arc<Inner>>);
 
 struct Inner {
     store: Store,
-    open: Mutex<BTreeSet<DeviceId>>,
+    open: Mutex<Opened>,
     /// What another process has left and nobody has ended yet.
     left: Mutex<BTreeSet<DeviceId>>,
     /// Held while the disk is written to.
     writing: Mutex<()>,
 }
 
+/// Each with when it began, in seconds since 1970.
+type Opened = BTreeMap<DeviceId, u64>;
+
 /// Where in the store they are.
-const KEY: &str = "open_talks";
+const KEY: &str = "talks_open_since";
+/// A camera that has heard nothing for so long listens to nobody any more, and needs no speaker opened and closed.
+const ENDS_BY_ITSELF: Duration = Duration::from_secs(3_600);
 
 impl OpenTalks {
     pub fn kept_in(store: Store) -> Self {
-        let left: BTreeSet<DeviceId> = store.get(KEY).unwrap_or_default();
-        let (open, left) = (Mutex::new(left.clone()), Mutex::new(left));
+        let mut open: Opened = store.get(KEY).unwrap_or_default();
+        // A clock that was put back makes nothing old.
+        open.retain(|_, began| unix_seconds().saturating_sub(*began) < ENDS_BY_ITSELF.as_secs());
+        let left = open.keys().cloned().collect();
+        let (open, left) = (Mutex::new(open), Mutex::new(left));
         Self(Some(Arc::new(Inner { store, open, left, writing: Mutex::default() })))
     }
 
     /// The speaker of this doorbell is about to be opened. The writing has begun when this returns.
     pub(super) fn opens(&self, id: &DeviceId) -> Written {
-        self.write(|open| open.insert(id.clone()))
+        self.write(|open| {
+            let known = open.contains_key(id);
+            open.entry(id.clone()).or_insert_with(unix_seconds);
+            !known
+        })
     }
 
     /// It was not opened. What was open before may still be.
@@ -52,10 +64,10 @@ impl OpenTalks {
         if let Some(inner) = &self.0 {
             lock(&inner.left).remove(id);
         }
-        self.write(|open| open.remove(id))
+        self.write(|open| open.remove(id).is_some())
     }
 
-    fn write(&self, change: impl FnOnce(&mut BTreeSet<DeviceId>) -> bool) -> Written {
+    fn write(&self, change: impl FnOnce(&mut Opened) -> bool) -> Written {
         let Some(inner) = self.0.clone().filter(|inner| change(&mut lock(&inner.open))) else {
             return Written::default();
         };
@@ -76,6 +88,10 @@ impl Inner {
         // When the disk refuses, the store warns once.
         let _lasts_as_long_as_the_process = self.store.put(KEY, &open);
     }
+}
+
+fn unix_seconds() -> u64 {
+    clock::unix_now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// A change on its way to the disk; none by default. It goes on when this is dropped.

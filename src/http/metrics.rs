@@ -23,6 +23,8 @@ fn page(house: &House) -> String {
     let mut page = Page::default();
     page.family("build_info", "The version that runs.");
     page.sample("build_info", &[("version", house.version)], 1);
+    page.family("tasks", "Tasks of the service that have not ended.");
+    page.sample("tasks", &[], tokio::runtime::Handle::current().metrics().num_alive_tasks());
     let mqtt = *house.mqtt.borrow();
     if mqtt != MqttLink::Off {
         page.family("mqtt_connected", "Whether the broker is connected.");

@@ -241,6 +241,7 @@ pub fn router(face: Face, entrance: &Entrance, local: SocketAddr) -> Result<Rout
     }
     Ok(all
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::map_request(upload::in_time))
         .layer(middleware::from_fn_with_state(guard::Dress::new(entrance), guard::dress))
         .with_state(house))
 }

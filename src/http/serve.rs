@@ -1,7 +1,9 @@
 //! Connections: how many there may be, how long one may keep us waiting, and how they end.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -24,6 +26,9 @@ use crate::clock::{self, Instant};
 /// Half of the files that a process may usually have open. Further clients wait in the kernel's queue until one
 /// leaves. A listener to events does not count once it is one; those have a limit of their own.
 const CONNECTIONS: usize = 512;
+/// How many of them one address may hold, so that nobody who takes all he can keeps the others out. A reverse proxy is
+/// one address, and so is Home Assistant, which may hold them all where nobody else comes in.
+const PER_ADDRESS: usize = 128;
 /// How long a client may take over the head of a request, the wait for its next request included.
 const HEAD_WITHIN: Duration = Duration::from_secs(20);
 /// How often somebody who was turned away is worth a warning.
@@ -77,6 +82,26 @@ impl Door {
     }
 }
 
+/// Who holds how many connections: one handle each, and one more here.
+struct Seats {
+    each: usize,
+    held: HashMap<IpAddr, Arc<()>>,
+}
+
+impl Seats {
+    fn at(door: &Door) -> Self {
+        let each = if matches!(door, Door::Open) { PER_ADDRESS } else { CONNECTIONS };
+        Self { each, held: HashMap::new() }
+    }
+
+    /// Held until it is dropped; `None` when this visitor holds all that are for one.
+    fn take(&mut self, visitor: IpAddr) -> Option<Arc<()>> {
+        self.held.retain(|_, seat| Arc::strong_count(seat) > 1);
+        let seat = self.held.entry(visitor.to_canonical()).or_default();
+        (Arc::strong_count(seat) <= self.each).then(|| seat.clone())
+    }
+}
+
 async fn serve_at_most(
     most: usize,
     mut door: Door,
@@ -86,6 +111,7 @@ async fn serve_at_most(
 ) {
     let router = router.layer(Extension(events::Stop(stop.clone())));
     let mut connections = JoinSet::new();
+    let mut seats = Seats::at(&door);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -94,11 +120,19 @@ async fn serve_at_most(
                 if !door.admits(peer.ip(), clock::now()) {
                     continue;
                 }
+                let Some(seat) = seats.take(peer.ip()) else {
+                    debug!(visitor = %peer.ip(), "closed a connection of one who holds too many");
+                    continue;
+                };
                 if let Err(error) = socket.set_nodelay(true) {
                     debug!(%error, "a connection refuses to send small packets at once");
                 }
                 let router = router.clone().layer(Extension(ConnectInfo::<SocketAddr>(peer)));
-                connections.spawn(attend(socket, router, stop.clone()));
+                let attended = attend(socket, router, stop.clone());
+                connections.spawn(async move {
+                    attended.await;
+                    drop(seat);
+                });
             }
         }
     }
@@ -179,6 +213,18 @@ mod tests {
         }
         let Door::OnlyFor { turned_away, told, .. } = door else { panic!("it is open") };
         assert_eq!((turned_away, told), (150, Some(began + Duration::from_secs(120))));
+    }
+
+    #[test]
+    fn one_address_holds_no_more_than_its_share_and_leaves_the_others_theirs() {
+        let (one, other) = (IpAddr::from([192, 168, 1, 9]), IpAddr::from([192, 168, 1, 10]));
+        let mut seats = Seats::at(&Door::Open);
+        let mut taken: Vec<_> = (0..PER_ADDRESS).map(|_| seats.take(one).unwrap()).collect();
+        assert!(seats.take(one).is_none() && seats.take("::ffff:192.168.1.9".parse().unwrap()).is_none());
+        assert!(seats.take(other).is_some());
+        taken.pop();
+        assert!(seats.take(one).is_some(), "a seat that was left stays taken");
+        assert_eq!(seats.held.len(), 1, "somebody who has left is remembered");
     }
 
     #[tokio::test(start_paused = true)]

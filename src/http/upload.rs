@@ -4,19 +4,41 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::BoxError;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::ApiError;
 use super::guard::is_sound;
+use crate::clock;
 use crate::doorbell::voice::Source;
 
 /// How long a file may take to arrive: 10 MiB over a poor line.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
+
+/// And any other body, which is small. Longer, so that whoever sends a file is told of that limit.
+const BODY_WITHIN: Duration = Duration::from_secs(90);
+
+/// Whoever reads this request's body is told of an error when it does not come in time: nobody keeps a connection by
+/// sending a byte now and then.
+pub(super) async fn in_time(request: Request) -> Request {
+    let deadline = clock::now() + BODY_WITHIN;
+    request.map(|body| {
+        let chunks = stream::unfold((body.into_data_stream(), deadline), async |(mut chunks, deadline)| {
+            let chunk = match timeout_at(deadline, chunks.next()).await {
+                Ok(chunk) => chunk?.map_err(BoxError::from),
+                Err(late) => Err(late.into()),
+            };
+            Some((chunk, (chunks, deadline)))
+        });
+        Body::from_stream(chunks)
+    })
+}
 
 /// The room that there is for files, from their first byte until nobody needs them any more. Whoever finds none is told
 /// so with 503.
@@ -89,4 +111,25 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
 /// Rounded up, and never nothing.
 const fn kibibytes(bytes: usize) -> usize {
     bytes / 1024 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_ends_with_an_error_and_one_that_does_is_whole() {
+        let drip = stream::repeat(()).then(async |()| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, BoxError>(Bytes::from_static(b"."))
+        });
+        let begun = clock::now();
+        let request = in_time(Request::new(Body::from_stream(drip))).await;
+        assert!(to_bytes(request.into_body(), usize::MAX).await.is_err());
+        assert_eq!(begun.elapsed(), BODY_WITHIN);
+        let request = in_time(Request::new(Body::from("whole"))).await;
+        assert_eq!(to_bytes(request.into_body(), usize::MAX).await.unwrap(), "whole");
+    }
 }

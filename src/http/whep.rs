@@ -21,8 +21,8 @@ use crate::rtc::{AnswerError, Answered, MicPacket, Viewers};
 const MAX_BODY: usize = 64 * 1024;
 /// Packets of one microphone that wait: a second. A packet that finds it full is dropped.
 const MIC_QUEUE: usize = 50;
-/// Without a packet for this long the speaker is given back.
-const SILENCE: Duration = Duration::from_secs(3);
+/// Without a packet for this long the speaker is given back, so that the camera has heard of it within 3 s.
+const SILENCE: Duration = Duration::from_millis(2_500);
 /// A microphone that sends nothing for this long has been let go; silence is sent at least each 400 ms (Opus DTX).
 const LET_GO: Duration = Duration::from_millis(500);
 /// How often a microphone that goes on asks for the speaker that was refused to it.
@@ -166,7 +166,7 @@ fn refusal(status: StatusCode, sentence: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sentence.to_owned()).into_response()
 }
 
-/// Takes the speaker with the first packet and gives it back after 3 s without one; ends with the viewer.
+/// Takes the speaker with the first packet and gives it back after [`SILENCE`] without one; ends with the viewer.
 async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<MicPacket>) {
     while let Some(first) = packets.recv().await {
         // What is said before the camera is ready would only make all that follows late.
@@ -193,7 +193,7 @@ async fn listen(doorbell: Doorbell, viewer: u64, mut packets: mpsc::Receiver<Mic
 
 /// Why a talk is over.
 enum Over {
-    /// The viewer was silent for 3 s, or is gone.
+    /// The viewer was silent for [`SILENCE`], or is gone.
     Silent,
     /// The talk limit, the switch or the camera ended it.
     TakenAway,

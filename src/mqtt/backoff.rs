@@ -7,6 +7,9 @@ use std::time::Duration;
 pub(super) enum Failure {
     /// Nothing answers at the broker's address.
     Absent,
+    /// The broker's name has no address, or nobody says. Every attempt is another question, and those who answer such
+    /// questions serve the whole house.
+    Unnamed,
     /// The broker answered, and the connection ended: it was refused, cut or fell silent.
     Dropped,
     /// User or password are wrong. Only the owner can help; brokers lock out who insists.
@@ -17,6 +20,7 @@ pub(super) enum Failure {
 ///
 /// An absent broker costs nobody anything, so it is tried often enough that entities are back within 5 s of
 /// its start: every 5 s while it was never seen (12 attempts a minute), and up to every 3 s after it was lost.
+/// A name that is not found is looked up every 7.5 to 15 s in the end, which is 8 times a minute at most.
 /// A broker that drops us gets 0.5 s doubling to 30 s with full jitter.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
@@ -29,6 +33,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(30);
     const LONGEST_ABSENT: Duration = Duration::from_secs(3);
+    const LONGEST_UNNAMED: Duration = Duration::from_secs(15);
     const NEVER_SEEN: Duration = Duration::from_secs(5);
 
     /// The wait after an attempt that was connected for `lived` (`None`: never). `jitter` is in `0.0..1.0`.
@@ -42,6 +47,7 @@ impl Backoff {
         match failure {
             Failure::Login => Self::LONGEST.mul_f64(1.0 + jitter),
             Failure::Absent if !self.seen => Self::NEVER_SEEN,
+            Failure::Unnamed => doubled.min(Self::LONGEST_UNNAMED).mul_f64(0.5 + jitter / 2.0),
             Failure::Absent => doubled.min(Self::LONGEST_ABSENT).mul_f64(0.5 + jitter / 2.0),
             Failure::Dropped => doubled.min(Self::LONGEST).mul_f64(jitter),
         }
@@ -82,6 +88,17 @@ mod tests {
         assert!(all.windows(2).all(|pair| pair[1] - pair[0] <= 3 * SECOND), "{all:?}");
         let waits = [0.0, 0.5].map(|jitter| backoff.next(Failure::Absent, None, jitter).as_millis());
         assert_eq!(waits, [1_500, 2_250]);
+    }
+
+    #[test]
+    fn row_42_a_name_that_is_not_found_is_looked_up_ever_less_often_and_each_quarter_of_a_minute() {
+        for jitter in [0.0, 0.5, 0.999] {
+            let mut backoff = Backoff::default();
+            let first = attempts(&mut backoff, Failure::Unnamed, jitter);
+            let later = attempts(&mut backoff, Failure::Unnamed, jitter);
+            assert!(first.len() <= 12 && later.len() <= 9, "{} and {} look-ups", first.len(), later.len());
+            assert!(later.windows(2).all(|pair| pair[1] - pair[0] <= 15 * SECOND), "{later:?}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use super::client::Message;
 use super::door::DoorQueue;
+use super::poller::Message;
 use super::publisher::Publisher;
 use super::say::{self, SayQueue};
 use super::snapshot::SnapshotQueue;

@@ -42,7 +42,7 @@ impl Complaint {
                 "the MQTT broker refuses our user name or password; {}. Trying again once or twice a minute",
                 self.remedy
             ),
-            Failure::Absent | Failure::Dropped => {
+            Failure::Absent | Failure::Unnamed | Failure::Dropped => {
                 tracing::warn!(reason, retry_in_s, "no connection to the MQTT broker");
             }
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Message;
 use super::commands::Answer;
+use super::poller::Message;
 use super::publisher::Publisher;
 use crate::doorbell::Door;
 use crate::doorbell::guard::{Attempt, Via};

@@ -8,8 +8,8 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::client::Message;
 use super::commands::{Answer, MAX_PAYLOAD, id_in, parse_state};
+use super::poller::Message;
 use super::publisher::Publisher;
 use super::topics::{SayTopic, Topics};
 use crate::clock::Instant;

@@ -103,7 +103,9 @@ impl Source {
         let Some(asked) = self.asked else { return false };
         let doubtful = match failure {
             Failure::Login => self.proven || older(Self::ASK_AFTER_REFUSAL, asked),
-            Failure::Absent | Failure::Dropped => older(Self::ASK_WHEN_GONE_FOR, troubled.max(asked)),
+            Failure::Absent | Failure::Unnamed | Failure::Dropped => {
+                older(Self::ASK_WHEN_GONE_FOR, troubled.max(asked))
+            }
         };
         if !doubtful {
             return false;

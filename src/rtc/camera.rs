@@ -36,7 +36,7 @@ use webrtc::peer_connection::{
     PeerConnection, RTCIceCandidateInit, RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription,
 };
 
-use super::keyframe_request::Asked;
+use super::feedback::Asked;
 use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, MediaHub};
 use crate::secret::Password;

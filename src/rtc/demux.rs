@@ -21,6 +21,13 @@ pub fn kind(datagram: &[u8]) -> Option<Kind> {
     }
 }
 
+/// The SSRC that RTP or RTCP says it is of (RFC 3550 §5.1 and §6.4, told apart as in RFC 5761 §4).
+pub fn ssrc(datagram: &[u8]) -> Option<u32> {
+    let at = if matches!(datagram.get(1)?, 192..=223) { 4 } else { 8 };
+    let bytes = datagram.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes))
+}
+
 const HEADER: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
@@ -137,6 +144,14 @@ mod tests {
         overlong[22] = 0xff;
         let stun = Stun::parse(&overlong).unwrap();
         assert!(stun.local_ufrag().is_none() && !stun.is_signed_with(PASSWORD));
+    }
+
+    #[test]
+    fn the_ssrc_stands_elsewhere_in_reports_than_in_media() {
+        let media = hex!("80 60 00 01 00 00 00 00 01 02 03 04");
+        let report = hex!("80 c9 00 01 01 02 03 04");
+        assert_eq!([ssrc(&media), ssrc(&report)], [Some(0x0102_0304); 2]);
+        assert_eq!([ssrc(&media[..11]), ssrc(&report[..7]), ssrc(&[0x80])], [None; 3]);
     }
 
     #[test]

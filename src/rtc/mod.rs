@@ -1,13 +1,14 @@
 //! WebRTC: the only place that names `rtc` and `webrtc`. Every viewer sits on one UDP port; each camera has a
 //! connection of its own.
 
+mod allowance;
 pub mod camera;
 mod certificate;
 pub mod demux;
 mod feed;
+mod feedback;
 pub mod framing;
 mod interfaces;
-mod keyframe_request;
 pub mod kvs_call;
 pub(crate) mod packetize;
 mod peer;

@@ -34,7 +34,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use super::certificate::Certificate;
 use super::demux::{self, Kind, Stun};
-use super::keyframe_request::{self, Asked, KeyframeRequests};
+use super::feedback::{self, Asked, Feedback};
 use super::rtp_stream::{RtpStream, random_ssrc, track};
 use super::sdp::{Accepted, AnswerError, MAX_CANDIDATES, Offer, Plan, usable_candidate};
 use crate::media::{AudioCodec, AudioFormat, VideoCodec};
@@ -320,7 +320,7 @@ fn build_engine(
         let codec = RTCRtpCodecParameters { rtp_codec: audio_codec(audio), payload_type: audio.payload_type };
         media.register_codec(codec, RtpCodecKind::Audio)?;
     }
-    let registry = Registry::new().with(keyframe_request::slot(), KeyframeRequests::new(asked));
+    let registry = Registry::new().with(feedback::slot(), Feedback::new(asked, now));
     let registry = configure_rtcp_reports(answer_nacks(registry, &mut media));
     let configuration = RTCConfigurationBuilder::new().with_certificates(vec![certificate.engine.clone()]).build();
     RTCPeerConnectionBuilder::new()

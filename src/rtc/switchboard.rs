@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::allowance::Allowance;
 use super::demux::{self, Kind, Stun};
 use super::feed::{Feed, Item, Media};
 use super::peer::{Heard, Inbound, Peer};
@@ -30,6 +31,14 @@ const MAX_SOURCES: usize = 16;
 const ITEMS: usize = 512;
 /// Datagrams taken in a row before deadlines are looked at again.
 const ROUNDS: usize = 8;
+/// Payloads played in a row before the port is looked at again.
+const TURNS: usize = 64;
+/// What one viewer may send a second, its checks apart: sound in packets of 20 ms, or of 2.5 ms, and what it reports.
+const MEDIA_A_SECOND: u32 = 1_000;
+/// By which one viewer may call itself: the engine keeps something for each that it ever sees, genuine or not.
+const MAX_SSRCS: usize = 32;
+/// Signed checks that one viewer may send a second, over all its addresses.
+const CHECKS_A_SECOND: u32 = 200;
 /// How long the loop sleeps when there is no viewer; anything that happens ends it.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -67,6 +76,9 @@ struct Viewer {
     sound: Option<AudioFormat>,
     mic: Option<(AudioFormat, mpsc::Sender<MicPacket>)>,
     sources: Vec<Source>,
+    ssrcs: Vec<u32>,
+    media: Allowance,
+    checks: Allowance,
     born: Instant,
     playing: bool,
     /// What keeps the camera streaming, and the place among the viewers.
@@ -166,6 +178,11 @@ impl Switchboard {
                 Some(line) = lines.recv() => self.take_line(line),
                 Some(item) = items.recv() => self.play(item),
             }
+            // A port that is flooded is always readable; what cameras and connections bring has its turn all the same.
+            std::iter::from_fn(|| items.try_recv().ok()).take(TURNS).for_each(|item| self.play(item));
+            if let Ok(line) = lines.try_recv() {
+                self.take_line(line);
+            }
             self.outlet.udp.flush();
             self.show_counters();
         }
@@ -250,6 +267,9 @@ impl Switchboard {
             sound,
             mic,
             sources: Vec::new(),
+            ssrcs: Vec::new(),
+            media: Allowance::a_second(MEDIA_A_SECOND, now),
+            checks: Allowance::a_second(CHECKS_A_SECOND, now),
             born: now,
             playing: false,
             _demand: demand,
@@ -367,7 +387,7 @@ impl Switchboard {
 
     fn route(&mut self, now: Instant, source: Source, to: Option<IpAddr>, data: BytesMut) {
         self.counters.datagrams_received += 1;
-        let Some(id) = self.owner(source, to, &data) else {
+        let Some(id) = self.owner(now, source, to, &data) else {
             self.counters.datagrams_refused += 1;
             return;
         };
@@ -378,21 +398,26 @@ impl Switchboard {
         self.attend(id, now);
     }
 
-    /// Whose datagram this is. A signed check is its ufrag's and teaches the address; all else goes by address.
-    fn owner(&mut self, source: Source, to: Option<IpAddr>, data: &[u8]) -> Option<u64> {
+    /// Whose datagram this is, if it may send one more. A signed check is its ufrag's and teaches the address; all
+    /// else goes by address.
+    fn owner(&mut self, now: Instant, source: Source, to: Option<IpAddr>, data: &[u8]) -> Option<u64> {
         let known = self.by_source.get(&source).copied();
-        if demux::kind(data)? != Kind::Stun {
-            return known;
+        let kind = demux::kind(data)?;
+        if kind != Kind::Stun {
+            return known.filter(|id| self.viewers.get_mut(id).is_some_and(|viewer| viewer.may_send(now, kind, data)));
         }
         let stun = Stun::parse(data)?;
         if !stun.is_binding_request() {
             return known;
         }
         let named = *self.by_ufrag.get(stun.local_ufrag()?)?;
-        // The engine checks the signature again; here it guards the address table.
+        // The engine checks the signature again; here it guards the address table, and what the viewer may send.
+        let viewer = self.viewers.get_mut(&named)?;
+        if !stun.is_signed_with(&viewer.peer.password) || !viewer.checks.takes(now) {
+            return None;
+        }
         if known != Some(named) {
-            let viewer = self.viewers.get(&named)?;
-            if viewer.sources.len() >= MAX_SOURCES || !stun.is_signed_with(&viewer.peer.password) {
+            if viewer.sources.len() >= MAX_SOURCES {
                 return None;
             }
             self.learn(named, source, to);
@@ -483,6 +508,20 @@ impl Viewer {
         let join = (!self.playing).then_some(self.born + JOIN_TIMEOUT);
         let others = self.playout.deadline().into_iter().chain(join);
         others.fold(self.peer.deadline(), Instant::min)
+    }
+
+    /// Whether it may send one more datagram, which is no check.
+    fn may_send(&mut self, now: Instant, kind: Kind, data: &[u8]) -> bool {
+        self.media.takes(now) && (kind != Kind::Rtp || demux::ssrc(data).is_some_and(|ssrc| self.may_be(ssrc)))
+    }
+
+    fn may_be(&mut self, ssrc: u32) -> bool {
+        let known = self.ssrcs.contains(&ssrc);
+        let room = self.ssrcs.len() < MAX_SSRCS;
+        if !known && room {
+            self.ssrcs.push(ssrc);
+        }
+        known || room
     }
 
     /// Queues live media.

@@ -102,6 +102,7 @@ mod readme;
 mod rtsp_server;
 mod say;
 mod say_heard;
+mod scoreboard;
 mod secrets;
 mod service;
 mod service_command;

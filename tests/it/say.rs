@@ -474,11 +474,11 @@ async fn an_empty_piece_keeps_the_speaker_and_is_not_heard() {
     let grant = door.doorbell.start_talk(1).await.unwrap();
     for _ in 0..10 {
         grant.audio.send(Bytes::new()).await.unwrap();
-        tokio::time::sleep(ms(2_500)).await;
+        tokio::time::sleep(ms(2_000)).await;
     }
     assert!(!grant.audio.is_closed());
     tokio::time::sleep(ms(600)).await;
-    assert!(grant.audio.is_closed(), "3 s without a sign of life");
+    assert!(grant.audio.is_closed(), "2.5 s without a sign of life");
     assert_eq!(door.vendor.seen().heard, [""; 0]);
 }
 

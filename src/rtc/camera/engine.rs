@@ -19,8 +19,9 @@ use webrtc::peer_connection::{
 
 use super::codecs::{SoundCodecs, VideoCodecs};
 use super::{Video, Wanted, candidates};
+use crate::clock;
+use crate::rtc::feedback::{self, Asked, Feedback};
 use crate::rtc::interfaces;
-use crate::rtc::keyframe_request::{self, Asked, KeyframeRequests};
 
 /// Sockets of one connection.
 const MOST_ADDRESSES: usize = 8;
@@ -109,7 +110,8 @@ pub(super) async fn connection(
     let registry = configure_rtcp_reports(configure_nack(Registry::new(), &mut media));
     let registry = configure_twcc_receiver_only(registry, &mut media)?;
     let (events, news) = news();
-    let registry = registry.with(keyframe_request::slot(), KeyframeRequests::new(news.asked.clone()));
+    let now = clock::now().into_std();
+    let registry = registry.with(feedback::slot(), Feedback::new(news.asked.clone(), now));
     let connection = PeerConnectionBuilder::new()
         .with_configuration(ways(wanted))
         .with_media_engine(media)

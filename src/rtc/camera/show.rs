@@ -10,7 +10,7 @@ use super::speech::Speech;
 use crate::clock::{self, Instant};
 use crate::media::{AudioFormat, Demand, MediaHub};
 use crate::rtc::feed::{Feed, Item, Media};
-use crate::rtc::keyframe_request::Asked;
+use crate::rtc::feedback::Asked;
 use crate::rtc::peer::Medium;
 use crate::rtc::playout::{Gop, Packet, Playout};
 use crate::rtc::rtp_stream::random_u32;

@@ -1,1 +1,3 @@
 //! What takes minutes; run by `./gate --profile nightly`.
+
+mod soak;

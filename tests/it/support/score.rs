@@ -24,6 +24,8 @@ pub(crate) enum Figure {
     MistakesTold,
     /// Routes that refuse whoever has no token, of those that have to.
     RoutesRefusing,
+    /// The points of the app's security rating, of those there are.
+    AddonRating,
     /// Inputs survived, of those replayed or made up.
     InputsSurvived,
 }
@@ -39,6 +41,7 @@ impl Figure {
             Self::SeedsHeld => "seeds_held",
             Self::MistakesTold => "mistakes_told",
             Self::RoutesRefusing => "routes_refusing",
+            Self::AddonRating => "addon_rating",
             Self::InputsSurvived => "inputs_survived",
         }
     }

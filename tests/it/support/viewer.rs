@@ -53,6 +53,8 @@ pub(crate) struct Seen {
     pub(crate) closed: bool,
     /// When the first RTP packet came, since [`Viewer::born`].
     pub(crate) first_packet: Option<Duration>,
+    /// When the last packet of the first picture came; `None` where one of those before was missing.
+    pub(crate) first_picture: Option<Duration>,
     /// When the first microphone packet left, since then.
     pub(crate) first_spoken: Option<Duration>,
     /// Microphone packets that have left.
@@ -493,6 +495,9 @@ impl Playing {
             seen.first_packet.get_or_insert(at);
             if video {
                 seen.tally.count(seq, at);
+                if header.marker && seen.tally.missing.is_empty() {
+                    seen.first_picture.get_or_insert(at);
+                }
             }
             if !keeps {
                 return;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep_until;
 
 use super::publisher::sound;
+use crate::clock::{self, Instant};
 use crate::doorbell::{ActionError, DevicePort, Request, TalkLine};
 use crate::media::AudioFormat;
 use crate::media::convert::Converter;
@@ -15,6 +17,11 @@ use crate::proto::tutk::session::{Command, Event, SoundFormat, TalkEnd};
 
 /// How long the camera is kept streaming after the last viewer left, for the one who comes right back.
 const LINGER: Duration = Duration::from_secs(5);
+/// Whoever waits to talk is told when the camera has given no sign of life for so long. The session itself is more
+/// patient, which is good for a picture and too long for somebody who holds a button.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(2_500);
+/// By then a session with a camera that is gone has ended.
+const SESSION_FINDS_OUT: Duration = Duration::from_secs(6);
 /// Speech on its way to the session: 200 ms. Full: the speaker's side drops.
 const SPEECH: usize = 10;
 
@@ -43,6 +50,14 @@ pub(super) struct Conductor<'a> {
     events: mpsc::Receiver<Event>,
     stay: Stay,
     talk: Talk,
+    doubt: Option<Doubt>,
+}
+
+/// Whether the camera is still there, while it was asked for its speaker.
+struct Doubt {
+    /// Before it was asked.
+    frames: u64,
+    until: Instant,
 }
 
 impl<'a> Conductor<'a> {
@@ -52,7 +67,7 @@ impl<'a> Conductor<'a> {
         events: mpsc::Receiver<Event>,
         stay: Stay,
     ) -> Self {
-        Self { port, session, events, stay, talk: Talk::Closed }
+        Self { port, session, events, stay, talk: Talk::Closed, doubt: None }
     }
 
     /// Returns when nobody needs the session. `request` is what it was opened for, if for a request.
@@ -63,9 +78,14 @@ impl<'a> Conductor<'a> {
         let media = self.port.media.clone();
         let mut unwatched = pin!(media.unwatched_for(LINGER));
         loop {
-            let may_leave = self.stay == Stay::WhileWanted && self.is_silent();
+            // A session in doubt says by itself how it ends.
+            let may_leave = self.stay == Stay::WhileWanted && self.is_silent() && self.doubt.is_none();
+            let doubted = self.doubt.as_ref().map(|doubt| doubt.until);
             tokio::select! {
                 Some(event) = self.events.recv() => {
+                    if !matches!(event, Event::TalkClosed { .. }) {
+                        self.doubt = None;
+                    }
                     if self.ends_with(&event) {
                         return;
                     }
@@ -80,6 +100,7 @@ impl<'a> Conductor<'a> {
                     None => self.stop_talk().await,
                 },
                 () = media.keyframe_wanted() => self.tell(Command::RequestKeyframe).await,
+                () = sleep_until(doubted.unwrap_or_else(clock::now)), if doubted.is_some() => self.no_word().await,
                 () = &mut unwatched, if may_leave => return,
             }
         }
@@ -124,7 +145,26 @@ impl<'a> Conductor<'a> {
         }
         self.talk = Talk::Asked(reply);
         self.stay = Stay::WhileWanted;
+        self.doubt = Some(Doubt { frames: self.frames(), until: clock::now() + SIGN_OF_LIFE });
         self.tell(Command::StartTalk).await;
+    }
+
+    /// The camera has not answered for long; a picture that goes on would be as good a sign.
+    async fn no_word(&mut self) {
+        let silent = self.doubt.take().is_some_and(|doubt| doubt.frames == self.frames());
+        if !silent || !matches!(self.talk, Talk::Asked(_)) {
+            return;
+        }
+        if let Talk::Asked(reply) = std::mem::replace(&mut self.talk, Talk::Closed) {
+            let why = "The camera does not answer. Check that it has power and that it is on the network.";
+            let _gave_up = reply.send(Err(ActionError::Offline { why: why.to_owned() }));
+        }
+        self.doubt = Some(Doubt { frames: self.frames(), until: clock::now() + SESSION_FINDS_OUT });
+        self.stop_talk().await;
+    }
+
+    fn frames(&self) -> u64 {
+        self.port.media.counters().frames
     }
 
     async fn talk_opened(&mut self, format: SoundFormat) {

@@ -269,7 +269,7 @@ fn replace(folder: &Path, contents: &[u8]) -> io::Result<()> {
 }
 
 /// `None` when these bytes are not a state.
-fn read(bytes: &[u8], file: &Path) -> Result<Option<BTreeMap<String, Value>>, StoreError> {
+pub fn read(bytes: &[u8], file: &Path) -> Result<Option<BTreeMap<String, Value>>, StoreError> {
     #[derive(Deserialize)]
     struct Version {
         version: u64,

@@ -190,7 +190,7 @@ fn refusal(question: &Question, answer: &Answer) -> Option<SupervisorError> {
     }
 }
 
-fn broker(data: &Value) -> Result<MqttUrl, &'static str> {
+pub fn broker(data: &Value) -> Result<MqttUrl, &'static str> {
     let host = text(data, "host").filter(|host| is_host(host)).ok_or("it names no host")?;
     let port = port(&data["port"]).ok_or("it names no port")?;
     let login = text(data, "username").map(|user| (user.to_owned(), secret(&data["password"])));
@@ -202,7 +202,7 @@ fn secret(value: &Value) -> Password {
     Password::new(value.as_str().unwrap_or_default())
 }
 
-fn own(data: &Value) -> Result<Own, &'static str> {
+pub fn own(data: &Value) -> Result<Own, &'static str> {
     let slug = text(data, "slug").filter(|slug| is_name(slug)).ok_or("it names no slug")?;
     let hostname = text(data, "hostname").filter(|name| is_host(name)).ok_or("it names no host name")?;
     let published = data["network"].as_object().into_iter().flatten();
@@ -216,7 +216,7 @@ fn own(data: &Value) -> Result<Own, &'static str> {
     })
 }
 
-fn addresses(data: &Value) -> Vec<IpAddr> {
+pub fn addresses(data: &Value) -> Vec<IpAddr> {
     let docker = data["docker"]["address"].as_str().and_then(network);
     let inside: Vec<(Ipv4Addr, u8)> = docker.into_iter().chain([APPS]).collect();
     let is_lan = |ip: &Ipv4Addr| {

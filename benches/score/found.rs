@@ -71,6 +71,7 @@ impl Found {
             Source::Soak(field) => self.left("soak.json")?.and_then(|soak| soak[field].as_f64()).map(Value::Number),
             Source::Field(folder, field) => self.added_up(folder, field)?.map(|sum| Value::Number(sum as f64)),
             Source::Files(folder) => Some(Value::Number(files(&self.root.join(folder))? as f64)),
+            Source::Folders(folder) => Some(Value::Number(fs::read_dir(self.root.join(folder))?.count() as f64)),
             Source::RowsTested => self.ran(self.rows_that(|outcome| outcome != "not tested")),
             Source::RowsPassing => self.ran(self.rows_that(|outcome| outcome == "passed")),
             Source::HostileScripts => self.ran(Value::Number(self.hostile_scripts() as f64)),

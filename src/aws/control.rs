@@ -31,16 +31,16 @@ pub struct Described {
 
 /// Where one end of a channel is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoints {
-    pub(super) https: Url,
-    pub(super) wss: Url,
+pub struct Endpoints {
+    pub https: Url,
+    pub wss: Url,
 }
 
 /// Relays and how long they are good for.
 #[derive(Debug, Clone)]
-pub(super) struct IceServers {
-    pub(super) servers: Vec<IceServer>,
-    pub(super) ttl: Duration,
+pub struct IceServers {
+    pub servers: Vec<IceServer>,
+    pub ttl: Duration,
 }
 
 /// `base` with another path: it may end with a slash.
@@ -130,7 +130,7 @@ impl ChannelInfo {
     }
 }
 
-pub(super) fn described(answer: &Answer) -> Result<Described, AwsError> {
+pub fn described(answer: &Answer) -> Result<Described, AwsError> {
     const ACTION: Action = Action::DescribeSignalingChannel;
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -143,7 +143,7 @@ pub(super) fn described(answer: &Answer) -> Result<Described, AwsError> {
 
 /// One page, and the token of the next one. A channel that cannot be read is left out: the others are none the worse.
 /// A page of which nothing can be read has changed its form, and must not look like an account without channels.
-pub(super) fn listed(answer: &Answer) -> Result<(Vec<Described>, Option<String>), AwsError> {
+pub fn listed(answer: &Answer) -> Result<(Vec<Described>, Option<String>), AwsError> {
     const ACTION: Action = Action::ListSignalingChannels;
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -163,7 +163,7 @@ pub(super) fn listed(answer: &Answer) -> Result<(Vec<Described>, Option<String>)
 }
 
 /// By protocol: their order is not promised, and there may be others.
-pub(super) fn endpoints(answer: &Answer) -> Result<Endpoints, AwsError> {
+pub fn endpoints(answer: &Answer) -> Result<Endpoints, AwsError> {
     const ACTION: Action = Action::GetSignalingChannelEndpoint;
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -195,7 +195,7 @@ fn service_url(text: &str, secure: &str, plain: &str) -> Option<Url> {
 /// The relays. Which of their addresses our engine can use it knows itself: it speaks to `stun:` and to `turn:` over
 /// UDP, and passes over `turns:`, be that DTLS (`transport=udp`) or TLS, and TURN over TCP. They are kept here, since
 /// others are told of them who can.
-pub(super) fn ice_servers(answer: &Answer) -> Result<IceServers, AwsError> {
+pub fn ice_servers(answer: &Answer) -> Result<IceServers, AwsError> {
     const ACTION: Action = Action::GetIceServerConfig;
     const MOST_SERVERS: usize = 16;
     #[derive(Deserialize)]
@@ -225,7 +225,7 @@ fn ice_server(server: &Value) -> Option<(IceServer, u64)> {
     (!urls.is_empty()).then(|| (server_of(urls), ttl))
 }
 
-pub(super) fn iot_endpoint(answer: &Answer) -> Result<IotEndpoint, AwsError> {
+pub fn iot_endpoint(answer: &Answer) -> Result<IotEndpoint, AwsError> {
     const ACTION: Action = Action::DescribeEndpoint;
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -3,11 +3,11 @@
 
 mod call;
 mod client;
-mod control;
+pub mod control;
 mod credentials;
 mod error;
 pub mod iot;
-mod sts;
+pub mod sts;
 
 use std::fmt;
 

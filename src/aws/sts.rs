@@ -14,17 +14,17 @@ pub(super) fn assume_role(role_arn: &str) -> String {
 }
 
 /// What `AssumeRole` gives.
-pub(super) struct Assumed<'a> {
-    pub(super) access_key_id: &'a str,
-    pub(super) secret_access_key: &'a str,
-    pub(super) session_token: &'a str,
+pub struct Assumed<'a> {
+    pub access_key_id: &'a str,
+    pub secret_access_key: &'a str,
+    pub session_token: &'a str,
     /// `2025-01-01T01:00:00Z`
-    pub(super) expiration: &'a str,
+    pub expiration: &'a str,
 }
 
 impl<'a> Assumed<'a> {
     /// `None` when one of the four is missing, doubled, empty, or written as nothing is that these can hold.
-    pub(super) fn read(body: &'a [u8]) -> Option<Self> {
+    pub fn read(body: &'a [u8]) -> Option<Self> {
         let credentials = element(text(body)?, "Credentials")?;
         let leaf = |name| leaf(credentials, name).filter(|text| !text.is_empty());
         Some(Self {
@@ -37,7 +37,7 @@ impl<'a> Assumed<'a> {
 }
 
 /// Code and message of a refusal. Entities in the message stay as they are: nobody is shown it.
-pub(super) fn error_of(body: &[u8]) -> Option<(&str, &str)> {
+pub fn error_of(body: &[u8]) -> Option<(&str, &str)> {
     let error = element(text(body)?, "Error")?;
     Some((element(error, "Code")?, element(error, "Message").unwrap_or_default()))
 }

@@ -12,10 +12,12 @@ pub struct Position {
 impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 
-    /// The place right behind `text`.
+    /// The place right behind `text`, whose lines may end as on any system.
     pub(super) fn behind(text: &str) -> Self {
-        let last_line = text.rsplit('\n').next().unwrap_or_default();
-        Self { line: text.matches('\n').count() + 1, column: last_line.chars().count() + 1 }
+        let text = text.replace("\r\n", "\n");
+        let mut lines = text.split(['\n', '\r']);
+        let last_line = lines.next_back().unwrap_or_default();
+        Self { line: lines.count() + 1, column: last_line.chars().count() + 1 }
     }
 }
 

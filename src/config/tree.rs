@@ -81,7 +81,8 @@ impl Node {
 /// # Errors
 /// With the first place where the text stops being YAML (or JSON, which YAML contains).
 pub(super) fn parse(text: &str, mistakes: &mut Vec<Mistake>) -> Result<Node, Mistake> {
-    let mut builder = Builder { parser: Parser::new_from_str(text), text, mistakes };
+    let end = Position::behind(text.trim_end());
+    let mut builder = Builder { parser: Parser::new_from_str(text), text, end, mistakes };
     builder.document()
 }
 
@@ -104,6 +105,8 @@ pub(super) fn of_json(json: &Json) -> Node {
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     text: &'a str,
+    /// What is missing at the end is missing behind the last thing written, not on a line that is not there.
+    end: Position,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -182,16 +185,14 @@ impl<'a> Builder<'a> {
 
     fn next(&mut self) -> Result<(Event<'a>, Position), Mistake> {
         match self.parser.next() {
-            Some(Ok((event, Span { start, .. }))) => Ok((event, position(&start))),
-            Some(Err(error)) => Err(self.syntax_error(position(error.marker()), error.info())),
+            Some(Ok((event, Span { start, .. }))) => Ok((event, position(&start).min(self.end))),
+            Some(Err(error)) => Err(self.syntax_error(position(error.marker()).min(self.end), error.info())),
             None => Ok((Event::StreamEnd, Position::START)),
         }
     }
 
     /// The parser's words, except for the mistakes that they describe badly.
     fn syntax_error(&self, at: Position, info: &str) -> Mistake {
-        // What is missing at the end is missing behind the last thing written, not on a line that is not there.
-        let at = at.min(Position::behind(self.text.trim_end()));
         let line = self.text.lines().nth(at.line.saturating_sub(1)).unwrap_or_default();
         let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
         if let Some(tab) = indent.chars().position(|c| c == '\t') {

@@ -117,7 +117,7 @@ fn numbers_go_on_behind_lines_of_something_else() {
     fs::write(&file, format!("{{\"n\":{}}}\n", u64::MAX)).unwrap();
     log(folder.path()).write(&entry("y")).unwrap();
     assert_eq!(lines(folder.path()).last().unwrap()["n"], u64::MAX, "the largest there is stays");
-    let huge = format!("{{\"n\":6}}\n{}\n{{\"n\":7}}\n", "x".repeat(3 << 20));
+    let huge = format!("{{\"n\":16}}\n{}\n{{\"n\":7}}\n", "x".repeat(3 << 20));
     fs::write(&file, huge).unwrap();
     log(folder.path()).write(&entry("y")).unwrap();
     assert_eq!(lines(folder.path())[0]["n"], 8);
@@ -210,6 +210,15 @@ fn a_disk_that_takes_no_line_is_told_once_and_again_when_it_does() {
     assert_eq!(words, ["WARN", "INFO", "WARN"], "{shown:?}");
     assert!(shown[0].contains("the audit log cannot be written; until it can, no door is worked"), "{shown:?}");
     assert!(shown[0].contains("No space left on device"), "{shown:?}");
+}
+
+#[test]
+fn a_line_counts_once_the_disk_has_it() {
+    let folder = folder();
+    // It takes every byte and has no disk to bring it to.
+    symlink("/dev/null", folder.path().join(Log::FILES[0])).unwrap();
+    let shown = warnings(|| assert!(log(folder.path()).write(&entry("x")).is_err()));
+    assert_eq!(shown.len(), 1, "{shown:?}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Permit {
 
 /// Why an attempt is refused, in words for whoever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
     #[error("retained commands are refused and erased; publish without the retain flag")]
     Retained,
     #[error("old commands may arrive in the first 2 s with the broker, so none is taken then; send it again")]
@@ -124,7 +124,7 @@ impl From<Refusal> for ActionError {
 
 /// What an attempt asks for, as yet believed by nobody.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub struct Wish {
     action: LockAction,
     stamp: Option<Stamp>,
     mac: Option<String>,
@@ -146,7 +146,7 @@ impl Wish {
 
     /// What `via` asks of a door with this mechanism: `LOCK` or `UNLOCK` (`CLOSE` or `OPEN`), exactly so, or one JSON
     /// object without a key that is not known. To an opener, `OPEN` says the same as `UNLOCK`.
-    pub(super) fn read(mechanism: &Mechanism, via: &Via) -> Result<Self, Refusal> {
+    pub fn read(mechanism: &Mechanism, via: &Via) -> Result<Self, Refusal> {
         use Mechanism::{Garage, Lock, Opener};
         let plain = |action| Ok(Self { action, stamp: None, mac: None });
         let payload = match via {
@@ -180,12 +180,12 @@ impl Wish {
         action.filter(|_| usable).map(|action| Self { action, stamp: Some(Stamp { id, ts }), mac })
     }
 
-    pub(super) fn action(&self) -> LockAction {
+    pub fn action(&self) -> LockAction {
         self.action
     }
 
     /// The sender's own `id`.
-    pub(super) fn id(&self) -> Option<&str> {
+    pub fn id(&self) -> Option<&str> {
         self.stamp.as_ref().map(|stamp| &*stamp.id)
     }
 }

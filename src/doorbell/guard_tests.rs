@@ -575,6 +575,17 @@ fn row_12_a_door_unlocks_three_times_a_minute_and_twenty_times_an_hour_and_locks
 }
 
 #[test]
+fn no_more_openings_are_remembered_than_the_limits_look_at() {
+    let start = clock::now();
+    let mut guard = guard(None, start);
+    for n in 1..100 {
+        let now = start + s(n * 300);
+        assert_eq!(judge(&mut guard, &http(LockAction::Unlock, now), now, wall(WALL)), Ok(LockAction::Unlock));
+    }
+    assert_eq!(guard.unlocks.len(), 20);
+}
+
+#[test]
 fn the_limit_that_lasts_longest_is_the_one_told() {
     let start = clock::now();
     let mut guard = guard(None, start);

@@ -39,7 +39,7 @@ pub use accounts::{About, Setup, SetupError};
 pub use api::Switch;
 pub use auth::{Entrance, Generated, MediaKeys, NotMade, Tickets, Tokens};
 pub use error::ApiError;
-pub use serve::serve;
+pub use serve::{attend, serve};
 
 use upload::Uploads;
 

@@ -141,7 +141,11 @@ async fn serve_at_most(
 }
 
 /// Answers one client until either side ends it. Once stopped, the request in flight is the last.
-async fn attend(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, stop: CancellationToken) {
+pub async fn attend(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    stop: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
     let service = TowerToHyperService::new(router);

@@ -9,13 +9,13 @@
 mod candidates;
 mod channel;
 mod codecs;
-mod depacketize;
-mod description;
+pub mod depacketize;
+pub mod description;
 mod ending;
 mod engine;
 mod outgoing;
 mod receive;
-mod reorder;
+pub mod reorder;
 mod rtp_clock;
 mod show;
 mod speech;

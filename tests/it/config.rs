@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use doorstep::config::{
-    self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Place, Quality, Transport,
+    self, DoorCommand, Enabled, Go2rtc, Go2rtcMode, Gwell, IotEndpoint, KvsLogin, Place, Position, Quality, Transport,
     TutkProtocol, Unlock, VivintEndpoints, WyzeEndpoints,
 };
 use doorstep::model::{DeviceId, OpenerEntity};
@@ -998,4 +998,13 @@ fn nonsense_is_a_mistake_and_never_a_panic() {
         text.insert(cut, '\u{1}');
         drop(config::parse(&text, "doorstep.yaml"));
     }
+}
+
+/// What the parser finds missing at the end it finds on the line behind it, whichever way lines end.
+#[test]
+fn crash_config_a_key_that_is_none_at_the_end() {
+    let at = |text: &str| config::parse(text, "doorstep.yaml").unwrap_err().mistakes[0].at.unwrap();
+    assert_eq!(at("\n ? "), Position { line: 2, column: 3 });
+    assert_eq!(at("go2rtc:\r\n  ? "), Position { line: 2, column: 4 });
+    assert_eq!(at("go2rtc:\r  nonsense: 1\r"), Position { line: 2, column: 3 });
 }

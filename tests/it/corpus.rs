@@ -1,133 +1,88 @@
 //! Everything in `fuzz/corpus` is survived, and so are bytes made up from a seed. The fuzz targets
-//! themselves run by hand (`fuzz/Cargo.toml`).
+//! run by hand (`fuzz/run`).
 
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use doorstep::sim::lossy_link::Dice;
 
 #[expect(unreachable_pub, reason = "the fuzz package, whose files these are, needs it")]
-#[path = "../../fuzz/src/gwell.rs"]
-mod gwell;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/gwell_media.rs"]
-mod gwell_media;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/inputs.rs"]
-mod inputs;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/kvs.rs"]
-mod kvs;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/media.rs"]
-mod media;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/pieces.rs"]
-mod pieces;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/rtc.rs"]
-mod rtc;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/sound.rs"]
-mod sound;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/tutk.rs"]
-mod tutk;
-#[expect(unreachable_pub, reason = "as above")]
-#[path = "../../fuzz/src/vivint.rs"]
-mod vivint;
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
 
-type Target = fn(&[u8]);
+use crate::support::score::{Figure, tally};
+use fuzz::{TARGETS, Target};
 
-const TARGETS: &[(&str, Target)] = &[
-    ("config", inputs::config),
-    ("gwell_av", gwell_media::av),
-    ("gwell_gutes", gwell::gutes),
-    ("gwell_kcp", gwell_media::kcp),
-    ("gwell_mtp", gwell_media::mtp),
-    ("http_account", inputs::http_account),
-    ("http_command", inputs::http_command),
-    ("kvs_ring", kvs::ring),
-    ("kvs_signaling", kvs::signaling),
-    ("kvs_sigv4", kvs::sigv4),
-    ("media_access_units", media::access_units),
-    ("media_convert", media::convert),
-    ("media_recording", sound::recording),
-    ("media_still", media::still),
-    ("mqtt_command", inputs::mqtt_command),
-    ("rtc_demux", rtc::demux),
-    ("rtc_framing", rtc::framing),
-    ("rtc_offer", rtc::offer),
-    ("tutk_cc51", tutk::cc51),
-    ("tutk_dtls", tutk::dtls),
-    ("tutk_frame", tutk::frame),
-    ("tutk_iotc", tutk::iotc),
-    ("tutk_kcommand", tutk::kcommand),
-    ("tutk_login", tutk::login),
-    ("tutk_reassembly", tutk::reassembly),
-    ("tutk_session", tutk::session),
-    ("tutk_talk", tutk::talk),
-    ("tutk_transcode", tutk::transcode),
-    ("vivint_channel", vivint::channel),
-    ("vivint_database_message", vivint::database_message),
-    ("vivint_database_session", vivint::database_session),
-    ("vivint_login", vivint::login),
-    ("vivint_realtime", vivint::realtime),
-    ("vivint_signaling", vivint::signaling),
-];
-
-fn corpus(target: &str) -> Vec<Vec<u8>> {
+/// Names and contents.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    let files = files.map(|file| file.unwrap().path());
+    let mut corpus: Vec<_> = files.map(|file| (file.display().to_string(), fs::read(&file).unwrap())).collect();
+    corpus.sort();
+    corpus
+}
+
+fn survives(target: Target, bytes: &[u8]) -> bool {
+    catch_unwind(|| target(bytes)).is_ok()
 }
 
 #[test]
 fn every_target_survives_its_corpus() {
+    let (mut replayed, mut fallen) = (0, Vec::new());
     for (name, target) in TARGETS {
         let corpus = corpus(name);
         assert!(!corpus.is_empty(), "{name} has no corpus");
-        corpus.iter().for_each(|bytes| target(bytes));
+        replayed += corpus.len();
+        fallen.extend(corpus.into_iter().filter(|(_, bytes)| !survives(*target, bytes)).map(|(file, _)| file));
     }
+    tally(Figure::InputsSurvived, replayed - fallen.len(), replayed);
+    assert!(fallen.is_empty(), "{fallen:#?}");
 }
 
 #[test]
-fn every_fuzz_target_is_replayed_and_has_a_corpus() {
+fn every_corpus_has_its_target() {
     let known: Vec<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    for (folder, suffix) in [("fuzz/fuzz_targets", ".rs"), ("fuzz/corpus", "")] {
-        let entries = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-        let mut names: Vec<String> = names.map(|name| name.trim_end_matches(suffix).to_owned()).collect();
-        names.sort();
-        assert_eq!(names, known, "{folder}");
-    }
+    let folders = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")).unwrap();
+    let mut names: Vec<String> = folders.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, known);
 }
 
 #[test]
 fn bytes_of_the_corpus_shaken_by_a_seed_are_survived() {
+    let (mut made_up, mut fallen) = (0, Vec::new());
     for (name, target) in TARGETS {
         let corpus = corpus(name);
-        // The DTLS target sets up two OpenSSL contexts each time, the converter a decoder and an encoder; a keyframe
-        // and a recording are decoded.
+        // The DTLS target sets up two OpenSSL contexts each time, the converter a decoder and an encoder, a connection
+        // all routes; a keyframe and a recording are decoded.
         let rounds = match *name {
-            "tutk_dtls" | "media_convert" | "media_still" => 100,
+            "tutk_dtls" | "media_convert" | "media_still" | "http_connection" => 100,
             "media_recording" => 500,
             _ => 2_000,
         };
-        for seed in 0..rounds {
-            let mut dice = Dice::new(seed);
-            let mut bytes = dice.pick(&corpus).clone();
-            for _ in 0..=seed % 5 {
-                let at = u32::from_le_bytes(dice.bytes()) as usize % bytes.len().max(1);
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = dice.bytes::<1>()[0];
-                }
-            }
-            if dice.roll(0.2) {
-                bytes.truncate(u32::from_le_bytes(dice.bytes()) as usize % (bytes.len() + 1));
-            }
-            let survived = std::panic::catch_unwind(|| target(&bytes));
-            assert!(survived.is_ok(), "{name} fell over seed {seed}: {bytes:02x?}");
+        made_up += rounds as usize;
+        fallen.extend((0..rounds).map(|seed| (seed, shaken(&corpus, seed))).filter_map(|(seed, bytes)| {
+            (!survives(*target, &bytes)).then(|| format!("{name} fell over seed {seed}: {bytes:02x?}"))
+        }));
+    }
+    tally(Figure::InputsSurvived, made_up - fallen.len(), made_up);
+    assert!(fallen.is_empty(), "{}", fallen.join("\n"));
+}
+
+/// One of these with some bytes changed, and perhaps cut short.
+fn shaken(corpus: &[(String, Vec<u8>)], seed: u64) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    let mut bytes = dice.pick(corpus).1.clone();
+    for _ in 0..=seed % 5 {
+        let at = u32::from_le_bytes(dice.bytes()) as usize % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = dice.bytes::<1>()[0];
         }
     }
+    if dice.roll(0.2) {
+        bytes.truncate(u32::from_le_bytes(dice.bytes()) as usize % (bytes.len() + 1));
+    }
+    bytes
 }

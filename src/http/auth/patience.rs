@@ -124,6 +124,32 @@ mod tests {
     }
 
     #[test]
+    fn ten_failures_count_when_they_come_within_a_minute() {
+        let now = clock::now();
+        for (later, waits) in [(WINDOW, true), (WINDOW + Duration::from_nanos(1), false)] {
+            let patience = Patience::default();
+            (1..FAILURES).for_each(|_| patience.failed(HOME, now));
+            patience.failed(HOME, now + later);
+            assert_eq!(patience.wait(HOME, now + later).is_some(), waits, "{later:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_was_quiet_for_more_than_an_hour_begins_anew() {
+        let now = clock::now();
+        for (quiet, wait) in [(FORGET, 2 * FIRST_BLOCK), (FORGET + Duration::from_nanos(1), FIRST_BLOCK)] {
+            let patience = Patience::default();
+            assert_eq!(blocked_for(&patience, HOME, now), FIRST_BLOCK);
+            assert_eq!(blocked_for(&patience, HOME, now + quiet), wait, "{quiet:?}");
+        }
+        let patience = Patience::default();
+        blocked_for(&patience, HOME, now);
+        // One guess now and then is not quiet.
+        (1..4).for_each(|n| patience.failed(HOME, now + n * FORGET));
+        assert_eq!(blocked_for(&patience, HOME, now + 4 * FORGET), 2 * FIRST_BLOCK);
+    }
+
+    #[test]
     fn a_guesser_does_not_shut_out_other_addresses() {
         let (patience, now) = (Patience::default(), clock::now());
         blocked_for(&patience, HOME, now);
@@ -156,5 +182,20 @@ mod tests {
             patience.failed(guesser, now + Duration::from_millis(n.into()));
         }
         assert!(patience.lock().len() <= ADDRESSES);
+        let known = *patience.lock().keys().next().unwrap();
+        patience.failed(known, now + Duration::from_secs(60));
+        assert_eq!(patience.lock().len(), ADDRESSES, "one that is known needs no room");
+    }
+
+    #[test]
+    fn where_there_is_no_room_all_are_forgotten_that_were_quiet_for_more_than_an_hour() {
+        let now = clock::now();
+        for (later, remembered) in [(FORGET, ADDRESSES), (FORGET + Duration::from_nanos(1), 1)] {
+            let patience = Patience::default();
+            let guessers = (0..ADDRESSES as u32).map(|n| IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n)));
+            guessers.for_each(|guesser| patience.failed(guesser, now));
+            patience.failed(HOME, now + later);
+            assert_eq!(patience.lock().len(), remembered, "{later:?}");
+        }
     }
 }

@@ -173,6 +173,11 @@ mod tests {
         tokio::time::advance(TICKET_LASTS - Duration::from_millis(1)).await;
         assert!(tickets.redeem(&front, &in_time));
         tokio::time::advance(Duration::from_millis(1)).await;
+        tickets.issue(&front).unwrap();
+        assert_eq!(tickets.lock().tickets.len(), 1, "one that is good for nothing takes up room");
+        assert!(!tickets.redeem(&front, &late));
+        let late = tickets.issue(&front).unwrap();
+        tokio::time::advance(TICKET_LASTS).await;
         assert!(!tickets.redeem(&front, &late));
     }
 

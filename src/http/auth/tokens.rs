@@ -171,6 +171,25 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_place_of_another_is_good_alone() {
+        let tokens = Tokens::default();
+        tokens.add("token home_assistant", &Token::new("old"));
+        tokens.add("token other", &Token::new("beside"));
+        tokens.add("token home_assistant", &Token::new("new"));
+        let names = ["old", "new", "beside"].map(|token| tokens.name(token.as_bytes()));
+        assert_eq!(names, [None, Some("token home_assistant"), Some("token other")]);
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_is_served() {
+        let (none, one) = (Tokens::default(), Tokens::of_config(Some(&Token::new("correct horse"))));
+        let [here, open] = ["127.0.0.1:8480", "0.0.0.0:8480"].map(|local| local.parse().unwrap());
+        assert_eq!((none.suffice_at(here), none.suffice_at(open).is_err()), (Ok(()), true));
+        assert_eq!((one.suffice_at(here), one.suffice_at(open)), (Ok(()), Ok(())));
+        assert!(one.any_given() && !none.any_given());
+    }
+
+    #[test]
     fn a_new_token_ends_the_one_before_and_is_kept_as_a_hash_only() {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let writes = kept.clone();

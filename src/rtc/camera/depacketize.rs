@@ -8,18 +8,18 @@ use crate::media::h26x::{AccessUnit, AccessUnits, NalKind};
 
 /// One picture.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Picture {
+pub struct Picture {
     /// In ticks of 90 kHz, as the packets have it.
-    pub(crate) timestamp: u32,
-    pub(crate) unit: AccessUnit,
+    pub timestamp: u32,
+    pub unit: AccessUnit,
 }
 
 /// One packet, whoever has read its header.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece<'a> {
-    pub(crate) timestamp: u32,
-    pub(crate) marker: bool,
-    pub(crate) payload: &'a [u8],
+pub struct Piece<'a> {
+    pub timestamp: u32,
+    pub marker: bool,
+    pub payload: &'a [u8],
 }
 
 impl<'a> From<&'a rtp::Packet> for Piece<'a> {
@@ -32,7 +32,7 @@ impl<'a> From<&'a rtp::Packet> for Piece<'a> {
 /// Puts the pictures of one stream together. A picture of which something is missing is dropped, and all that build
 /// on it: everything up to the next whole keyframe.
 #[derive(Debug)]
-pub(crate) struct Depacketizer {
+pub struct Depacketizer {
     units: AccessUnits,
     current: Option<Building>,
     /// Since the last loss there has been a keyframe.
@@ -51,27 +51,29 @@ struct Building {
     fragmented: bool,
 }
 
+impl Default for Depacketizer {
+    fn default() -> Self {
+        Self { units: AccessUnits::new(VideoCodec::H264), current: None, decodable: false }
+    }
+}
+
 impl Depacketizer {
     /// Reliability reference S19: no picture of a camera is larger.
     const LARGEST: usize = 2 << 20;
 
-    pub(crate) fn new() -> Self {
-        Self { units: AccessUnits::new(VideoCodec::H264), current: None, decodable: false }
-    }
-
     /// For a camera that says its parameter sets in its description, and perhaps nowhere else. Annex B.
-    pub(crate) fn remember(&mut self, parameter_sets: Bytes) {
+    pub fn remember(&mut self, parameter_sets: Bytes) {
         let _no_picture = self.units.push(parameter_sets);
     }
 
     /// Nothing can be shown before the camera sends a keyframe.
-    pub(crate) fn needs_keyframe(&self) -> bool {
+    pub fn needs_keyframe(&self) -> bool {
         !self.decodable
     }
 
     /// Takes the next packet in order; `gap` says that packets before it were lost. At most two pictures come out:
     /// the one before, whose last packet did not say so, and this packet's own.
-    pub(crate) fn push<'a>(&mut self, packet: impl Into<Piece<'a>>, gap: bool) -> [Option<Picture>; 2] {
+    pub fn push<'a>(&mut self, packet: impl Into<Piece<'a>>, gap: bool) -> [Option<Picture>; 2] {
         if gap {
             self.lost();
         }
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_whole_clip_comes_out_as_it_went_in() {
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::default();
         for n in 0..60 {
             let (keyframe, data) = picture(n);
             let shown = push_all(&mut depacketizer, &packets(&data, n * 4_500));
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn after_a_loss_nothing_is_shown_until_the_next_keyframe() {
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::default();
         let mut shown = Vec::new();
         let mut gap = false;
         for n in 0..60 {
@@ -267,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_keyframe_right_behind_a_loss_counts() {
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::default();
         push_all(&mut depacketizer, &packets(&picture(0).1, 0));
         let keyframe = packets(&picture(20).1, 20);
         let first = depacketizer.push(&keyframe[0], true).into_iter().flatten();
@@ -280,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_picture_without_marker_ends_where_the_next_begins() {
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::default();
         let (idr, slice) = (&b"\x65\x88\x84"[..], &b"\x41\x9a\x02"[..]);
         for unit in [SPS, PPS, idr] {
             assert_eq!(depacketizer.push(&one(unit, 1, false), false), [None, None]);
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_picture_that_never_ends_is_let_go() {
-        let mut depacketizer = Depacketizer::new();
+        let mut depacketizer = Depacketizer::default();
         let fragment = [0x7c, 0x85].into_iter().chain([0xff; 1_400]).collect::<Vec<u8>>();
         for n in 0..4_000 {
             let header = if n == 0 { 0x85 } else { 0x05 };
@@ -313,7 +315,7 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (state >> 33) % limit
             };
-            let mut depacketizer = Depacketizer::new();
+            let mut depacketizer = Depacketizer::default();
             for _ in 0..60 {
                 let mut payload: Vec<u8> = (0..below(40)).map(|_| below(256) as u8).collect();
                 if let Some(first) = payload.first_mut() {

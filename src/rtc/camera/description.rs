@@ -7,17 +7,17 @@ use crate::rtc::sdp::{MAX_CANDIDATES, rank_h264};
 
 /// A picture is wanted, and not of a kind that we send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoH264;
+pub struct NoH264;
 
 /// The other side's SDP.
-pub(super) struct Description {
+pub struct Description {
     /// With the candidates that lead somewhere, spelled as the engine's parser takes them. They stay inside: the
     /// engine begins its checks when it is given the description, and takes its time for those that come behind it.
-    pub(super) sdp: String,
+    pub sdp: String,
 }
 
 impl Description {
-    pub(super) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let mut sdp = String::with_capacity(text.len());
         let mut candidates = 0;
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
@@ -34,12 +34,12 @@ impl Description {
     }
 
     /// Of an answer: it sends the H.264 that we have offered.
-    pub(super) fn sends_video(&self) -> bool {
+    pub fn sends_video(&self) -> bool {
         self.accepted("video").any(|section| section.formats().any(codecs::is_video))
     }
 
     /// Of an offer: there is H.264 in it.
-    pub(super) fn offers_video(&self) -> bool {
+    pub fn offers_video(&self) -> bool {
         self.accepted("video").any(|section| section.formats().any(|format| section.maps(format, "H264/90000")))
     }
 
@@ -49,19 +49,19 @@ impl Description {
     }
 
     /// Of an offer: it takes sound.
-    pub(super) fn takes_sound(&self) -> bool {
+    pub fn takes_sound(&self) -> bool {
         self.speakers().next().is_some()
     }
 
     /// Of an offer: the best of these formats that it has, and its payload type there.
-    pub(super) fn choice(&self, formats: &[AudioFormat]) -> Option<(u8, AudioFormat)> {
+    pub fn choice(&self, formats: &[AudioFormat]) -> Option<(u8, AudioFormat)> {
         let section = self.accepted("audio").next()?;
         let wanted = |format: AudioFormat| Some((section.formats().find(|pt| section.carries(*pt, format))?, format));
         formats.iter().find_map(|format| wanted(*format))
     }
 
     /// Of an answer: it takes the data channel.
-    pub(super) fn takes_messages(&self) -> bool {
+    pub fn takes_messages(&self) -> bool {
         self.accepted("application").next().is_some()
     }
 
@@ -70,7 +70,7 @@ impl Description {
     ///
     /// # Errors
     /// [`NoH264`].
-    pub(super) fn picture(&self) -> Result<Option<(u8, String)>, NoH264> {
+    pub fn picture(&self) -> Result<Option<(u8, String)>, NoH264> {
         let Some(section) = self.accepted("video").find(Section::takes) else { return Ok(None) };
         let h264 = section.formats().filter(|format| section.maps(*format, "H264/90000"));
         let ranked = h264.filter_map(|format| Some((rank_h264(section.parameters(format))?, format)));
@@ -79,7 +79,7 @@ impl Description {
     }
 
     /// Takes the other payload types out of sections of this medium that have one of these.
-    pub(super) fn keep_only(&mut self, medium: &str, payload_types: Vec<u8>) {
+    pub fn keep_only(&mut self, medium: &str, payload_types: Vec<u8>) {
         let mut sections = self.sdp.split("\r\nm=");
         let mut sdp = sections.next().unwrap_or_default().to_owned();
         for text in sections {

@@ -123,7 +123,7 @@ impl Video {
 
     fn new(track: Arc<dyn TrackRemote>, ssrc: u32) -> Self {
         let order = Reorder::new(Self::PATIENCE);
-        Self { track, ssrc, order, pictures: Depacketizer::new(), clock: RtpClock::new(90_000) }
+        Self { track, ssrc, order, pictures: Depacketizer::default(), clock: RtpClock::new(90_000) }
     }
 
     fn take(&mut self, packet: rtp::Packet, hub: &MediaHub, begun: Instant) {

@@ -11,16 +11,16 @@ use crate::clock::Instant;
 
 /// A packet in its turn.
 #[derive(Debug)]
-pub(super) struct Ordered {
-    pub(super) packet: rtp::Packet,
+pub struct Ordered {
+    pub packet: rtp::Packet,
     /// Packets between this one and the one before it were lost.
-    pub(super) gap: bool,
+    pub gap: bool,
 }
 
 /// Holds at most [`Reorder::MOST`] packets of [`Reorder::LARGEST`] bytes together, and none for longer than its
 /// patience; beyond that the missing ones count as lost.
 #[derive(Debug)]
-pub(super) struct Reorder {
+pub struct Reorder {
     patience: Duration,
     /// The extended sequence number that comes next; `None` before the first packet.
     next: Option<u64>,
@@ -41,12 +41,12 @@ impl Reorder {
     /// Room below the first number, for what it has overtaken.
     const START: u64 = 1 << 32;
 
-    pub(super) fn new(patience: Duration) -> Self {
+    pub fn new(patience: Duration) -> Self {
         Self { patience, next: None, waiting: BTreeMap::new(), bytes: 0, missed_since: None, restarted: false }
     }
 
     /// Takes a packet as it arrives. [`Self::pop`] until `None` must follow.
-    pub(super) fn push(&mut self, packet: rtp::Packet, now: Instant) {
+    pub fn push(&mut self, packet: rtp::Packet, now: Instant) {
         let number = u64::from(packet.header.sequence_number);
         let Some(next) = self.next else {
             self.next = Some(Self::START + number);
@@ -68,7 +68,7 @@ impl Reorder {
     }
 
     /// The packet whose turn it is.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Ordered> {
+    pub fn pop(&mut self, now: Instant) -> Option<Ordered> {
         let next = self.next?;
         let (&first, _) = self.waiting.first_key_value()?;
         if first != next && !self.is_out_of_patience(now) {

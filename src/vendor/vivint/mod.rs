@@ -13,7 +13,7 @@ pub mod models;
 mod realtime;
 pub mod rtsp;
 mod snapshot;
-mod systems;
+pub mod systems;
 pub mod talk;
 
 use std::collections::BTreeMap;

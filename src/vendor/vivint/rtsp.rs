@@ -190,7 +190,7 @@ impl Video {
     fn find(session: &Session<Described>) -> Option<Self> {
         let is_picture = |stream: &Stream| stream.media() == "video" && stream.encoding_name() == "h264";
         let stream = session.streams().iter().position(is_picture)?;
-        let mut pictures = Depacketizer::new();
+        let mut pictures = Depacketizer::default();
         if let Some(sets) = parameter_sets(&session.streams()[stream]) {
             pictures.remember(sets);
         }

@@ -17,18 +17,18 @@ const MOST_SYSTEMS: usize = 16;
 
 /// Whose account it is, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AuthUser {
+pub struct AuthUser {
     /// `_id`
-    pub(super) user: String,
+    pub user: String,
     /// `mbc`: where its messages are published.
-    pub(super) channel: Option<String>,
+    pub channel: Option<String>,
     /// `panid` of each system.
-    pub(super) panels: Vec<i64>,
+    pub panels: Vec<i64>,
 }
 
 impl AuthUser {
     /// `None` when it is none: an answer that cannot be understood must not look like an account without devices.
-    pub(super) fn read(body: &Value) -> Option<Self> {
+    pub fn read(body: &Value) -> Option<Self> {
         let user = one(body.get("u")?)?;
         let systems = many(user.get("system")?);
         let panels = systems.iter().filter_map(|system| number(system.get("panid")?)).take(MOST_SYSTEMS);
@@ -60,26 +60,26 @@ fn many(value: &Value) -> &[Value] {
 
 /// One device: what was said of it, and what that means.
 #[derive(Debug, Clone)]
-pub(super) struct Record {
+pub struct Record {
     fields: Object,
     pub(super) device: Device,
     /// When the cloud last told anything of it. `None` while it is only known from an earlier run.
-    pub(super) told: Option<Instant>,
+    pub told: Option<Instant>,
     /// When it last told how it stands.
-    pub(super) state_told: Option<Instant>,
+    pub state_told: Option<Instant>,
 }
 
 /// The devices of one system, and how many entries could not be read.
 #[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) records: Vec<Record>,
-    pub(super) skipped: usize,
+pub struct Listing {
+    pub records: Vec<Record>,
+    pub skipped: usize,
 }
 
 impl Listing {
     /// `asked` is when the cloud was asked for it; `None` for one of an earlier run. `None` when it is no listing,
     /// which an empty one is.
-    pub(super) fn read(panel: i64, body: &Value, asked: Option<Instant>) -> Option<Self> {
+    pub fn read(panel: i64, body: &Value, asked: Option<Instant>) -> Option<Self> {
         let partitions = many(one(body.get("system")?)?.get("par")?);
         let mut listing = Self { records: Vec::new(), skipped: 0 };
         for partition in partitions.iter().take(MOST_SYSTEMS) {
@@ -145,7 +145,7 @@ impl Record {
 
     /// What is known of it, for whoever looks for a fault: only what is known to be no secret, and the names of what
     /// was withheld.
-    pub(super) fn diagnosis(&self) -> Value {
+    pub fn diagnosis(&self) -> Value {
         let mut shown = only(&self.fields, |key, value| match value {
             Value::String(_) => PUBLIC_TEXTS.contains(&key),
             value => PUBLIC_NUMBERS.contains(&key) && has_no_text(value),
@@ -223,7 +223,7 @@ fn is_name(key: &str) -> bool {
 
 /// All devices.
 #[derive(Default)]
-pub(super) struct Systems {
+pub struct Systems {
     now: BTreeMap<DeviceId, Record>,
     /// Of the listing before: a device that is missing once may only have been left out.
     before: BTreeMap<DeviceId, Record>,
@@ -244,7 +244,7 @@ impl Systems {
 
     /// Takes over a complete listing, which was asked for at `asked`. What was known before stands for a device that
     /// says no more what it can do: no doorbell turns into something else, but a cloud may garble its answer.
-    pub(super) fn learn(&mut self, records: Vec<Record>, asked: Instant) {
+    pub fn learn(&mut self, records: Vec<Record>, asked: Instant) {
         let now = records.into_iter().map(|record| (record.device.place.id(), record)).collect();
         self.before = std::mem::replace(&mut self.now, now);
         for (id, record) in &mut self.now {
@@ -260,7 +260,7 @@ impl Systems {
     }
 
     /// Takes over what was told of one device. The device, if it is known.
-    pub(super) fn apply(&mut self, panel: i64, delta: &Delta) -> Option<&Record> {
+    pub fn apply(&mut self, panel: i64, delta: &Delta) -> Option<&Record> {
         let at = clock::now();
         let id = Place { panel, partition: 0, device: delta.device }.id();
         let record = self.now.get_mut(&id).filter(|record| record.has_room_for(delta))?;
@@ -273,29 +273,29 @@ impl Systems {
         Some(record)
     }
 
-    pub(super) fn get(&self, id: &DeviceId) -> Option<&Record> {
+    pub fn get(&self, id: &DeviceId) -> Option<&Record> {
         self.now.get(id).or_else(|| self.before.get(id))
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Record> {
+    pub fn all(&self) -> impl Iterator<Item = &Record> {
         self.now.values()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.now.is_empty()
     }
 
-    pub(super) fn has_panel(&self, panel: i64) -> bool {
+    pub fn has_panel(&self, panel: i64) -> bool {
         self.now.values().any(|record| record.device.place.panel == panel)
     }
 
     /// Those of one system.
-    pub(super) fn of_panel(&self, panel: i64) -> impl Iterator<Item = &Record> {
+    pub fn of_panel(&self, panel: i64) -> impl Iterator<Item = &Record> {
         self.now.values().filter(move |record| record.device.place.panel == panel)
     }
 
     /// A listing of these devices, to keep over a restart. Their secrets are in the clear, for the store.
-    pub(super) fn to_keep(&self) -> Value {
+    pub fn to_keep(&self) -> Value {
         let mut places: BTreeMap<(i64, i64), Vec<Value>> = BTreeMap::new();
         for record in self.now.values() {
             let Place { panel, partition, .. } = record.device.place;
@@ -307,7 +307,7 @@ impl Systems {
     }
 
     /// What [`Self::to_keep`] has kept.
-    pub(super) fn kept(kept: &Value) -> Vec<Record> {
+    pub fn kept(kept: &Value) -> Vec<Record> {
         let listing = |partition: &Value| {
             let panel = number(partition.get("panid")?)?;
             Some(Listing::read(panel, &json!({"system": {"par": [partition]}}), None)?.records)

@@ -26,7 +26,7 @@ const LONGEST_MAC: usize = 128;
 
 /// One device as the cloud knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
     pub(super) id: DeviceId,
     pub(super) hardware: HardwareId,
     pub(super) name: String,
@@ -46,27 +46,27 @@ pub(super) struct Record {
 /// The `mac` of a listing: 12 hexadecimal digits of most devices, `GW_BE1_…` or `YD.LO1.…` of others. Not shown
 /// in logs.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct HardwareId(String);
+pub struct HardwareId(String);
 
 /// A camera's TUTK identity and secret.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub struct Keys {
     pub(super) uid: Uid,
     pub(super) enr: Enr,
 }
 
 /// A listing that could be read.
 #[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) records: Vec<Record>,
-    pub(super) skipped: BTreeSet<Skipped>,
+pub struct Listing {
+    pub records: Vec<Record>,
+    pub skipped: BTreeSet<Skipped>,
     /// Those of `skipped` that say at least who they are.
     garbled: BTreeSet<DeviceId>,
 }
 
 /// An entry that was left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Skipped {
+pub struct Skipped {
     /// Its place in the listing, counted from 1: what else it says may be a secret.
     pub(super) position: usize,
     pub(super) why: &'static str,
@@ -75,7 +75,7 @@ pub(super) struct Skipped {
 impl Listing {
     /// Reads the `data` of `get_object_list`. `None` when it is no listing, which an empty one is: an answer that
     /// cannot be understood must not look like an account without devices.
-    pub(super) fn read(data: &Value) -> Option<Self> {
+    pub fn read(data: &Value) -> Option<Self> {
         let entries = data.get("device_list")?.as_array()?;
         let mut listing = Self { records: Vec::new(), skipped: BTreeSet::new(), garbled: BTreeSet::new() };
         for (entry, position) in entries.iter().take(MOST).zip(1..) {
@@ -105,7 +105,7 @@ impl Listing {
 
     /// The records, where what was known before stands for a device that says no more who it is: no doorbell turns
     /// into something else, but a cloud may garble its answer.
-    pub(super) fn steadied(self, known: &[Record]) -> Vec<Record> {
+    pub fn steadied(self, known: &[Record]) -> Vec<Record> {
         let mut records = self.records;
         for before in known.iter().filter(|before| before.role != Role::Other) {
             match records.iter_mut().find(|record| record.id == before.id) {
@@ -202,7 +202,7 @@ impl fmt::Debug for HardwareId {
 }
 
 /// A listing of these devices, to keep over a restart: without what changes from one listing to the next.
-pub(super) fn listing_of(records: &[Record]) -> Value {
+pub fn listing_of(records: &[Record]) -> Value {
     json!({"device_list": records.iter().map(Record::row).collect::<Vec<_>>()})
 }
 

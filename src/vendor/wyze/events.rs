@@ -19,7 +19,7 @@ const MOST: usize = 200;
 
 /// Reads answers and remembers what was told.
 #[derive(Debug)]
-pub(super) struct Poller {
+pub struct Poller {
     /// The `event_value`s of a pressed button.
     ring_values: BTreeSet<u32>,
     /// When the newest event happened, in server time.
@@ -35,29 +35,29 @@ pub(super) struct Poller {
 
 /// The stretch of time that is asked for, in milliseconds of server time since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
+pub struct Window {
     begin_ms: u64,
     end_ms: u64,
 }
 
 /// What one answer brought.
 #[derive(Debug)]
-pub(super) struct Page {
+pub struct Page {
     /// Oldest first.
-    pub(super) news: Vec<(DeviceId, Event)>,
+    pub news: Vec<(DeviceId, Event)>,
     /// Each once, as soon as the camera has uploaded it.
-    pub(super) pictures: Vec<RingFile>,
+    pub pictures: Vec<RingFile>,
     /// Where to go on at once: the answer was full, so there may be more.
-    pub(super) more: Option<Window>,
+    pub more: Option<Window>,
 }
 
 /// Where the cloud has the picture of a ring.
 #[derive(Debug)]
-pub(super) struct RingFile {
-    pub(super) device: DeviceId,
-    pub(super) event_id: String,
-    pub(super) at: SystemTime,
-    pub(super) url: SignedUrl,
+pub struct RingFile {
+    pub device: DeviceId,
+    pub event_id: String,
+    pub at: SystemTime,
+    pub url: SignedUrl,
 }
 
 impl Poller {
@@ -72,7 +72,7 @@ impl Poller {
     /// So many values are logged, and no more.
     const STRANGE: usize = 64;
 
-    pub(super) fn new(ring_values: &[u32]) -> Self {
+    pub fn new(ring_values: &[u32]) -> Self {
         Self {
             ring_values: ring_values.iter().copied().collect(),
             newest_ms: 0,
@@ -84,7 +84,7 @@ impl Poller {
     }
 
     /// What to ask for at `now` by the server's clock.
-    pub(super) fn window(&self, now: SystemTime) -> Window {
+    pub fn window(&self, now: SystemTime) -> Window {
         let now = ms(now);
         let ago = |time| now.saturating_sub(millis(time));
         let overlapping = self.newest_ms.saturating_sub(millis(Self::OVERLAP));
@@ -95,7 +95,7 @@ impl Poller {
 
     /// Takes the `data` of an answer to `asked` that arrived at `now` by the server's clock. `can` says what is
     /// told of which device. `None` when it is no event list.
-    pub(super) fn take(
+    pub fn take(
         &mut self,
         data: &Value,
         asked: Window,
@@ -311,7 +311,7 @@ impl Told {
 }
 
 /// Whether this is the `data` of an event list that can be read.
-pub(super) fn is_list(data: &Value) -> bool {
+pub fn is_list(data: &Value) -> bool {
     entries(data).is_some()
 }
 
@@ -325,7 +325,7 @@ fn entries(data: &Value) -> Option<(usize, Vec<Entry>)> {
 
 /// How long to wait between two readings when all is well: `poll`, or as much longer as the requests that the
 /// cloud still grants have to last.
-pub(super) fn pause(poll: Duration, limits: Option<RateLimit>, now: SystemTime) -> Duration {
+pub fn pause(poll: Duration, limits: Option<RateLimit>, now: SystemTime) -> Duration {
     /// Left for listings, logins and locks.
     const RESERVE: u32 = 10;
     const LONGEST: Duration = Duration::from_secs(3_600);

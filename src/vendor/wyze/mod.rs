@@ -2,8 +2,8 @@
 
 mod account;
 pub mod cloud;
-mod devices;
-mod events;
+pub mod devices;
+pub mod events;
 mod fleet;
 pub mod gwell;
 pub mod lock;

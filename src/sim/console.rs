@@ -198,7 +198,8 @@ mod tests {
         let seen = output.clone();
         let console = async { run(kind, lines, &mut output, stop).await.unwrap() };
         let typing = async {
-            for command in ["ring", "motion", "fault swap", "fault frieze", "", "jump", "fault enr-with-nul", "offline"] {
+            for command in ["ring", "motion", "fault swap", "fault frieze", "", "jump", "fault enr-with-nul", "offline"]
+            {
                 sender.send(command.to_owned()).await.unwrap();
             }
             while told(&seen.lines(), "offline") == 0 {

@@ -159,7 +159,7 @@ impl Folder {
     /// By this line of a shell, whose `$0` is the program.
     fn run(&self, line: &str) -> Program {
         let arguments = ["run", "--config", self.file.to_str().unwrap(), "--data", self.data.to_str().unwrap()];
-        Program::start_by_shell(line, &arguments)
+        Program::start_by_shell(line, arguments)
     }
 
     async fn starts_and_stops(&self) -> Ended {

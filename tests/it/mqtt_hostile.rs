@@ -157,7 +157,7 @@ impl Wire {
     }
 
     /// Until the client has gone.
-    async fn is_left(mut self) {
+    async fn until_left(mut self) {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest).await;
     }
@@ -215,11 +215,11 @@ impl Trial {
         self.gate.house.vendor.ring("after");
         while witness.next().await.json()["id"] != "after" {}
         assert_eq!(self.place.came(), last, "connections");
-        self.is_harmless().await;
+        self.ends_without_harm().await;
     }
 
     /// What holds of each, whether or not there ever was another broker.
-    async fn is_harmless(self) {
+    async fn ends_without_harm(self) {
         assert_eq!(self.gate.lock.acts(), [], "a door was worked");
         assert_eq!(self.gate.house.vendor.seen().talks_asked, 0, "the microphone was opened");
         let (mut complaints, took) = (self.log.complaints(), self.began.elapsed());
@@ -258,7 +258,7 @@ async fn hostile_broker_answers_connect_with_garbage() {
             wire.write(ANSWERS[n]).await;
             // Whoever speaks HTTP closes after that; the others wait to be left.
             if n > 0 {
-                wire.is_left().await;
+                wire.until_left().await;
             }
         })
     });
@@ -278,7 +278,7 @@ async fn hostile_broker_sends_our_login_back() {
                 wire.write(&CONNACK).await;
             }
             wire.write(&packet).await;
-            wire.is_left().await;
+            wire.until_left().await;
         })
     });
     let place = place.await;
@@ -300,7 +300,7 @@ async fn hostile_broker_never_answers_connect() {
                     wire.welcome().await;
                     wire.confirm().await;
                 }
-                _ => wire.is_left().await,
+                _ => wire.until_left().await,
             }
         })
     });
@@ -368,7 +368,7 @@ async fn hostile_broker_acknowledges_in_any_order() {
             .await;
     }
     assert_eq!(trial.place.came(), 1, "it was left for that");
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }
 
 #[tokio::test]
@@ -476,7 +476,7 @@ async fn hostile_broker_publishes_on_topics_that_cannot_be() {
     trial.place.hears("the ring", |all| all.iter().any(|(topic, _)| topic == "doorstep/fake_1/ring")).await;
     assert_eq!(trial.place.came(), 1);
     assert_eq!(answers(&trial.place), 0, "answered what was no command");
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }
 
 fn answers(place: &Place) -> usize {
@@ -507,7 +507,7 @@ async fn hostile_broker_sends_ten_thousand_commands_at_once() {
     until("the flood is over", || counters().messages_dropped + counters().commands_refused >= 9_000).await;
     println!("{:?}, {} answers", counters(), answers(&trial.place));
     assert_eq!(trial.place.came(), 1);
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }
 
 #[tokio::test]
@@ -519,7 +519,7 @@ async fn hostile_broker_closes_after_each_connack() {
     assert_ne!(*trial.gate.house.mqtt.link().borrow(), MqttLink::Connected);
     trial.gate.house.vendor.ring("for the house alone");
     until("the ring", || trial.gate.house.doorbell.rings().len() == 1).await;
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }
 
 /// For doorbells that there are and that there are not.
@@ -564,7 +564,7 @@ async fn hostile_broker_has_a_command_retained_on_every_topic() {
         })
         .await;
     assert_eq!(trial.place.came(), 1);
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }
 
 /// Each message of ours as somebody else's, both retained and live.
@@ -596,7 +596,7 @@ async fn hostile_broker_sends_our_own_messages_back() {
     println!("{all} messages of ours");
     assert!(all <= 120, "we answer ourselves: {all} messages");
     assert_eq!((trial.place.came(), answers(&trial.place)), (1, 0));
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }
 
 /// As if hundreds of others had used our client id, all of them older.
@@ -645,5 +645,5 @@ async fn hostile_broker_names_components_without_end() {
     let topics = trial.gate.house.mqtt.retained_topics().borrow().len();
     println!("{topics} topics, {} messages", trial.place.heard.borrow().len());
     assert!(topics <= 150, "{topics} topics");
-    trial.is_harmless().await;
+    trial.ends_without_harm().await;
 }

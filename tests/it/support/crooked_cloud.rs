@@ -132,7 +132,10 @@ impl CrookedCloud {
     pub(crate) fn answer(&self, path: &str) -> Vec<u8> {
         let asked = self.asked.lock().unwrap();
         let answers = asked.iter().filter(|asked| asked.path.starts_with(path));
-        answers.filter_map(|asked| asked.answered.clone()).last().unwrap_or_else(|| panic!("{path} was not answered"))
+        answers
+            .filter_map(|asked| asked.answered.clone())
+            .next_back()
+            .unwrap_or_else(|| panic!("{path} was not answered"))
     }
 
     pub(crate) async fn is_asked(&self, path: &str, times: usize) {

@@ -55,7 +55,7 @@ pub(crate) enum At {
         client: wyze::Cloud,
     },
     Vivint {
-        account: vivint_account::Account,
+        account: Box<vivint_account::Account>,
         login: Box<config::Vivint>,
         client: vivint::Cloud,
     },
@@ -92,7 +92,7 @@ impl Front {
         let endpoints = VivintEndpoints { identity, api, pubnub, ..account.login.endpoints.clone() };
         let login = Box::new(config::Vivint { endpoints, ..account.login.clone() });
         let client = vivint::Cloud::new(&login, &Store::open(account.folder.path()).unwrap());
-        Self { crooked, at: At::Vivint { account, login, client }, clients: 1.into() }
+        Self { crooked, at: At::Vivint { account: Box::new(account), login, client }, clients: 1.into() }
     }
 
     pub(crate) async fn aws() -> Self {

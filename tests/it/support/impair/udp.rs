@@ -202,10 +202,13 @@ impl WayBack {
     }
 }
 
+/// When it is due, which one it is, whose, and what it holds.
+type Late = (Instant, u64, SocketAddr, Vec<u8>);
+
 /// The earliest first, and of those due at once the one that was sent first.
 #[derive(Default)]
 struct OnTheWay {
-    late: BinaryHeap<Reverse<(Instant, u64, SocketAddr, Vec<u8>)>>,
+    late: BinaryHeap<Reverse<Late>>,
     nth: u64,
 }
 

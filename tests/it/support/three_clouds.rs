@@ -50,7 +50,7 @@ pub(crate) struct Front {
 
 pub(crate) enum At {
     Wyze {
-        account: wyze_cloud::Account,
+        account: Box<wyze_cloud::Account>,
         login: Box<WyzeLogin>,
         client: wyze::Cloud,
     },
@@ -79,7 +79,7 @@ impl Front {
         let endpoints = WyzeEndpoints { auth, api, core, lock, mars, device_management };
         let login = Box::new(WyzeLogin { endpoints, ..account.login.clone() });
         let client = wyze::Cloud::new(&login, &Store::open(account.folder.path()).unwrap());
-        Self { crooked, at: At::Wyze { account, login, client }, clients: 1.into() }
+        Self { crooked, at: At::Wyze { account: Box::new(account), login, client }, clients: 1.into() }
     }
 
     pub(crate) async fn vivint() -> Self {

@@ -186,7 +186,10 @@ fn said_foreign(headers: &HeaderMap) -> bool {
 }
 
 fn host(headers: &HeaderMap) -> Result<Authority, ApiError> {
-    headers.get(header::HOST).and_then(|host| authority(host.to_str().ok()?)).ok_or(ApiError::NoHost)
+    let mut named = headers.get_all(header::HOST).into_iter();
+    // Of two, another program on the way may have looked at the other (RFC 9112, section 3.2).
+    let (Some(host), None) = (named.next(), named.next()) else { return Err(ApiError::NoHost) };
+    host.to_str().ok().and_then(authority).ok_or(ApiError::NoHost)
 }
 
 /// A host, with a port or without. To the parser `[::1].evil.example` is the host `[::1]`, and what stands before an `@`

@@ -262,7 +262,8 @@ mod tests {
         let (mut heard, mut pings) = (Vec::new(), 0);
         while connected.elapsed() < Duration::from_millis(3_500) {
             let mut bytes = [0; 256];
-            let read = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut bytes)).await;
+            // A client pings once in a keep-alive.
+            let read = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut bytes)).await;
             match read.expect("neither a ping nor an end").unwrap_or(0) {
                 0 => break,
                 n if bytes[..n].ends_with(&[0xc0, 0]) => {

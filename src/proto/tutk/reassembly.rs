@@ -61,7 +61,8 @@ pub struct Reassembly {
     audio: Medium,
 }
 
-/// How long it is worth waiting. Grows by as much as something came too late, and shrinks when it was waited in vain.
+/// How long it is worth waiting: a little longer than would have been enough for what came too late, and ever shorter
+/// while it is waited in vain.
 #[derive(Debug)]
 struct Window(Duration);
 
@@ -72,8 +73,11 @@ impl Default for Window {
 }
 
 impl Window {
-    fn was_too_short_by(&mut self, late: Duration) {
-        self.0 = (self.0 + late).min(LONGEST_WINDOW);
+    /// `needed` would have been enough. What is later than any wait may be does not count.
+    fn was_too_short(&mut self, needed: Duration) {
+        if needed <= LONGEST_WINDOW {
+            self.0 = self.0.max(needed.mul_f64(1.25)).min(LONGEST_WINDOW);
+        }
     }
 
     fn was_in_vain(&mut self) {
@@ -95,6 +99,7 @@ struct Partial {
 struct Waiting {
     frame: Assembled,
     prev_frame_no: u32,
+    came: Instant,
     until: Instant,
 }
 
@@ -103,8 +108,9 @@ struct Over {
     channel: MediaChannel,
     frame_no: u32,
     prev_frame_no: u32,
+    /// When it was complete, if it ever was.
+    came: Option<Instant>,
     at: Instant,
-    released: bool,
 }
 
 #[derive(Debug)]
@@ -138,8 +144,8 @@ impl Reassembly {
         if is_impossible || self.is_repetition(key, now) {
             return;
         }
-        if let Some(late) = lateness(&self.over, key, now) {
-            return self.window.was_too_short_by(late);
+        if let Some(needed) = wait_needed(&self.over, key, now) {
+            return self.window.was_too_short(needed);
         }
         if self.partials.get(&key).is_some_and(|partial| partial.total != header.total) {
             // The camera counts anew.
@@ -207,12 +213,12 @@ impl Reassembly {
         let prev_frame_no = partial.prev_frame_no;
         let fits = |info: &FrameInfo| [0, data.len()].contains(&(info.payload_size as usize));
         let Some(info) = partial.info.filter(fits) else {
-            return self.mark_over(key, prev_frame_no, now, false);
+            return self.mark_over(key, prev_frame_no, now, None);
         };
         self.bytes += data.len();
         let (channel, frame_no) = key;
         let frame = Assembled { channel, frame_no, info, data, gap: false };
-        self.waiting.push(Waiting { frame, prev_frame_no, until: now + self.window.0 });
+        self.waiting.push(Waiting { frame, prev_frame_no, came: now, until: now + self.window.0 });
     }
 
     fn keep_limits(&mut self, now: Instant) {
@@ -227,7 +233,7 @@ impl Reassembly {
 
     fn give_up(&mut self, key: (MediaChannel, u32), now: Instant) {
         if let Some(partial) = self.forget(key) {
-            self.mark_over(key, partial.prev_frame_no, now, false);
+            self.mark_over(key, partial.prev_frame_no, now, None);
         }
     }
 
@@ -237,11 +243,18 @@ impl Reassembly {
         Some(partial)
     }
 
-    fn mark_over(&mut self, (channel, frame_no): (MediaChannel, u32), prev_frame_no: u32, at: Instant, released: bool) {
-        if !released {
+    /// `came`: when it was complete; `None` for a frame that is given up.
+    fn mark_over(
+        &mut self,
+        (channel, frame_no): (MediaChannel, u32),
+        prev_frame_no: u32,
+        at: Instant,
+        came: Option<Instant>,
+    ) {
+        if came.is_none() {
             self.medium(channel).gap = true;
         }
-        self.over.push_back(Over { channel, frame_no, prev_frame_no, at, released });
+        self.over.push_back(Over { channel, frame_no, prev_frame_no, came, at });
         if self.over.len() > REMEMBERED {
             self.over.pop_front();
         }
@@ -250,7 +263,7 @@ impl Reassembly {
     fn release(&mut self, now: Instant) {
         self.drop_late(now);
         while let Some((index, link)) = self.next_release(now) {
-            let Waiting { mut frame, prev_frame_no, .. } = self.waiting.remove(index);
+            let Waiting { mut frame, prev_frame_no, came, .. } = self.waiting.remove(index);
             self.bytes -= frame.data.len();
             let medium = self.medium(frame.channel);
             let missed = link == Link::Unknown && medium.started && medium.patience > 0;
@@ -269,7 +282,7 @@ impl Reassembly {
             let before: Vec<_> =
                 self.partials.keys().filter(|key| is_before(**key, &frame, prev_frame_no)).copied().collect();
             before.into_iter().for_each(|key| drop(self.forget(key)));
-            self.mark_over((frame.channel, frame.frame_no), prev_frame_no, now, true);
+            self.mark_over((frame.channel, frame.frame_no), prev_frame_no, now, Some(came));
             self.ready.push_back(frame);
             self.drop_late(now);
         }
@@ -295,7 +308,7 @@ impl Reassembly {
         let mut predecessors = self.over.iter().rev().filter(|over| over.frame_no == waiting.prev_frame_no);
         let found = predecessors.clone().find(is_same_medium).or_else(|| predecessors.next());
         match found {
-            Some(over) if over.released => Link::Released,
+            Some(over) if over.came.is_some() => Link::Released,
             Some(_) => Link::GivenUp,
             None => Link::Unknown,
         }
@@ -333,7 +346,7 @@ impl Reassembly {
         let over = &self.over;
         let mut freed = 0;
         self.waiting.retain(|waiting| {
-            let late = lateness(over, (waiting.frame.channel, waiting.frame.frame_no), now).is_some();
+            let late = wait_needed(over, (waiting.frame.channel, waiting.frame.frame_no), now).is_some();
             freed += if late { waiting.frame.data.len() } else { 0 };
             !late
         });
@@ -345,16 +358,22 @@ impl Reassembly {
     }
 }
 
-/// How long ago the frame behind this one was released, if it was.
-fn lateness(over: &VecDeque<Over>, (channel, frame_no): (MediaChannel, u32), now: Instant) -> Option<Duration> {
-    let is_next = |over: &&Over| {
-        over.released
-            && over.prev_frame_no == frame_no
+/// How long the frames that were released and are behind this one would have had to wait for it: its successor, or others
+/// of its channel. `None` if none was. Within a channel numbers grow; a camera that begins to count anew is further off, or
+/// later.
+fn wait_needed(over: &VecDeque<Over>, (channel, frame_no): (MediaChannel, u32), now: Instant) -> Option<Duration> {
+    let is_next = |over: &Over| {
+        over.prev_frame_no == frame_no
             && over.prev_frame_no != over.frame_no
             && over.channel.is_audio() == channel.is_audio()
     };
-    let since = over.iter().rev().filter(is_next).map(|over| now.duration_since(over.at));
-    since.min().filter(|since| *since < REPETITION_LIFE)
+    let is_behind = |over: &Over| {
+        let ahead = over.frame_no.wrapping_sub(frame_no) as usize;
+        over.channel == channel && (1..=REMEMBERED).contains(&ahead)
+    };
+    let lately = over.iter().filter(|over| now.duration_since(over.at) < REPETITION_LIFE);
+    let behind = lately.filter(|over| is_next(over) || is_behind(over));
+    behind.filter_map(|over| over.came).map(|came| now.duration_since(came)).max()
 }
 
 fn is_before((channel, frame_no): (MediaChannel, u32), frame: &Assembled, prev_frame_no: u32) -> bool {
@@ -469,19 +488,17 @@ mod tests {
         }
     }
 
-    /// One packet a frame and a frame each 50 ms; every eighth is 150 ms late.
-    #[test]
-    fn what_comes_too_late_is_waited_for_from_then_on_and_what_never_comes_is_not() {
+    /// The numbers that are shown of one packet a frame and a frame each 50 ms, each as late as `late_ms` says.
+    fn shown(reassembly: &mut Reassembly, late_ms: impl Fn(u64) -> u64) -> Vec<u32> {
         let mut packetiser = Packetiser::default();
         let mut coming: Vec<(u64, MediaPacket)> = (0..80)
             .map(|n| {
                 let messages = packetiser.packetise(MediaChannel::PVideo, info(CodecId::H264), &[n as u8; 40]);
-                let late = if n % 8 == 7 { 150 } else { 0 };
-                (n * 50 + late, MediaPacket::decode(&messages[0]).unwrap())
+                (n * 50 + late_ms(n), MediaPacket::decode(&messages[0]).unwrap())
             })
             .collect();
         coming.sort_by_key(|(at, _)| *at);
-        let (mut reassembly, start) = (Reassembly::default(), checks::start_of_time());
+        let start = checks::start_of_time();
         let mut seen = vec![];
         for (at, packet) in coming {
             let now = start + Duration::from_millis(at);
@@ -489,12 +506,27 @@ mod tests {
             reassembly.push(now, packet);
             seen.extend(std::iter::from_fn(|| reassembly.poll()).map(|frame| frame.frame_no));
         }
+        seen
+    }
+
+    #[test]
+    fn what_comes_too_late_is_waited_for_from_then_on_and_what_never_comes_is_not() {
+        let mut reassembly = Reassembly::default();
+        let seen = shown(&mut reassembly, |n| if n % 8 == 7 { 150 } else { 0 });
         assert!(seen.is_sorted() && seen.len() >= 77, "{seen:?}");
         assert!(reassembly.window.0 > Duration::from_millis(100), "{:?}", reassembly.window);
         for _ in 0..20 {
             reassembly.window.was_in_vain();
         }
         assert_eq!(reassembly.window.0, REORDER_WINDOW);
+    }
+
+    #[test]
+    fn row_23_no_picture_comes_behind_a_newer_one_however_many_in_a_row_are_late() {
+        for (run, late_ms) in [(2, 250), (3, 400), (5, 450)] {
+            let seen = shown(&mut Reassembly::default(), |n| if n % 16 >= 16 - run { late_ms } else { 0 });
+            assert!(seen.is_sorted() && seen.len() > 50, "{run} are {late_ms} ms late: {seen:?}");
+        }
     }
 
     #[test]

@@ -194,9 +194,9 @@ mod tests {
         let mut many = answer(PRESIGNED);
         let urls: Vec<String> = (0..10_000).map(|n| format!("turn:t{n}.example:443")).collect();
         let long = format!("turn:{}.example:443", "t".repeat(1 << 20));
-        let server = json!({"urls": urls, "username": "u", "credential": "c"});
+        let server = |urls: &[String]| json!({"urls": urls, "username": "u", "credential": "c"});
         let odd = json!({"urls": ["file:///etc/passwd", "http://169.254.169.254/", long]});
-        let servers = [vec![odd; 10], vec![server; 10_000]].concat();
+        let servers = [vec![odd; 10], vec![server(&urls)], vec![server(&urls[..1]); 10_000]].concat();
         many[0]["params"]["ice_servers"] = servers.into();
         let taken = parse(&cloud(), &many, "viewer".to_owned()).unwrap().ice_servers;
         assert_eq!((taken.len(), taken[0].urls.len()), (MOST_SERVERS, MOST_SERVERS));

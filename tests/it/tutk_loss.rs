@@ -21,6 +21,7 @@ const PROTOCOLS: [Protocol; 2] = [Protocol::Old, Protocol::New];
 /// What one session came to.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// Since the last call.
     pub(crate) streaming_after: Duration,
     /// From a second behind the login on.
     sent: usize,
@@ -34,21 +35,21 @@ pub(crate) struct Report {
 pub(crate) fn watch(settings: Settings, line: Line, seed: u64, watched: Duration) -> Result<Report, String> {
     let protocol = settings.protocol;
     let mut pair = Pair::new(settings, line, seed);
-    if !logs_in(&mut pair) {
+    let Some(called) = logs_in(&mut pair) else {
         return Err(format!("seed {seed}, {protocol:?}: {:?} after {:?}", pair.ended, pair.passed()));
-    }
-    let streaming_after = pair.passed();
+    };
+    let streaming = pair.passed();
     pair.run(watched, |_| false);
     if let Some(error) = pair.ended {
         return Err(format!("seed {seed}, {protocol:?}: fell over in the stream: {error}"));
     }
     in_order(&pair).map_err(|why| format!("seed {seed}, {protocol:?}: {why}"))?;
-    let from = streaming_after + SECOND;
+    let from = streaming + SECOND;
     let pictures = pair.frames.iter().filter(|(at, frame)| is_picture(frame) && *at >= from);
     let seen: Vec<Duration> = pictures.map(|(at, _)| *at).collect();
     let stalls = seen.windows(2).map(|two| two[1] - two[0]);
     Ok(Report {
-        streaming_after,
+        streaming_after: streaming - called,
         sent: ((watched - SECOND).as_millis() / Clip::INTERVAL.as_millis()) as usize,
         delivered: seen.len(),
         longest_stall: stalls.max().unwrap_or(watched),
@@ -56,19 +57,22 @@ pub(crate) fn watch(settings: Settings, line: Line, seed: u64, watched: Duration
     })
 }
 
-/// A handshake is in the clear, and what is spoilt of it ends the session: the doorbell calls again.
-fn logs_in(pair: &mut Pair) -> bool {
+/// A handshake is in the clear, and what is spoilt of it ends the session: the doorbell calls again. When the call began
+/// that led to a login.
+fn logs_in(pair: &mut Pair) -> Option<Duration> {
     const CALLS: u64 = 5;
+    let mut called = pair.passed();
     for call in 0..CALLS {
         pair.run(30 * SECOND, |pair| pair.ended.is_some() || pair.heard(logged_in));
-        let was_spoilt = pair.done().flipped > 0 && matches!(pair.ended, Some(SessionError::Dtls(_)));
+        let was_spoilt = pair.done().flipped > 0 && pair.ended.is_some();
         if !was_spoilt {
             break;
         }
         pair.run(SECOND, |_| false);
         pair.call_again(call);
+        called = pair.passed();
     }
-    pair.ended.is_none() && pair.heard(logged_in)
+    (pair.ended.is_none() && pair.heard(logged_in)).then_some(called)
 }
 
 fn logged_in(event: &Event) -> bool {

@@ -275,6 +275,10 @@ impl Programme {
     /// The same; `None` when it is not that of its time, byte for byte.
     pub(crate) fn find(&self, frame: &AvFrame) -> Option<u64> {
         let nth = |interval: Duration| (frame.pts.as_micros() / interval.as_micros()) as u64;
+        // Its time may have been spoilt on the way.
+        if frame.pts > Duration::from_secs(86_400) {
+            return None;
+        }
         let (n, sent) = match frame.media {
             Media::Video => (nth(Clip::INTERVAL), self.clip.access_unit(nth(Clip::INTERVAL)).data),
             Media::Audio => (nth(self.sound.interval()), self.sound.packet(nth(self.sound.interval())).data),

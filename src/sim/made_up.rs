@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::lossy_link::Dice;
+use super::dice::Dice;
 
 pub(super) const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
 pub(super) const LETTERS_AND_DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";

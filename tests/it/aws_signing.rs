@@ -14,7 +14,7 @@ use aws_sigv4::sign::v4;
 use doorstep::proto::kvs::sigv4::{
     Claim, Keys, Request, Scope, TokenMode, amz_date, authorization, presigned_query, query,
 };
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 
 /// One request, made up.
 struct Case {

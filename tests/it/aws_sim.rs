@@ -9,7 +9,7 @@ use doorstep::aws::{self as client, Action, Aws, AwsError};
 use doorstep::config::KvsLogin;
 use doorstep::secret::{Password, Token};
 use doorstep::sim::aws::{AccessKey, AwsCommand, ChannelSettings, Event, Fault, Quotas, Settings, Turn, TurnServer};
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha1::Sha1;

@@ -5,7 +5,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 
 #[expect(unreachable_pub, reason = "the fuzz package, whose files these are, needs it")]
 #[path = "../../fuzz/src/lib.rs"]

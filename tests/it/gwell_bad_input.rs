@@ -13,9 +13,9 @@ use doorstep::proto::gwell::kcp::conversations;
 use doorstep::proto::gwell::mtp::{Carrier, Mtp};
 use doorstep::proto::gwell::session::{Dropped, Media, Path, SessionError};
 use doorstep::proto::gwell::stream_control::{Action, StreamControl};
+use doorstep::sim::dice::Dice;
 use doorstep::sim::gwell_camera::Fault;
 use doorstep::sim::gwell_server;
-use doorstep::sim::lossy_link::Dice;
 
 use crate::support::gwell_town::{GwellTown, Plan, Programme, World};
 use crate::support::impair::Line;

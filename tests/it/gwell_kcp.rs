@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doorstep::proto::gwell::kcp::{Arq, Kcp, KcpError, Windows};
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 
 const CONVERSATION: u32 = 0x1ABC_DEF0;
 

@@ -15,10 +15,10 @@ use doorstep::proto::gwell::passthrough::{Inner, PassthroughControl};
 use doorstep::proto::gwell::port_status::{Heartbeat, PortKind};
 use doorstep::proto::gwell::subscribe::SubscribeById;
 use doorstep::proto::gwell::token::AccessToken;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::gwell_server::{
     Event, LIST, Limits, Quirk, ServerCommand, ServerSession, Settings, Side, UDP_RELAY, Who,
 };
-use doorstep::sim::lossy_link::Dice;
 
 use crate::support::gwell_desk::{Desk, Hand, LINK, SECOND, at, camera_lan, in_a_call, list_of, route, segment};
 

@@ -8,7 +8,7 @@ use doorstep::proto::tutk::Channel;
 use doorstep::proto::tutk::frame::{CodecId, FrameInfo, FrameType, MediaChannel, MediaPacket, PacketHeader};
 use doorstep::proto::tutk::kcommand::{IoCtrl, KCommand, id};
 use doorstep::proto::tutk::login::AvLoginResponse;
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::tutk_camera::{CameraEvent, Protocol, Settings};
 use serde_json::Value;
 use tracing::Level;

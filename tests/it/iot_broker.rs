@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use doorstep::clock;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::iot::{Broker, Event, Fault, Policy, Principal};
-use doorstep::sim::lossy_link::Dice;
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::mqttbytes::v4::{
     Codec, ConnAck, Connect, Packet, PubAck, Publish, Subscribe, SubscribeFilter, SubscribeReasonCode,

@@ -87,7 +87,7 @@ async fn row_16_an_account_whose_trouble_passes_is_ready_again_and_keeps_its_doo
 #[tokio::test]
 async fn row_14_a_wrong_key_is_its_owners_to_correct() {
     let mut cloud = Cloud::new().await;
-    let stranger = AccessKey::generate(&mut doorstep::sim::lossy_link::Dice::new(99));
+    let stranger = AccessKey::generate(&mut doorstep::sim::dice::Dice::new(99));
     let doorstep::config::KvsLogin::Keys(keys) = &mut cloud.account.login else { panic!("no keys") };
     keys.secret_access_key = stranger.secret.clone();
     let house = cloud.house();

@@ -16,7 +16,7 @@ use doorstep::proto::tutk::keys::AuthKey;
 use doorstep::proto::tutk::login::{Ack, AvLogin, AvLoginResponse, LoginHead};
 use doorstep::proto::tutk::talk::{SoundFormat, TalkStream};
 use doorstep::proto::{Lane, Output, Session};
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::tutk_camera::{
     CameraCommand, CameraEvent, CameraSession, ChallengeStatus, Fault, Protocol, Settings,
 };

@@ -16,7 +16,7 @@ use doorstep::proto::tutk::session::{
 };
 use doorstep::proto::{Lane, Output, Session};
 use doorstep::sim::clip::Clip;
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::tutk_camera::{CameraEvent, CameraSession, Protocol, Settings};
 
 use crate::support::tutk_camera_hand::record;

@@ -12,7 +12,7 @@ use doorstep::proto::tutk::session::{
 };
 use doorstep::proto::{Lane, Session};
 use doorstep::sim::clip::Clip;
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::tutk_camera::{CameraCommand, CameraEvent, ChallengeStatus, Fault, Protocol, Settings};
 
 use crate::support::impair::Line;

@@ -44,8 +44,8 @@ pub struct Assembled {
 /// The frames of one camera that are not yet complete, or not yet their turn.
 ///
 /// A frame names its predecessor. It is released at once when that one has been released or given up,
-/// and after a [`Window`] otherwise. Whether pictures of both channels count together is not
-/// known, so numbers are only compared for equality.
+/// and after a [`Window`] otherwise; one that comes when a frame behind it is out is dropped. Whether pictures of both
+/// channels count together is not known, so numbers of two channels are only compared for equality.
 #[derive(Debug, Default)]
 pub struct Reassembly {
     partials: BTreeMap<(MediaChannel, u32), Partial>,

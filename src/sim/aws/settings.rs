@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::fault::Trouble;
 use crate::secret::{Password, Token};
+use crate::sim::dice::Dice;
 use crate::sim::iot::Policy;
-use crate::sim::lossy_link::Dice;
 use crate::sim::made_up::{LETTERS_AND_DIGITS, text};
 use crate::sim::signaling::{CANDIDATES_PER_SECOND, Limits, OFFERS_PER_SECOND};
 

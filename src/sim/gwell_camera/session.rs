@@ -23,7 +23,7 @@ use crate::proto::gwell::mtp::{Carrier, Mtp};
 use crate::proto::gwell::port_status::PortStatus;
 use crate::proto::gwell::session::Path;
 use crate::proto::{Lane, Output, Session};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::sound::NoSuchSound;
 
 /// Calls at a time, watching or not. More are not taken.

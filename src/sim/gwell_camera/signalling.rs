@@ -12,7 +12,7 @@ use crate::proto::gwell::passthrough::{Inner, PassthroughControl, PassthroughDat
 use crate::proto::gwell::port_status::Heartbeat;
 use crate::proto::gwell::rc5::Rc5;
 use crate::proto::gwell::token::AccessToken;
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 
 /// From one CertifyReq to the next.
 const CERTIFY_EVERY: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use crate::proto::gwell::gutes::{Frame, Identity};
 use crate::proto::gwell::passthrough::PassthroughControl;
 use crate::proto::gwell::token::AccessToken;
 use crate::proto::{Lane, Output, Session};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 
 /// Of [`Quirk::Slow`].
 const SLOW_BY: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::quirk::Quirk;
 use crate::proto::gwell::token::AccessToken;
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up::text;
 
 /// A camera that may log in.

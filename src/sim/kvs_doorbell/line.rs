@@ -12,7 +12,7 @@ use crate::aws::{Aws, AwsError, Channel, Role};
 use crate::clock;
 use crate::proto::kvs::signaling::{Inbound, MessageType};
 use crate::rtc::kvs_call::{CallError, Socket};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 
 /// What a line works with.
 pub(super) struct Line {

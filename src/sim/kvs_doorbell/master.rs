@@ -23,7 +23,7 @@ use crate::clock::{self, Instant};
 use crate::media::MediaHub;
 use crate::proto::kvs::signaling::{Inbound, Payload};
 use crate::rtc::camera::{IceServer, TextChannel};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up;
 
 /// Frames that wait for the service. Full: they are dropped; who waited so long has been lost meanwhile.

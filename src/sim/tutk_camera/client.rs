@@ -19,7 +19,7 @@ use crate::proto::tutk::dtls::{DtlsEndpoint, DtlsError, DtlsFactory, Role};
 use crate::proto::tutk::kcommand::{ControlChannel, MediaType};
 use crate::proto::tutk::keys::{Psk, SessionId};
 use crate::secret::Enr;
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 /// Keepalives whose answers may still come.

@@ -17,7 +17,7 @@ use super::transport::{self, Arrival, Transport};
 use super::{CameraCommand, CameraEvent};
 use crate::proto::tutk::dtls::{self, DtlsFactory};
 use crate::proto::{Lane, Output, Session};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::sound::NoSuchSound;
 
 /// A client that was not heard for this long gives way to a new one.

@@ -9,7 +9,7 @@ use super::identity::ENR_WITH_NUL;
 use crate::media::{AudioFormat, VideoCodec};
 use crate::proto::tutk::keys::Uid;
 use crate::secret::Enr;
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 
 /// Which transport a camera speaks, or a session was opened in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]

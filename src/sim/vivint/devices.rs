@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::settings::Settings;
 use crate::clock;
 use crate::secret::Password;
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up::{LETTERS_AND_DIGITS, text, uuid};
 
 /// A device as the account lists it.

@@ -7,7 +7,7 @@ use super::devices::Device;
 use super::fault::Trouble;
 use crate::rtc::camera::IceServer;
 use crate::secret::{Email, Password, Token};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up::{LETTERS, LETTERS_AND_DIGITS, text};
 
 /// What a login asks for besides the password (§2).

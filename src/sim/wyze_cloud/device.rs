@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::secret::Enr;
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up::text;
 
 /// A device as the account lists it.

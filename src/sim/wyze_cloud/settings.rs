@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::device::{self, Device};
 use super::fault::Trouble;
 use crate::secret::{Email, Password, Token};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up::{LETTERS, LETTERS_AND_DIGITS, text, uuid};
 
 /// Whether a login needs more than keys and a password (§1).

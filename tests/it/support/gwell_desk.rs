@@ -14,8 +14,8 @@ use doorstep::proto::gwell::port_status::{Heartbeat, PortKind, PortStatus};
 use doorstep::proto::gwell::rc5::Rc5;
 use doorstep::proto::gwell::token::AccessToken;
 use doorstep::proto::{Lane, Output, Session as _};
+use doorstep::sim::dice::Dice;
 use doorstep::sim::gwell_server::{Addresses, Event, Quirk, ServerCommand, ServerSession, Settings, Side};
-use doorstep::sim::lossy_link::Dice;
 
 /// A server, and what it sent to whom.
 pub(crate) struct Desk {

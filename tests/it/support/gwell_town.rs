@@ -8,9 +8,9 @@ use doorstep::proto::Lane;
 use doorstep::proto::gwell::TCP;
 use doorstep::proto::gwell::session::{AvFrame, ClientSession, Dropped, Event, KnownDevice, Media, Path, Setup};
 use doorstep::sim::clip::Clip;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::gwell_camera::{self, CameraEvent, CameraSession};
 use doorstep::sim::gwell_server::{self, Addresses, LIST, ServerSession, UDP_RELAY};
-use doorstep::sim::lossy_link::Dice;
 use doorstep::sim::sound::Sound;
 
 use super::impair::Line;

@@ -11,7 +11,7 @@ use doorstep::proto::tutk::session::{
     AvFrame, ClientSession, Command, Event, Media, Quality, SessionError, SessionRandom, Setup, SoundFormat, Transport,
 };
 use doorstep::proto::{Lane, Output, Session};
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use doorstep::sim::tutk_camera::{CameraCommand, CameraEvent, CameraSession, Fault, Protocol, Settings};
 
 use super::impair::{Counted, Done, Fates, Line};

@@ -7,7 +7,7 @@ use doorstep::proto::gwell::TCP;
 use doorstep::proto::gwell::mtp::Mtp;
 use doorstep::proto::gwell::session::{ClientSession, Event, Media, Path, Setup};
 use doorstep::proto::gwell::token::AccessToken;
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

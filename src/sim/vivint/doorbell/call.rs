@@ -18,7 +18,7 @@ use super::{Codec, Event, signal};
 use crate::clock;
 use crate::media::{AudioFormat, FrameStream, MediaHub};
 use crate::rtc::camera::{CameraPeer, Channel, Ending, Sound, Video, Wanted};
-use crate::sim::lossy_link::Dice;
+use crate::sim::dice::Dice;
 use crate::sim::made_up;
 use crate::sim::tone::Heard;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use doorstep::sim::lossy_link::Dice;
+use doorstep::sim::dice::Dice;
 
 use super::Line;
 

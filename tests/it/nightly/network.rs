@@ -8,7 +8,7 @@ use crate::support::namespace::inside;
 #[tokio::test]
 async fn row_42_while_nobody_knows_names_for_minutes_at_most_twenty_are_asked_for_in_each() {
     if inside("nightly::network::row_42_while_nobody_knows_names_for_minutes_at_most_twenty_are_asked_for_in_each") {
-        without_names(Duration::from_secs(240), Duration::from_secs(60), Duration::from_secs(90)).await;
+        without_names(Duration::from_secs(240), Duration::from_secs(60), Duration::from_secs(95)).await;
     }
 }
 

@@ -139,7 +139,9 @@ fn find(doorbells: &Registry, id: &str) -> Option<Doorbell> {
 }
 
 fn viewer(session: &str) -> Option<u64> {
-    u64::from_str_radix(session, 16).ok().filter(|_| session.len() == 16)
+    // The parser would take a sign, too.
+    let is_id = session.len() == 16 && session.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(session, 16).ok().filter(|_| is_id)
 }
 
 fn is_sdp(headers: &HeaderMap) -> bool {

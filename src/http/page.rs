@@ -94,14 +94,13 @@ pub(super) fn sign_in() -> Response {
 
 pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response {
     let Sent { etag, deflated } = &*asset.sent;
-    let tag = |value: &str| value.trim().trim_start_matches("W/").to_owned();
-    let own = etag.to_str().map(tag).unwrap_or_default();
+    let own = etag.to_str().map(strong).unwrap_or_default();
     let caching = [
         (header::ETAG, etag.clone()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
     ];
-    if items(&headers, header::IF_NONE_MATCH).any(|known| tag(known) == own) {
+    if items(&headers, header::IF_NONE_MATCH).any(|known| strong(known) == own) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     let kind = [(header::CONTENT_TYPE, asset.kind)];
@@ -109,6 +108,11 @@ pub(super) async fn asset(asset: &'static Asset, headers: HeaderMap) -> Response
         return (caching, kind, [(header::CONTENT_ENCODING, "deflate")], deflated.as_slice()).into_response();
     }
     (caching, kind, (asset.body)()).into_response()
+}
+
+/// A tag without what makes it weak: whether a browser's copy is the same hangs on the rest (RFC 9110, section 8.8.3.2).
+fn strong(tag: &str) -> &str {
+    tag.trim().trim_start_matches("W/")
 }
 
 /// What a header that is a list has, on however many lines.

@@ -26,6 +26,13 @@ impl<Settings, Command, Event: Clone> Running<Settings, Command, Event> {
         self.events.subscribe()
     }
 
+    /// What was typed for it. One that has stopped closes its events too, which ends the console.
+    pub async fn obey(&self, command: Option<Command>) {
+        if let Some(command) = command {
+            let _stopped = self.commands.send(command).await;
+        }
+    }
+
     /// Waits until a camera that was told to stop has said goodbye to its clients.
     pub async fn stopped(self) {
         drop(self.commands);

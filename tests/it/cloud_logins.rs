@@ -70,7 +70,7 @@ async fn row_14_an_account_whose_login_was_revoked_says_so_and_its_doorbells_sta
         front.is_revoked();
         house.accounts.rediscover();
         let waits = |link: &AccountLink| matches!(link, AccountLink::NeedsAttention { .. });
-        let link = house.is("left to its owner", waits).await;
+        let link = house.account_is("left to its owner", waits).await;
         assert!(link.why().unwrap().ends_with('.'), "{}: {link:?}", front.name());
         for _ in 0..5 {
             house.accounts.rediscover();
@@ -78,7 +78,7 @@ async fn row_14_an_account_whose_login_was_revoked_says_so_and_its_doorbells_sta
         }
         // What was asked while the time went by has timed out.
         house.accounts.rediscover();
-        house.is("left to its owner still", waits).await;
+        house.account_is("left to its owner still", waits).await;
         assert_eq!(house.doorbells.all().len(), there, "{}", front.name());
         // AWS locks nobody out, and is asked now and then whether it has been mended.
         let most = if matches!(front.at, At::Aws { .. }) { 3 } else { 1 };

@@ -127,19 +127,11 @@ impl VirtualDoorbell {
     /// With the commands there are.
     pub(super) async fn obey(&self, line: &str) -> Result<(), String> {
         match &self.camera {
-            Camera::Tutk(camera) => {
-                if let Some(command) = crate::sim::tutk_camera::console::parse(line)? {
-                    let _stopped = camera.commands.send(command).await;
-                }
-            }
+            Camera::Tutk(camera) => camera.obey(tutk_camera::console::parse(line)?).await,
             Camera::Called(camera) => {
                 let _stopped = camera.commands.send(CameraCommand::Fault(fault(line)?)).await;
             }
-            Camera::Gwell(gwell) => {
-                if let Some(command) = gwell_camera::command::parse(line)? {
-                    let _stopped = gwell.camera.commands.send(command).await;
-                }
-            }
+            Camera::Gwell(gwell) => gwell.camera.obey(gwell_camera::command::parse(line)?).await,
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Credentials that are kept: renewed at 80 % of their life and five minutes early at the latest, by one call for all who ask. While that fails, the
-//! old ones are used for as long as they are good.
+//! Credentials that are kept: renewed at 80 % of their life and five minutes early at the latest, by one call for all who
+//! ask. While that fails, the old ones are used for as long as they are good.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

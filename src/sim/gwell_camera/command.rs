@@ -217,16 +217,12 @@ pub(in crate::sim) async fn run(
     let events = teller.subscribe();
     let camera = start_telling(settings, stop.clone(), teller).await?;
     write_line(output, &Announcement::of(&camera))?;
-    let outcome = attend(events, async |line: &str| obey(&camera, line).await, lines, output, &stop).await;
+    let obey = async |line: &str| {
+        camera.obey(parse(line)?).await;
+        Ok(())
+    };
+    let outcome = attend(events, obey, lines, output, &stop).await;
     stop.cancel();
     camera.stopped().await;
     outcome
-}
-
-async fn obey(camera: &RunningCamera, line: &str) -> Result<(), String> {
-    if let Some(command) = parse(line)? {
-        // A camera that has stopped closes its events too, which ends the console.
-        let _ = camera.commands.send(command).await;
-    }
-    Ok(())
 }

@@ -48,20 +48,15 @@ pub(in crate::sim) async fn run(
     let mut enr = camera.settings.enr_under(camera.settings.fault);
     let events = camera.events();
     announce(&camera, &enr, output)?;
-    let obey = async |line: &str| obey(&camera, line).await;
+    let obey = async |line: &str| {
+        camera.obey(parse(line)?).await;
+        Ok(())
+    };
     let tell = |event: &CameraEvent, output: &mut _| report(event, &camera, &mut enr, output);
     let outcome = attend_telling(events, obey, tell, lines, output, &stop).await;
     stop.cancel();
     camera.stopped().await;
     outcome
-}
-
-async fn obey(camera: &RunningCamera, line: &str) -> Result<(), String> {
-    if let Some(command) = parse(line)? {
-        // A camera that has stopped closes its events too, which ends the console.
-        let _ = camera.commands.send(command).await;
-    }
-    Ok(())
 }
 
 /// One command; `None` for an empty line.

@@ -125,7 +125,7 @@ impl Cloud {
         };
         let kvs = self.kvs();
         let accounts = Accounts::start(vec![kvs], wishes, doorbells.clone(), locks, &stop);
-        House { accounts, doorbells, stop: stop.drop_guard() }
+        House::of(accounts, doorbells, stop)
     }
 }
 
@@ -158,6 +158,10 @@ pub(crate) struct House {
 }
 
 impl House {
+    pub(crate) fn of(accounts: Accounts, doorbells: Registry, stop: CancellationToken) -> Self {
+        Self { accounts, doorbells, stop: stop.drop_guard() }
+    }
+
     pub(crate) fn link(&self) -> AccountLink {
         self.accounts.all()[0].2.borrow().link.clone()
     }

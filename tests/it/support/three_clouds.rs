@@ -10,7 +10,6 @@ use doorstep::config::{self, KvsEndpoints, VivintEndpoints, WyzeEndpoints, WyzeL
 use doorstep::doorbell::accounts::Wishes;
 use doorstep::doorbell::voice::Mute;
 use doorstep::doorbell::{Accounts, Registry, Vendor};
-use doorstep::model::AccountLink;
 use doorstep::net::supervise::Retry;
 use doorstep::secret::Password;
 use doorstep::sim::wyze_cloud::{self as wyze_sim, Settings};
@@ -21,13 +20,12 @@ use doorstep::vendor::vivint::{Vivint, cloud as vivint};
 use doorstep::vendor::wyze::{Wyze, cloud as wyze};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::crooked_cloud::CrookedCloud;
-use super::kvs_house;
+use super::kvs_house::{self, House};
 use crate::{vivint_account, wyze_cloud};
 
 /// Longer than anything here takes on a busy machine.
@@ -213,8 +211,8 @@ impl Front {
             open_talks: Default::default(),
         };
         let accounts = Accounts::start(vec![self.vendor()], wishes, doorbells.clone(), locks, &stop);
-        let house = House { accounts, doorbells, stop: stop.drop_guard() };
-        house.is("ready", |link| *link == AccountLink::Ready).await;
+        let house = House::of(accounts, doorbells, stop);
+        house.is_ready().await;
         house
     }
 
@@ -249,32 +247,6 @@ impl Front {
         let most = if matches!(self.at, At::Aws { .. }) { self.clients.load(Ordering::SeqCst) } else { 1 };
         assert!(self.logins() <= most, "{}: {} logins", self.name(), self.logins());
         assert_eq!(self.opened(), 0, "{}", self.name());
-    }
-}
-
-/// The service's account and doorbells, without its faces.
-pub(crate) struct House {
-    pub(crate) accounts: Accounts,
-    pub(crate) doorbells: Registry,
-    stop: DropGuard,
-}
-
-impl House {
-    pub(crate) fn link(&self) -> AccountLink {
-        self.accounts.all()[0].2.borrow().link.clone()
-    }
-
-    pub(crate) async fn is(&self, what: &str, mut is_so: impl FnMut(&AccountLink) -> bool) -> AccountLink {
-        let (.., mut status) = self.accounts.all().remove(0);
-        match timeout(PATIENCE, status.wait_for(|account| is_so(&account.link))).await {
-            Ok(status) => status.unwrap().link.clone(),
-            Err(_) => panic!("the account never was {what}; it is {:?}", self.link()),
-        }
-    }
-
-    pub(crate) async fn end(self) {
-        self.stop.disarm().cancel();
-        timeout(PATIENCE, self.accounts.stopped()).await.expect("the account did not stop");
     }
 }
 
